@@ -1,0 +1,224 @@
+"""The configuration of a run: what may be set, its defaults, and how a file and overrides become one object."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
+
+from snn_action import registry
+from snn_action.errors import ConfigError
+from snn_action.registry import Settings, registered
+
+Stream = Literal["rgb", "difference"]
+Sampling = Literal["first", "uniform", "random", "sliding"]
+
+
+class ClipSettings(Settings):
+    """How clips are cut from a video."""
+
+    frames: int = Field(28, ge=1, description="Frames in a clip (time steps of the temporal model)")
+    sampling: Sampling = Field("first", description="Which frames: see docs/configuration.md")
+    stride: int = Field(1, ge=1, description="Distance of a clip's frames, for 'first' and 'sliding'")
+    hop: int | None = Field(None, ge=1, description="Distance of clips, for 'sliding'; null: no overlap")
+    streams: tuple[Stream, ...] = Field(("rgb",), min_length=1, description="What the backbone sees")
+    difference_span: int = Field(2, ge=1, description="'difference' is frame t + span minus frame t - span")
+    size: int | None = Field(None, ge=16, le=2048, description="Side of the image; null: the backbone's own")
+
+    @field_validator("streams")
+    @classmethod
+    def _distinct(cls, value: tuple[Stream, ...]) -> tuple[Stream, ...]:
+        if len(set(value)) < len(value):
+            raise ValueError("a stream is named twice")
+        return value
+
+
+class BackboneSettings(Settings):
+    """The network that turns a frame into a vector of features."""
+
+    name: str = Field("mobilenet_v2", description="'tiny', 'res_cnn_encoder' or a torchvision classifier")
+    weights: str = Field("default", description="'default' (download), 'random', or a .pth or .safetensors file")
+    batch_size: int = Field(32, ge=1, description="Frames that go through the network at once")
+    precision: Literal["32", "bf16"] = Field("32", description="Arithmetic of the network")
+
+
+class FeatureSettings(Settings):
+    """Where features are kept and how they are extracted."""
+
+    store: Path = Field(Path("save/features"), description="Folder of the feature store")
+    shard_videos: int = Field(64, ge=1, description="Videos that are written together")
+    workers: int = Field(1, ge=0, description="Processes that decode; 0: decode in the main process")
+
+
+class LossSettings(Settings):
+    """Weights of the two cross-entropies."""
+
+    timestep: float = Field(1.0, ge=0, description="Weight of the loss averaged over time steps")
+    clip: float = Field(0.0, ge=0, description="Weight of the loss of the softmax averaged over time")
+
+
+class TrainingSettings(Settings):
+    """How the temporal model learns."""
+
+    epochs: int = Field(30, ge=0)
+    batch_size: int = Field(100, ge=1)
+    optimizer: Literal["adam", "adamw"] = "adamw"
+    learning_rate: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(0.0, ge=0)
+    schedule: Literal["constant", "cosine"] = "cosine"
+    warmup_epochs: int = Field(0, ge=0)
+    loss: LossSettings = LossSettings()
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    feature_noise: float = Field(0.0, ge=0, description="Deviation of noise on inputs, in units of each feature's")
+    gradient_clip: float | None = Field(None, gt=0)
+    validation_share: float = Field(0.2, ge=0, lt=1, description="Share of training groups; 0: the last epoch counts")
+    patience: int | None = Field(None, ge=1, description="Epochs without improvement before stopping; null: never")
+    shuffle: bool = True
+    workers: int = Field(0, ge=0)
+    pin_memory: bool = False
+    tensorboard: bool = Field(False, description="Also log for TensorBoard (extra 'tensorboard')")
+    weights: Path | None = Field(None, description="Start from these weights (.ckpt of a run)")
+    skip: bool = Field(False, description="No training: test the weights as they are")
+    initial_accuracy: bool = Field(False, description="Also test before training")
+
+
+class EvaluationSettings(Settings):
+    """How a trained model is tested."""
+
+    batch_size: int = Field(100, ge=1)
+    baseline: bool = Field(True, description="Also fit and test the frame-average baseline on the same features")
+    test_curve: bool = Field(True, description="Also test after every epoch, for the figure; never used to choose")
+
+
+class ReportSettings(Settings):
+    """What the report shows."""
+
+    clips: int = Field(3, ge=0, description="Test clips shown with their frames and predictions")
+
+
+class Config(Settings):
+    """The whole configuration of a run."""
+
+    name: str = Field(min_length=1, pattern=r"^[\w.-]+$", description="Folder of the run below save_dir")
+    seed: int = Field(0, ge=0, lt=2**32)
+    save_dir: Path = Path("save")
+    device: str = Field("auto", pattern=r"^(auto|cpu|cuda|cuda:\d+|\d+(,\d+)*)$", description="auto, cpu, cuda, GPUs")
+    precision: Literal["32", "bf16", "16"] = Field("32", description="Arithmetic of training")
+    dataset: registered("dataset")  # type: ignore[valid-type]
+    clip: ClipSettings = ClipSettings()
+    backbone: BackboneSettings = BackboneSettings()
+    features: FeatureSettings = FeatureSettings()
+    model: registered("model")  # type: ignore[valid-type]
+    training: TrainingSettings = TrainingSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+    report: ReportSettings = ReportSettings()
+
+    def to_json(self) -> str:
+        """The configuration with every default written out, as it is saved in the run folder."""
+        return self.model_dump_json(indent=2) + "\n"
+
+
+def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
+    """Read a configuration file and apply overrides such as ``"training.epochs=5"``.
+
+    A value is read as JSON where it is JSON and as text otherwise. Files of the original 2020 project are
+    translated (``seed_format``).
+
+    Raises:
+        ConfigError: the file is missing or not JSON, or a key or value does not fit.
+    """
+    path = Path(path)
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot read the configuration: {error.strerror}") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not JSON: {error}") from None
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path}: a configuration is a JSON object, not {type(raw).__name__}")
+    raw.pop("$schema", None)
+    try:
+        return make_config(override(raw, overrides))
+    except registry.SettingsError as error:
+        lines = "\n".join(f"  {'.'.join(place)}: {text}" for place, text in error.problems)
+        raise ConfigError(f"{path}: the configuration does not fit:\n{lines}") from None
+
+
+def make_config(raw: Mapping[str, Any]) -> Config:
+    """Check a mapping as a configuration.
+
+    Raises:
+        SettingsError: a key or value does not fit.
+    """
+    return registry.validate(Config, raw)
+
+
+def override(raw: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """A copy of ``raw`` with ``section.key=value`` put in.
+
+    Raises:
+        ConfigError: an override is not of that form, or runs through a value that has no keys.
+    """
+    result: dict[str, Any] = json.loads(json.dumps(raw))
+    for text in overrides:
+        key, equals, value = text.partition("=")
+        places = key.strip().split(".")
+        if not equals or not all(places):
+            raise ConfigError(f"override {text!r} is not of the form section.key=value")
+        node = result
+        for place in places[:-1]:
+            node = node.setdefault(place, {})
+            if not isinstance(node, dict):
+                raise ConfigError(f"override {text!r}: {place!r} is a value, it has no keys")
+        try:
+            node[places[-1]] = json.loads(value)
+        except json.JSONDecodeError:
+            node[places[-1]] = value
+    return result
+
+
+def make_schema() -> dict[str, Any]:
+    """The JSON schema of a configuration file, with every registered item, for editors."""
+    schema = Config.model_json_schema()
+    definitions = schema.setdefault("$defs", {})
+    schema["properties"]["$schema"] = {"type": "string"}
+
+    def resolve(node: Any) -> Any:
+        if isinstance(node, list):
+            return [resolve(entry) for entry in node]
+        if not isinstance(node, dict):
+            return node
+        if isinstance(kind := node.get("registered"), str):
+            return {"oneOf": [{"$ref": add(kind, name, module.Settings)} for name, module in registry.items(kind)]}  # type: ignore[arg-type]
+        return {key: resolve(value) for key, value in node.items()}
+
+    def add(kind: str, name: str, cls: type[Settings]) -> str:
+        key = f"{kind}_{name}"
+        if key not in definitions:
+            definitions[key] = {}  # a neuron may hold a neuron: keep the recursion finite
+            own = cls.model_json_schema()
+            definitions.update(resolve(own.pop("$defs", {})))
+            definitions[key] = {**resolve(own), "required": sorted({*own.get("required", []), "type"})}
+        return f"#/$defs/{key}"
+
+    resolved: dict[str, Any] = resolve(schema)
+    resolved["$defs"] = {**resolved["$defs"], **definitions}
+    return resolved
+
+
+__all__ = [
+    "BackboneSettings",
+    "ClipSettings",
+    "Config",
+    "EvaluationSettings",
+    "FeatureSettings",
+    "LossSettings",
+    "ReportSettings",
+    "Settings",
+    "TrainingSettings",
+    "load_config",
+    "make_config",
+    "make_schema",
+    "override",
+]

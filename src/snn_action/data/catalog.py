@@ -1,0 +1,128 @@
+"""What a dataset is to the rest of the house: videos, labels, groups, and which of them train and test."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from snn_action.errors import ConfigError
+from snn_action.registry import Settings
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+class DatasetSettings(Settings):
+    """What every dataset of videos can be asked."""
+
+    path: Path = Field(description="Folder or file of the dataset")
+    max_bad_share: float = Field(0.05, ge=0, le=1, description="Share of unreadable videos that is tolerated")
+
+
+@dataclass(frozen=True)
+class Video:
+    """One video.
+
+    Attributes:
+        name: Unique within the catalog, the same on every machine (``Archery/v_Archery_g01_c01.avi``).
+        label: Index into the catalog's class names.
+        group: Videos of one group (person, scene, source) never stand on both sides of a split; None: unknown.
+        path: Video file or folder of JPEG frames; None where the dataset is made of features.
+    """
+
+    name: str
+    label: int
+    group: str | None = None
+    path: Path | None = None
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One way to train and test: indices into the catalog's videos."""
+
+    name: str
+    train: tuple[int, ...]
+    test: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """Features that came with the dataset: ``features`` (videos, T, D) float, ``lengths`` (videos,) real steps."""
+
+    features: "np.ndarray"  # type: ignore[type-arg]
+    lengths: "np.ndarray"  # type: ignore[type-arg]
+    source: str
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """All videos of a dataset and its folds.
+
+    Raises:
+        ConfigError: fewer than two classes, no fold, an empty side of a fold, or a test class absent from training.
+    """
+
+    class_names: tuple[str, ...]
+    videos: tuple[Video, ...]
+    folds: tuple[Fold, ...]
+    arrays: Arrays | None = None
+    notes: tuple[str, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        if len(self.class_names) < 2:
+            raise ConfigError(f"a recogniser needs at least two classes, found {list(self.class_names)}")
+        if not self.folds:
+            raise ConfigError("the dataset has no split into training and test videos")
+        if len({video.name for video in self.videos}) < len(self.videos):
+            raise ConfigError("two videos of the dataset have the same name")
+        for fold in self.folds:
+            for side, indices in (("training", fold.train), ("test", fold.test)):
+                if not indices:
+                    raise ConfigError(f"split {fold.name}: no {side} videos")
+            trained = {self.videos[i].label for i in fold.train}
+            absent = sorted({self.videos[i].label for i in fold.test} - trained)
+            if absent:
+                names = ", ".join(self.class_names[label] for label in absent)
+                raise ConfigError(f"split {fold.name}: tested but never trained: {names}")
+            if len(trained) < 2:
+                raise ConfigError(f"split {fold.name}: all training videos are of one class")
+
+    def without(self, bad: set[int]) -> "Catalog":
+        """The same catalog whose folds do not name the videos in ``bad`` (indices stay the same)."""
+        folds = tuple(
+            Fold(
+                fold.name,
+                tuple(i for i in fold.train if i not in bad),
+                tuple(i for i in fold.test if i not in bad),
+            )
+            for fold in self.folds
+        )
+        return Catalog(self.class_names, self.videos, folds, self.arrays, self.notes)
+
+
+def split_validation(catalog: Catalog, fold: Fold, share: float, seed: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Take about ``share`` of a fold's training groups for validation: ``(train, validation)`` indices.
+
+    Whole groups move. Groups are drawn in a seeded order until the share of videos is reached; a group stays
+    in training where taking it would leave a class without training videos. Where groups are unknown, nothing
+    is taken.
+    """
+    import numpy as np
+
+    groups = {index: catalog.videos[index].group for index in fold.train}
+    if share <= 0 or any(group is None for group in groups.values()):
+        return fold.train, ()
+    names = sorted({group for group in groups.values() if group is not None})
+    order = np.random.default_rng([seed, 0x5EED]).permutation(len(names))
+    taken: set[str] = set()
+    classes = {catalog.videos[index].label for index in fold.train}
+    for name in (names[k] for k in order):
+        if sum(group in taken for group in groups.values()) >= share * len(fold.train):
+            break
+        candidate = taken | {name}
+        left = {catalog.videos[index].label for index, group in groups.items() if group not in candidate}
+        if left == classes:
+            taken = candidate
+    train = tuple(index for index in fold.train if groups[index] not in taken)
+    return train, tuple(index for index in fold.train if groups[index] in taken)

@@ -1,0 +1,87 @@
+"""Features of all clips of a catalog, wherever they lie: read in batches, padded and masked."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from snn_action.data.catalog import Catalog
+
+Indices = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class StreamRows:
+    """One stream: clip ``c`` is rows ``offset[c] : offset[c] + length[c]`` of ``shards[shard[c]]`` (rows, D)."""
+
+    shards: tuple[Tensor, ...]
+    shard: Indices
+    offset: Indices
+
+
+@dataclass(frozen=True)
+class FeatureSet:
+    """Clips and their features; streams are joined along the feature axis.
+
+    Attributes:
+        video: Index of each clip's video in the catalog (C,).
+        label: Class of each clip (C,).
+        length: Real time steps of each clip (C,).
+        streams: Where the rows of each stream lie (memory-mapped or in memory).
+    """
+
+    video: Indices
+    label: Indices
+    length: Indices
+    streams: tuple[StreamRows, ...]
+
+    def __len__(self) -> int:
+        return len(self.video)
+
+    @property
+    def dim(self) -> int:
+        """Features of one time step, over all streams."""
+        return sum(int(stream.shards[0].shape[1]) for stream in self.streams)
+
+    @property
+    def steps(self) -> int:
+        """Time steps of the longest clip."""
+        return int(self.length.max())
+
+    def clips_of(self, videos: Iterable[int]) -> list[int]:
+        """Clips of the named videos, in the order of clips."""
+        wanted = np.fromiter(videos, dtype=np.int64)
+        return [int(clip) for clip in np.flatnonzero(np.isin(self.video, wanted))]
+
+    def read(self, clips: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Features ``(B, T, D)`` float32, zero where padded, and mask ``(B, T)``, T the longest of these clips."""
+        lengths = self.length[list(clips)]
+        steps = int(lengths.max())
+        features = torch.zeros(len(clips), steps, self.dim)
+        for row, clip in enumerate(clips):
+            left = 0
+            for stream in self.streams:
+                start, length = int(stream.offset[clip]), int(self.length[clip])
+                rows = stream.shards[int(stream.shard[clip])][start : start + length]
+                features[row, :length, left : left + rows.shape[1]] = rows
+                left += rows.shape[1]
+        return features, torch.arange(steps) < torch.from_numpy(lengths).unsqueeze(1)
+
+
+def from_arrays(catalog: Catalog) -> FeatureSet:
+    """The features that a catalog brings along (``catalog.arrays``), one clip a video.
+
+    Raises:
+        ValueError: the catalog brings none.
+    """
+    if catalog.arrays is None:
+        raise ValueError("this catalog is made of videos: extract their features")
+    videos, steps, dim = catalog.arrays.features.shape
+    rows = torch.from_numpy(np.ascontiguousarray(catalog.arrays.features)).reshape(videos * steps, dim)
+    every = np.arange(videos)
+    stream = StreamRows((rows,), np.zeros(videos, np.int64), every * steps)
+    labels = np.array([video.label for video in catalog.videos])
+    return FeatureSet(every, labels, catalog.arrays.lengths.astype(np.int64), (stream,))

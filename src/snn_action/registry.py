@@ -1,0 +1,169 @@
+"""Names of datasets, backbones, neurons and models, and the modules that hold them.
+
+A module is imported only when its item is asked for. Each module holds ``Settings`` (its part of the
+configuration, told apart by ``type``) and ``build`` (makes the item from those settings):
+
+========  ==========================================================
+dataset   ``build(settings, seed) -> Catalog``
+backbone  ``build(settings, seed) -> Backbone``
+neuron    ``build(settings) -> Neuron``
+model     ``build(settings, in_features, num_classes) -> TemporalModel``
+========  ==========================================================
+
+To add an item, write one such module and add one line here.
+"""
+
+import difflib
+import importlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from types import ModuleType
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, ValidationError
+
+from snn_action.errors import ConfigError
+
+Kind = Literal["dataset", "backbone", "neuron", "model"]
+
+REGISTRY: dict[Kind, dict[str, str]] = {
+    "dataset": {
+        "synthetic": "snn_action.data.datasets.synthetic",
+        "ucf101": "snn_action.data.datasets.ucf101",
+        "hmdb51": "snn_action.data.datasets.hmdb51",
+        "weizmann": "snn_action.data.datasets.weizmann",
+        "folder": "snn_action.data.datasets.folder",
+        "csv": "snn_action.data.datasets.csv",
+        "features": "snn_action.data.datasets.features",
+        "seed_frames": "snn_action.data.datasets.seed_frames",
+        "seed_pickles": "snn_action.data.datasets.seed_pickles",
+    },
+    "backbone": {
+        "tiny": "snn_action.backbones.tiny",
+        "res_cnn_encoder": "snn_action.backbones.res_cnn_encoder",
+    },
+    "neuron": {
+        "spiking_rectified_linear": "snn_action.neurons.spiking_rectified_linear",
+    },
+    "model": {
+        "frame_average": "snn_action.models.frame_average",
+        "lstm": "snn_action.models.lstm",
+        "lmu": "snn_action.models.lmu",
+        "ensemble_array": "snn_action.models.ensemble_array",
+    },
+}
+
+
+class Settings(BaseModel):
+    """A part of the configuration: immutable, strictly typed, no unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, validate_default=True, allow_inf_nan=False)
+
+
+S = TypeVar("S", bound=Settings)
+
+
+class SettingsError(ConfigError):
+    """Keys that do not fit, each with its place in the configuration and what would fit."""
+
+    def __init__(self, problems: list[tuple[tuple[str, ...], str]]) -> None:
+        self.problems = problems
+        super().__init__("; ".join(f"{'.'.join(place)}: {text}" for place, text in problems))
+
+    def below(self, *place: str) -> "SettingsError":
+        """The same problems, seen from further out."""
+        return SettingsError([((*place, *inner), text) for inner, text in self.problems])
+
+
+def suggest(name: str, known: list[str]) -> str:
+    """A half sentence that names the nearest known name and all others."""
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return (f"did you mean {near[0]!r}? " if near else "") + f"Known: {', '.join(sorted(known))}"
+
+
+def load_item(kind: Kind, name: str) -> ModuleType:
+    """Import the module of one registered item.
+
+    Raises:
+        ConfigError: no item of this kind has that name.
+    """
+    if name not in REGISTRY[kind]:
+        raise ConfigError(f"unknown {kind} {name!r}; {suggest(name, list(REGISTRY[kind]))}")
+    return importlib.import_module(REGISTRY[kind][name])
+
+
+def items(kind: Kind) -> Iterator[tuple[str, ModuleType]]:
+    """All registered items of one kind."""
+    for name in REGISTRY[kind]:
+        yield name, load_item(kind, name)
+
+
+def validate(cls: type[S], value: Mapping[str, Any]) -> S:
+    """Check a mapping against a settings class.
+
+    Raises:
+        SettingsError: names every key that does not fit, with its place and the nearest valid key.
+    """
+    try:
+        return cls.model_validate_json(json.dumps(value, default=str))
+    except ValidationError as error:
+        raise SettingsError([_explain(cls, dict(entry)) for entry in error.errors()]) from None
+
+
+def parse(kind: Kind, value: Any) -> Settings:
+    """Settings of a registered item, from a mapping with ``type`` or from settings already made.
+
+    Raises:
+        SettingsError: ``type`` is missing or unknown, or a key does not fit.
+    """
+    if isinstance(value, Settings):
+        return value
+    if not isinstance(value, Mapping):
+        raise SettingsError([((), f"must be an object with a 'type', not {value!r}")])
+    name = value.get("type")
+    if not isinstance(name, str):
+        raise SettingsError([(("type",), f"missing: which {kind}? Known: {', '.join(REGISTRY[kind])}")])
+    try:
+        cls = load_item(kind, name).Settings
+    except ConfigError as error:
+        raise SettingsError([(("type",), str(error))]) from None
+    return validate(cls, value)
+
+
+def registered(kind: Kind) -> Any:
+    """The annotation of a settings field that holds any registered item of ``kind``."""
+
+    def check(value: Any, info: Any) -> Settings:
+        try:
+            return parse(kind, value)
+        except SettingsError as error:
+            raise error.below(info.field_name) from None
+
+    return Annotated[SerializeAsAny[Settings], BeforeValidator(check), Field(json_schema_extra={"registered": kind})]
+
+
+def build(kind: Kind, settings: Settings, *args: Any) -> Any:
+    """Make the item that ``settings`` describe."""
+    maker: Callable[..., Any] = load_item(kind, settings.type).build  # type: ignore[attr-defined]
+    return maker(settings, *args)
+
+
+def _explain(cls: type[BaseModel], entry: dict[str, Any]) -> tuple[tuple[str, ...], str]:
+    place = tuple(str(part) for part in entry["loc"])
+    if entry["type"] == "extra_forbidden":
+        owner = _owner(cls, place[:-1])
+        return place, f"unknown key; {suggest(place[-1], list(owner.model_fields))}"
+    if entry["type"] == "missing":
+        return place, "missing; it has no default"
+    return place, f"{entry['msg']} (got {entry['input']!r})"
+
+
+def _owner(cls: type[BaseModel], place: tuple[str, ...]) -> type[BaseModel]:
+    for part in place:
+        field = cls.model_fields.get(part)
+        candidates = getattr(field.annotation, "__args__", (field.annotation,)) if field else ()
+        inner = next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)
+        if inner is None:
+            return cls
+        cls = inner
+    return cls
