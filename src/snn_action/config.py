@@ -1,15 +1,18 @@
 """The configuration of a run: what may be set, its defaults, and how a file and overrides become one object."""
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from snn_action import registry
+from snn_action import registry, seed_format
 from snn_action.errors import ConfigError
 from snn_action.registry import Settings, registered
+
+logger = logging.getLogger(__name__)
 
 Stream = Literal["rgb", "difference"]
 Sampling = Literal["first", "uniform", "random", "sliding"]
@@ -119,6 +122,29 @@ class Config(Settings):
         return self.model_dump_json(indent=2) + "\n"
 
 
+def read_file(path: str | Path) -> dict[str, Any]:
+    """The JSON object in a configuration file; one of the original project is translated, and shown in the log.
+
+    Raises:
+        ConfigError: the file is missing, is not JSON or holds no object.
+    """
+    path = Path(path)
+    try:
+        raw: Any = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot read the configuration: {error.strerror}") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not JSON: {error}") from None
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path}: a configuration is a JSON object, not {type(raw).__name__}")
+    if seed_format.is_seed_config(raw):
+        raw, notes = seed_format.translate(raw)
+        logger.info("%s is of the original project; the same in today's form:\n%s", path, json.dumps(raw, indent=2))
+        for note in notes:
+            logger.warning(note)
+    return {key: value for key, value in raw.items() if key != "$schema"}
+
+
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     """Read a configuration file and apply overrides such as ``"training.epochs=5"``.
 
@@ -128,20 +154,10 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     Raises:
         ConfigError: the file is missing or not JSON, or a key or value does not fit.
     """
-    path = Path(path)
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot read the configuration: {error.strerror}") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not JSON: {error}") from None
-    if not isinstance(raw, dict):
-        raise ConfigError(f"{path}: a configuration is a JSON object, not {type(raw).__name__}")
-    raw.pop("$schema", None)
-    try:
-        return make_config(override(raw, overrides))
+        return make_config(override(read_file(path), overrides))
     except registry.SettingsError as error:
-        lines = "\n".join(f"  {'.'.join(place)}: {text}" for place, text in error.problems)
+        lines = "\n".join(f"  {'.'.join(place) or 'file'}: {text}" for place, text in error.problems)
         raise ConfigError(f"{path}: the configuration does not fit:\n{lines}") from None
 
 

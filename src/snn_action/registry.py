@@ -124,7 +124,7 @@ def parse(kind: Kind, value: Any) -> Settings:
     if not isinstance(name, str):
         raise SettingsError([(("type",), f"missing: which {kind}? Known: {', '.join(REGISTRY[kind])}")])
     try:
-        cls = load_item(kind, name).Settings
+        cls: type[Settings] = load_item(kind, name).Settings
     except ConfigError as error:
         raise SettingsError([(("type",), str(error))]) from None
     return validate(cls, value)

@@ -1,8 +1,8 @@
 """What a dataset is to the rest of the house: videos, labels, groups, and which of them train and test."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
@@ -11,6 +11,7 @@ from snn_action.registry import Settings
 
 if TYPE_CHECKING:
     import numpy as np
+    import numpy.typing as npt
 
 
 class DatasetSettings(Settings):
@@ -50,14 +51,22 @@ class Fold:
 class Arrays:
     """Features that came with the dataset: ``features`` (videos, T, D) float, ``lengths`` (videos,) real steps."""
 
-    features: "np.ndarray"  # type: ignore[type-arg]
-    lengths: "np.ndarray"  # type: ignore[type-arg]
+    features: "npt.NDArray[np.floating[Any]]"
+    lengths: "npt.NDArray[np.integer[Any]]"
     source: str
 
 
 @dataclass(frozen=True)
 class Catalog:
     """All videos of a dataset and its folds.
+
+    Attributes:
+        class_names: Name of each label.
+        videos: All videos; folds hold indices into them.
+        folds: The ways to train and test.
+        arrays: Features that came with the dataset, in the order of ``videos``.
+        pairs: Pairs of classes that only their course in time tells apart; reports show them apart.
+        notes: What a reader of the results should know about the dataset.
 
     Raises:
         ConfigError: fewer than two classes, no fold, an empty side of a fold, or a test class absent from training.
@@ -67,7 +76,8 @@ class Catalog:
     videos: tuple[Video, ...]
     folds: tuple[Fold, ...]
     arrays: Arrays | None = None
-    notes: tuple[str, ...] = field(default=())
+    pairs: tuple[tuple[str, str], ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.class_names) < 2:
@@ -98,7 +108,7 @@ class Catalog:
             )
             for fold in self.folds
         )
-        return Catalog(self.class_names, self.videos, folds, self.arrays, self.notes)
+        return replace(self, folds=folds)
 
 
 def split_validation(catalog: Catalog, fold: Fold, share: float, seed: int) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -1,12 +1,15 @@
 """The contract of temporal models: features ``(B, T, D)`` to logits ``(B, T, K)``, one prediction a time step."""
 
 from abc import ABC, abstractmethod
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from snn_action.registry import Settings
+
+Scaling = Literal["feature", "global"]
 
 
 class ModelSettings(Settings):
@@ -32,19 +35,36 @@ def check_mask(mask: Tensor, batch: int, steps: int) -> Tensor:
 
 
 class InputStandardiser(nn.Module):
-    """``(x - mean) / deviation``, each feature's own over the training set's real steps; identity until fitted."""
+    """``(x - mean) / deviation`` over the training set's real steps; identity until fitted.
 
-    def __init__(self, features: int) -> None:
+    The deviation is each feature's own (``"feature"``), or one for all (``"global"``: the root of the mean variance).
+    The latter keeps features that hardly vary small. It matters for features that come out of a PCA, whose last
+    components are noise: blown up, they let a small training set be told apart by noise alone.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, features: int, scaling: Scaling) -> None:
         super().__init__()
+        self.scaling = scaling
         self.register_buffer("mean", torch.zeros(features))
         self.register_buffer("scale", torch.ones(features))
 
-    def fit(self, features: Tensor, mask: Tensor) -> None:
-        """Set mean and scale from ``features`` (B, T, D) where ``mask`` (B, T) is true; constant features keep 1."""
-        real = features[mask].double()
-        deviation = real.std(0, correction=0)
-        deviation = torch.where(deviation > 1e-8, deviation, torch.ones_like(deviation))
-        self.mean = real.mean(0).to(self.mean)
+    def fit(self, features: Iterable[Tensor], mask: Iterable[Tensor]) -> None:
+        """Set mean and scale from clips (T, D) where their masks (T,) are true; constant features keep 1."""
+        clips = list(zip(features, mask, strict=True))  # one at a time below: the set in float64 may not fit
+        count = sum(int(real.sum()) for _, real in clips)
+        mean = torch.zeros_like(self.mean, dtype=torch.float64)
+        variance = torch.zeros_like(mean)
+        for clip, real in clips:
+            mean += clip[real].sum(0, dtype=torch.float64) / count
+        for clip, real in clips:
+            variance += (clip[real].double() - mean).square().sum(0) / count
+        if self.scaling == "global":
+            variance = variance.mean().expand_as(mean)
+        deviation = torch.where(variance > 1e-16, variance.sqrt(), 1.0)
+        self.mean = mean.to(self.mean)
         self.scale = deviation.reciprocal().to(self.scale)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -57,19 +77,26 @@ class TemporalModel(nn.Module, ABC):
 
     ``forward`` and ``step`` check their input and standardise it; a model writes ``initial_state``,
     ``forward_steps`` and ``step_once``. State is explicit: a NamedTuple of tensors with the batch first, nested
-    where layers are stacked. Where the model spikes, a state holds ``spikes`` (B,), the count since the clip
-    began, and ``n_neurons`` says of how many neurons.
+    where layers are stacked. Where the model spikes, the state holds ``spikes`` (B,), the count since the clip
+    began.
+
+    Attributes:
+        n_neurons: Spiking neurons; 0: the model does not spike.
+        accumulates_per_spike: Weights that one spike adds up (its fan-out), for counting operations.
+        trained_by_gradient: False where the model is trained by its method ``fit`` instead.
     """
 
     n_neurons: int = 0
+    accumulates_per_spike: int = 0
+    trained_by_gradient: ClassVar[bool] = True
 
-    def __init__(self, in_features: int, num_classes: int) -> None:
+    def __init__(self, in_features: int, num_classes: int, scaling: Scaling = "feature") -> None:
         if in_features < 1 or num_classes < 2:
             raise ValueError(f"in_features {in_features} must be at least 1, num_classes {num_classes} at least 2")
         super().__init__()
         self.in_features = in_features
         self.num_classes = num_classes
-        self.standardiser = InputStandardiser(in_features)
+        self.standardiser = InputStandardiser(in_features, scaling)
 
     def forward(self, features: Tensor, state: Any = None, mask: Tensor | None = None) -> tuple[Tensor, Any]:
         """Logits ``(B, T, K)`` of ``features`` (B, T, D), and the state after each clip's last real step.
@@ -116,13 +143,3 @@ class TemporalModel(nn.Module, ABC):
     @abstractmethod
     def step_once(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
         """``step`` on checked, standardised input."""
-
-
-def hold(new: Any, old: Any, real: Tensor) -> Any:
-    """``new`` where ``real`` (B,) is true and ``old`` elsewhere, through nested NamedTuples of batch-first tensors."""
-    if isinstance(new, Tensor):
-        return torch.where(real.view(-1, *(1,) * (new.ndim - 1)), new, old)
-    if isinstance(new, tuple):
-        held = [hold(n, o, real) for n, o in zip(new, old, strict=True)]
-        return type(new)(*held) if hasattr(new, "_fields") else tuple(held)
-    return new

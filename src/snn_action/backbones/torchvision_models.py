@@ -1,0 +1,103 @@
+"""Any classifier of torchvision by name, without its last layer.
+
+The feature is what the last layer, the one that scores the classes, would see. In most networks that is the globally
+pooled feature; where layers stand between (AlexNet, VGG, MobileNetV3, MaxViT) it is what comes out of them, in AlexNet
+and VGG 4,096-dimensional. Weights files have torchvision's names. The last layer and the auxiliary classifiers of
+GoogLeNet and Inception are not used and may be missing.
+"""
+
+import difflib
+import http.client
+from typing import Any
+
+import torch
+from torch import nn
+
+from snn_action.backbones.base import Backbone
+from snn_action.backbones.weights import load_weights, read_provenance, read_weights, seeded
+from snn_action.compat import torchvision
+from snn_action.config import BackboneSettings
+from snn_action.errors import ConfigError, WorkError
+from snn_action.registry import REGISTRY
+
+AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
+
+
+def classifier_names() -> list[str]:
+    """Names of torchvision's classifiers."""
+    names: list[str] = torchvision.models.list_models(module=torchvision.models)
+    return names
+
+
+def build(settings: BackboneSettings, seed: int) -> Backbone:
+    """The classifier ``settings.name`` without its last layer.
+
+    Raises:
+        ConfigError: torchvision has no such classifier, or the weights do not fit.
+        WorkError: the default weights cannot be downloaded.
+    """
+    name = settings.name
+    if name not in (names := classifier_names()):
+        near = difflib.get_close_matches(name.lower(), [*names, *REGISTRY["backbone"]], n=1, cutoff=0.4)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        own = ", ".join(REGISTRY["backbone"])
+        raise ConfigError(f"backbone.name: unknown backbone {name!r}; {hint}Known: {own} and torchvision's classifiers")
+    defaults = torchvision.models.get_model_weights(name).DEFAULT
+    transforms = defaults.transforms()
+    input_size = int(transforms.crop_size[0])
+    with seeded(seed):
+        network = _download(name, defaults) if settings.weights == "default" else make_network(name, input_size)
+    dim, last = cut_last_layer(network)
+    provenance: dict[str, Any]
+    if settings.weights == "default":
+        provenance = {"trained_on": "ImageNet-1k", "weights": str(defaults)}
+    elif settings.weights == "random":
+        provenance = {"trained_on": "nothing", "seed": seed}
+    else:
+        state = read_weights(settings.weights)
+        load_weights(network, state, settings.weights, unused=(f"{last}.", *AUXILIARY))
+        provenance = read_provenance(settings.weights)
+    return Backbone(
+        network,
+        name=name,
+        feature_dim=dim,
+        input_size=input_size,
+        mean=transforms.mean,
+        std=transforms.std,
+        provenance=provenance,
+    )
+
+
+def make_network(name: str, input_size: int) -> nn.Module:
+    """A classifier with freshly drawn weights, built as for its published weights, no auxiliary heads."""
+    options: dict[str, object] = {}
+    if name in ("googlenet", "inception_v3"):
+        # Their published weights expect inputs in [-1, 1]; the network converts from the usual normalisation itself.
+        options = {"aux_logits": False, "transform_input": True, "init_weights": True}
+    elif name.startswith("vit_"):
+        options = {"image_size": input_size}
+    network: nn.Module = torchvision.models.get_model(name, weights=None, **options)
+    return network
+
+
+def cut_last_layer(network: nn.Module) -> tuple[int, str]:
+    """Take the last layer out of a classifier, in place; return the features that it saw and its name."""
+    layers = [(k, m) for k, m in network.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)]
+    name, layer = layers[-1]
+    network.set_submodule(name, nn.Identity())
+    return (layer.in_features if isinstance(layer, nn.Linear) else layer.in_channels), name
+
+
+def _download(name: str, weights: Any) -> nn.Module:
+    try:
+        network: Any = torchvision.models.get_model(name, weights=weights)
+    except (OSError, http.client.HTTPException, RuntimeError, EOFError) as error:
+        url = weights.url
+        raise WorkError(
+            f"backbone.weights 'default': cannot download {url} ({error}). Download it on a machine with a network and "
+            f"name the file in backbone.weights, or put it into {torch.hub.get_dir()}/checkpoints"
+        ) from None
+    if name == "inception_v3":  # GoogLeNet drops its auxiliary classifiers itself
+        network.aux_logits, network.AuxLogits = False, None
+    module: nn.Module = network
+    return module

@@ -1,0 +1,219 @@
+"""Commands, each a thin call into the library. Heavy imports happen inside the commands."""
+
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from snn_action.errors import ConfigError, WorkError
+
+app = typer.Typer(
+    name="snn-action",
+    help="Recognise human actions in video with spiking neural networks.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+DEFAULT_CONFIG = Path("configs/config.json")
+ConfigFile = Annotated[Path, typer.Option("-c", "--config", help="Configuration file (JSON).")]
+RunConfigFile = Annotated[
+    Path | None, typer.Option("-c", "--config", help=f"Configuration file (JSON); default {DEFAULT_CONFIG}.")
+]
+Overrides = Annotated[
+    list[str] | None, typer.Option("-o", "--override", help="section.key=value, put over the file; repeatable.")
+]
+Device = Annotated[
+    str | None, typer.Option("-d", "--device", help="auto, cpu, cuda, cuda:1 or indices of GPUs such as 0,1.")
+]
+RunId = Annotated[str | None, typer.Option("--run-id", help="Name of the run's folder; default: the time.")]
+Resume = Annotated[
+    Path | None, typer.Option("--resume", metavar="RUN", help="Continue the interrupted run in this folder.")
+]
+Runs = Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders.")]
+
+
+@app.callback()
+def common(
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error (also after COMMAND).")
+    ] = False,
+) -> None:
+    """Recognise human actions in video with spiking neural networks."""
+    del debug  # ``main`` looks for it, wherever it stands
+
+
+@app.command()
+def run(
+    config: RunConfigFile = None,
+    override: Overrides = None,
+    device: Device = None,
+    run_id: RunId = None,
+    resume: Resume = None,
+) -> None:
+    """Do the whole job: videos, features, training, test and report."""
+    from snn_action import pipeline
+
+    if resume is not None:
+        _refuse_settings_with_resume(config, override, device, run_id)
+        result = pipeline.resume(resume, progress=_is_terminal())
+    else:
+        result = pipeline.run(_load(config, override, device), run_id=run_id, progress=_is_terminal())
+    _show(result)
+
+
+@app.command()
+def extract(config: ConfigFile = DEFAULT_CONFIG, override: Overrides = None, device: Device = None) -> None:
+    """Only extract the features of all videos into the store."""
+    from snn_action import pipeline
+
+    typer.echo(pipeline.load_data(_load(config, override, device), progress=_is_terminal()).summary)
+
+
+@app.command()
+def train(
+    config: RunConfigFile = None,
+    override: Overrides = None,
+    device: Device = None,
+    run_id: RunId = None,
+    resume: Resume = None,
+) -> None:
+    """Extract what is missing and train; the test set stays closed."""
+    from snn_action import pipeline
+
+    if resume is not None:
+        _refuse_settings_with_resume(config, override, device, run_id)
+        folder = pipeline.resume_training(resume, progress=_is_terminal())
+    else:
+        folder = pipeline.train(_load(config, override, device), run_id=run_id, progress=_is_terminal())
+    typer.echo(f"trained: {folder}")
+    typer.echo(f"test it: snn-action evaluate {folder}")
+
+
+@app.command()
+def evaluate(
+    runs: Annotated[list[Path] | None, typer.Argument(metavar="[RUN...]", help="Run folders.")] = None,
+    config: RunConfigFile = None,
+    override: Overrides = None,
+    device: Device = None,
+) -> None:
+    """Test trained runs on their test videos and write their reports.
+
+    Without RUN: the newest run of the configuration. Overrides are put over each run's own configuration.
+    """
+    from snn_action import pipeline
+    from snn_action.run_folder import find_latest_run
+
+    if runs and config is not None:
+        raise ConfigError("evaluate: give run folders, or -c to test the newest run of a configuration, not both")
+    for folder in runs or [find_latest_run(_load(config, override, device))]:
+        _show(pipeline.evaluate(folder, _overrides(override, device), progress=_is_terminal()))
+
+
+@app.command()
+def predict(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of a trained recogniser.")],
+    videos: Annotated[list[Path], typer.Argument(metavar="VIDEO...", help="Video files or folders of frames.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+    over_time: Annotated[bool, typer.Option("--over-time", help="Also print the course over time.")] = False,
+    top: Annotated[int, typer.Option("--top", min=1, help="How many classes to print.")] = 5,
+    fold: Annotated[str | None, typer.Option("--fold", help="Which fold's model; default: the first.")] = None,
+    override: Overrides = None,
+    device: Device = None,
+) -> None:
+    """Name the action in videos, with probabilities."""
+    from snn_action.prediction import load_run
+
+    recogniser = load_run(run, fold=fold, overrides=_overrides(override, device))
+    failed = False
+    results: list[dict[str, Any]] = []
+    for video in videos:
+        try:
+            prediction = recogniser.predict(video)
+        except WorkError as error:
+            failed = True
+            typer.echo(f"error: {error}", err=True)
+            results.append({"video": str(video), "error": str(error)})
+            continue
+        if as_json:
+            results.append(prediction.to_dict(top, over_time))
+        else:
+            typer.echo(prediction.to_text(top, over_time))
+    if as_json:
+        typer.echo(json.dumps(results, indent=2))
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def report(runs: Runs) -> None:
+    """Rebuild the report of one run, or compare several in one table."""
+    from snn_action.report import show_runs
+
+    show_runs(runs)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of configuration files, for editors."""
+    from snn_action.config import make_schema
+
+    typer.echo(json.dumps(make_schema(), indent=2))
+
+
+def main() -> NoReturn:
+    """Run a command; a failure is one message, with exit code 2 for wrong usage and 1 for failed work."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    logging.getLogger("snn_action").setLevel(logging.INFO)
+    words = [word for word in sys.argv[1:] if word != "--debug"]
+    try:
+        app(words)
+    except (Exception, KeyboardInterrupt) as error:
+        if len(words) < len(sys.argv) - 1:
+            raise
+        sys.exit(_tell(error))
+    sys.exit(0)
+
+
+def _tell(error: BaseException) -> int:
+    if isinstance(error, ConfigError):
+        typer.echo(f"error: {error}", err=True)
+        return 2
+    if isinstance(error, KeyboardInterrupt):
+        typer.echo("interrupted; finished epochs and shards are kept (see --resume)", err=True)
+        return 130
+    if isinstance(error, WorkError | OSError):
+        typer.echo(f"error: {error}", err=True)
+        return 1
+    typer.echo(f"error: {type(error).__name__}: {error}\n(--debug shows where)", err=True)
+    return 1
+
+
+def _load(path: Path | None, overrides: list[str] | None, device: str | None) -> Any:
+    from snn_action.config import load_config
+
+    return load_config(path or DEFAULT_CONFIG, _overrides(overrides, device))
+
+
+def _overrides(overrides: list[str] | None, device: str | None) -> list[str]:
+    return [*(overrides or []), *([] if device is None else [f"device={json.dumps(device)}"])]
+
+
+def _refuse_settings_with_resume(*settings: object) -> None:
+    if any(setting for setting in settings):
+        raise ConfigError("--resume continues a run with the run's own configuration: leave -c, -o, -d, --run-id out")
+
+
+def _is_terminal() -> bool:
+    return sys.stderr.isatty()
+
+
+def _show(result: Any) -> None:
+    typer.echo(result.summary)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""The clips of one video, decoded and resized once, whatever the number of clips that hold a frame."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from snn_action.config import ClipSettings, Stream
+from snn_action.data.decode import Frame, FrameSource, open_video
+from snn_action.data.sampling import Indices, sample_clips
+from snn_action.data.transforms import difference_image, resize
+
+
+@dataclass(frozen=True)
+class VideoClips:
+    """The clips of one video.
+
+    Attributes:
+        n_frames: Frames of the video.
+        indices: Every frame that a clip holds, once, increasing (U,).
+        clips: For each clip, positions in ``indices`` (n,), n <= ``clip.frames``.
+        streams: For each stream, images of these frames (U, 3, S, S) uint8.
+    """
+
+    n_frames: int
+    indices: Indices
+    clips: tuple[Indices, ...]
+    streams: dict[Stream, Tensor]
+
+
+def read_video(path: str | Path, clip: ClipSettings, size: int, seed: int, name: str) -> VideoClips:
+    """Sample the clips of a video, decode the frames they need and resize them.
+
+    A difference image is made of decoded frames, before resizing: frame ``t + span`` minus frame ``t - span``,
+    indices held at the ends. At most ``2 span + 1`` decoded frames are kept at a time.
+
+    Args:
+        path: Video file or folder of JPEG frames.
+        clip: How clips are cut, and their streams.
+        size: Side S of the images.
+        seed: Of the ``random`` sampling.
+        name: Name of the video, of the ``random`` sampling.
+
+    Raises:
+        WorkError: names the file and why it cannot be read.
+    """
+    source = open_video(path)
+    clips = sample_clips(source.n_frames, clip, seed, name)
+    indices = np.unique(np.concatenate(clips))
+    streams: dict[Stream, Tensor] = {
+        stream: torch.empty(len(indices), 3, size, size, dtype=torch.uint8) for stream in clip.streams
+    }
+    for position, views in enumerate(_view(source, indices.tolist(), clip)):
+        for stream, view in views.items():
+            streams[stream][position] = resize(view[np.newaxis], size)[0]
+    return VideoClips(source.n_frames, indices, tuple(np.searchsorted(indices, chosen) for chosen in clips), streams)
+
+
+def _view(source: FrameSource, wanted: list[int], clip: ClipSettings) -> Iterator[dict[Stream, Frame]]:
+    """For each wanted index, what each stream shows of it."""
+    span, last = clip.difference_span, source.n_frames - 1
+    around = {index: (max(0, index - span), min(last, index + span)) for index in wanted}
+    needed = set(wanted) if "rgb" in clip.streams else set()
+    if "difference" in clip.streams:
+        needed.update(*around.values())
+    coming = sorted(needed)
+    decoded = zip(coming, source.read(coming), strict=True)
+    frames: dict[int, Frame] = {}
+    for index in wanted:
+        earlier, later = around[index]
+        for known in [known for known in frames if known < earlier]:
+            del frames[known]
+        while not (needed & {index, later} <= frames.keys()):
+            known, frame = next(decoded)
+            frames[known] = frame
+        views: dict[Stream, Frame] = {}
+        for stream in clip.streams:
+            views[stream] = frames[index] if stream == "rgb" else difference_image(frames[later], frames[earlier])
+        yield views

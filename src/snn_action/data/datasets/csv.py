@@ -1,0 +1,76 @@
+"""Videos named in a table: a CSV file with the columns ``path``, ``label``, ``split`` and, if known, ``group``.
+
+Paths are relative to the file. ``split`` is ``train`` or ``test``, or the name or number of the fold that tests the
+video. Where a group is left out, it is unknown for all videos, and nothing can be held back for validation.
+"""
+
+import csv
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from snn_action.data.catalog import Catalog, DatasetSettings, Video
+from snn_action.data.lists import check_found, check_groups, choose_folds, fold_by_name
+from snn_action.errors import ConfigError
+
+_NEEDED = ("path", "label", "split")
+
+
+class Settings(DatasetSettings):
+    """A table of videos."""
+
+    type: Literal["csv"] = "csv"
+    split: int | str = Field("all", description="The fold to run, or 'all'")
+
+
+def build(settings: Settings, seed: int) -> Catalog:  # noqa: ARG001 - the table says what tests
+    """Read the table.
+
+    Raises:
+        ConfigError: names the file and the line that does not fit, or the videos that are not there.
+    """
+    source = settings.path
+    rows = _read_rows(source)
+    names = tuple(sorted({row["label"] for _, row in rows}))
+    videos, first_line = [], dict[str, int]()
+    for line, row in rows:
+        if row["path"] in first_line:
+            raise ConfigError(f"{source}, line {line}: {row['path']} stands in line {first_line[row['path']]}, too")
+        first_line[row["path"]] = line
+        path = source.parent / row["path"].replace("\\", "/")
+        videos.append(Video(row["path"], names.index(row["label"]), row.get("group") or None, path))
+    missing = [
+        f"{video.name} (line {first_line[video.name]})" for video in videos if video.path and not video.path.exists()
+    ]
+    check_found(missing, len(videos), source, source.parent, "paths are relative to the table")
+    folds = choose_folds(fold_by_name([row["split"] for _, row in rows], str(source)), settings.split)
+    check_groups(videos, folds)
+    return Catalog(names, tuple(videos), folds)
+
+
+def _read_rows(source: Path) -> list[tuple[int, dict[str, str]]]:
+    try:
+        with source.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, strict=True, skipinitialspace=True)
+            header = [name.strip() for name in reader.fieldnames or ()]
+            reader.fieldnames = header
+            if absent := [name for name in _NEEDED if name not in header]:
+                raise ConfigError(f"{source}, line 1: no column {', '.join(absent)}; the first line names the columns")
+            rows = [(reader.line_num, row) for row in reader]
+    except OSError as error:
+        raise ConfigError(f"{source}: cannot read the table: {error.strerror}; set dataset.path") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ConfigError(f"{source}: not a table of comma-separated text: {error}") from None
+    if not rows:
+        raise ConfigError(f"{source}: the table names no video")
+    return [(line, _check_row(source, line, row)) for line, row in rows]
+
+
+def _check_row(source: Path, line: int, row: dict[str | None, str | list[str] | None]) -> dict[str, str]:
+    if None in row or None in row.values():
+        raise ConfigError(f"{source}, line {line}: more or fewer fields than columns; quote a field that holds a comma")
+    clean = {str(name): str(value).strip() for name, value in row.items()}
+    if empty := [name for name in _NEEDED if not clean[name]]:
+        raise ConfigError(f"{source}, line {line}: {', '.join(empty)} is empty")
+    return clean

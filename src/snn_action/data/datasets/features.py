@@ -1,0 +1,134 @@
+"""Features that were extracted elsewhere: an ``.npz`` file, no video needed.
+
+=================  ==============  ===========================================================================
+``features``       (V, T, D)       float16 or float32 (float64 is read as float32)
+``labels``         (V,)            integers from 0
+``class_names``    (K,)            text
+``video_ids``      (V,)            text, each once
+``split``          (V,)            ``train`` or ``test``, or the name or number of the fold that tests the video
+``lengths``        (V,) optional   real time steps of each video, 1 to T; without it all T are real
+``groups``         (V,) optional   text; without it the groups of UCF101's ``v_<Class>_gXX_cYY``, else unknown
+=================  ==============  ===========================================================================
+"""
+
+import re
+import zipfile
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from snn_action.data.catalog import Arrays, Catalog, DatasetSettings, Video
+from snn_action.data.lists import check_groups, choose_folds, fold_by_name
+from snn_action.errors import ConfigError
+
+_Array = npt.NDArray[Any]
+_NEEDED = ("features", "labels", "class_names", "video_ids", "split")
+_OPTIONAL = ("lengths", "groups")
+_UCF_NAME = re.compile(r"(?:.*/)?v_(\w+_g\d+)_c\d+(?:\.\w+)?")
+
+
+class Settings(DatasetSettings):
+    """A file of features."""
+
+    type: Literal["features"] = "features"
+    split: int | str = Field("all", description="The fold to run, or 'all'")
+
+
+def build(settings: Settings, seed: int) -> Catalog:  # noqa: ARG001 - the file says what tests
+    """Read and check the file.
+
+    Raises:
+        ConfigError: names the file and the array that is missing or does not fit.
+    """
+    source = settings.path
+    arrays = _load(source)
+    features = _check_features(source, arrays["features"])
+    number, steps, _ = features.shape
+    for name, array in arrays.items():
+        if name not in ("features", "class_names"):
+            _check_column(source, name, array, number)
+    class_names = [str(name) for name in _check_text(source, "class_names", arrays["class_names"])]
+    labels = _check_range(source, "labels", arrays["labels"], 0, len(class_names) - 1)
+    lengths = _check_range(source, "lengths", arrays.get("lengths", np.full(number, steps)), 1, steps)
+    ids = [str(name) for name in _check_text(source, "video_ids", arrays["video_ids"])]
+    for name, values in (("class_names", class_names), ("video_ids", ids)):
+        if len(set(values)) < len(values):
+            twice = next(value for value in values if values.count(value) > 1)
+            raise ConfigError(f"{source}: {name} holds {twice!r} twice")
+    groups = _read_groups(ids, arrays.get("groups"))
+    videos = tuple(map(Video, ids, labels.tolist(), groups))
+    folds = choose_folds(fold_by_name([str(value) for value in arrays["split"]], str(source)), settings.split)
+    check_groups(videos, folds)
+    return Catalog(tuple(class_names), videos, folds, Arrays(features, lengths, str(source)))
+
+
+def _load(source: Path) -> dict[str, _Array]:
+    try:
+        with source.open("rb") as handle:
+            file = np.load(handle, allow_pickle=False)
+            if not isinstance(file, np.lib.npyio.NpzFile):
+                raise ConfigError(f"{source}: one bare array; expected an .npz of {', '.join(_NEEDED)}")
+            if absent := [name for name in _NEEDED if name not in file.files]:
+                raise ConfigError(f"{source}: no array {', '.join(absent)}; it holds {', '.join(file.files)}")
+            return {name: _read(source, file, name) for name in (*_NEEDED, *_OPTIONAL) if name in file.files}
+    except ConfigError:
+        raise
+    except OSError as error:
+        raise ConfigError(f"{source}: cannot be read: {error.strerror or error}; set dataset.path") from None
+    except (ValueError, EOFError, zipfile.BadZipFile):
+        raise ConfigError(f"{source}: not an .npz file of arrays; pickles are not read") from None
+
+
+def _read(source: Path, file: Any, name: str) -> _Array:
+    try:
+        array: _Array = file[name]
+    except ValueError as error:
+        if "pickle" in str(error):
+            raise ConfigError(f"{source}: {name} holds Python objects; they are not read, store plain arrays") from None
+        raise ConfigError(f"{source}: {name} is damaged: {error}") from None
+    except (zipfile.BadZipFile, EOFError, OSError) as error:
+        raise ConfigError(f"{source}: {name} is damaged: {error}") from None
+    return array
+
+
+def _check_features(source: Path, features: _Array) -> npt.NDArray[np.floating[Any]]:
+    if features.ndim != 3 or 0 in features.shape:
+        raise ConfigError(f"{source}: features have shape {features.shape}, expected (videos, time steps, dimensions)")
+    if features.dtype.kind != "f":
+        raise ConfigError(f"{source}: features are {features.dtype}, expected float16 or float32")
+    with np.errstate(over="ignore"):  # found below
+        kept = features if features.dtype in (np.float16, np.float32) else features.astype(np.float32)
+    for index, video in enumerate(kept):
+        if not np.isfinite(video).all():
+            raise ConfigError(f"{source}: features hold NaN or infinity, first in video {index} of {len(kept)}")
+    return kept
+
+
+def _check_column(source: Path, name: str, array: _Array, number: int) -> None:
+    if array.shape != (number,):
+        raise ConfigError(f"{source}: {name} has shape {array.shape}, expected ({number},): one for each video")
+
+
+def _check_text(source: Path, name: str, array: _Array) -> _Array:
+    if array.ndim != 1 or array.dtype.kind != "U":
+        raise ConfigError(f"{source}: {name} is {array.dtype} of shape {array.shape}, expected one row of text")
+    return array
+
+
+def _check_range(source: Path, name: str, array: _Array, low: int, high: int) -> npt.NDArray[np.int64]:
+    if array.dtype.kind not in "iu":
+        raise ConfigError(f"{source}: {name} are {array.dtype}, expected integers")
+    if array.min() < low or array.max() > high:
+        raise ConfigError(f"{source}: {name} go from {array.min()} to {array.max()}, expected {low} to {high}")
+    return array.astype(np.int64)
+
+
+def _read_groups(ids: list[str], groups: _Array | None) -> list[str] | list[None]:
+    if groups is not None:
+        return [str(group) for group in groups]
+    matches = [_UCF_NAME.fullmatch(name) for name in ids]
+    found = [match[1] for match in matches if match]
+    return found if len(found) == len(ids) else [None] * len(ids)

@@ -1,0 +1,86 @@
+"""The original 2020 project's frames: ``train/`` and ``test/``, in each one folder of JPEG frames a video.
+
+A folder is named as UCF101's videos are, ``v_<Class>_g<group>_c<clip>``, its frames ``frame000001.jpg`` and up.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from snn_action.data.catalog import Catalog, DatasetSettings, Fold, Video
+from snn_action.data.datasets.seed_pickles import read_class_names
+from snn_action.errors import ConfigError
+from snn_action.registry import Settings as BaseSettings
+from snn_action.registry import suggest
+from snn_action.seed_format.translate import LEAK
+
+SIDES = ("train", "test")
+_NAME = re.compile(r"v_(?P<action>.+)_(?P<group>g\d+)_c\d+")
+
+
+class PicklePaths(BaseSettings):
+    """Where features and labels are pickled after extraction, as the original did; existing files are replaced."""
+
+    train_data: Path
+    test_data: Path
+    train_labels: Path
+    test_labels: Path
+
+
+class Settings(DatasetSettings):
+    """The frames, the names of the classes, and where the features go."""
+
+    type: Literal["seed_frames"] = "seed_frames"
+    action_names: Path = Field(description="Pickled list of class names")
+    pickles: PicklePaths | None = Field(None, description="Also write the features there, as the original did")
+
+
+def build(settings: Settings, seed: int) -> Catalog:  # noqa: ARG001
+    """The catalog of frame folders.
+
+    Raises:
+        ConfigError: a folder is missing, empty or misnamed, or its class is not among the action names.
+    """
+    names = read_class_names(settings.action_names)
+    labels = {name.casefold(): label for label, name in enumerate(names)}
+    if len(labels) < len(names):
+        raise ConfigError(f"{settings.action_names}: two names differ in upper and lower case only")
+    videos = [
+        _read_video(folder, side, labels, names) for side in SIDES for folder in _list_folders(settings.path / side)
+    ]
+    n_train = sum(video.name.startswith("train/") for video in videos)
+    groups = [{video.group for video in part} for part in (videos[:n_train], videos[n_train:])]
+    notes = [LEAK]
+    if common := groups[0] & groups[1]:
+        notes.append(f"{len(common)} groups of videos stand both in train/ and in test/, so the test is not clean.")
+    return Catalog(
+        class_names=names,
+        videos=tuple(videos),
+        folds=(Fold("original", tuple(range(n_train)), tuple(range(n_train, len(videos)))),),
+        notes=tuple(notes),
+    )
+
+
+def _list_folders(path: Path) -> list[Path]:
+    if not path.is_dir():
+        raise ConfigError(
+            f"{path}: no such folder; the original's data_path holds train/ and test/, with a folder of frames a video"
+        )
+    folders = sorted(folder for folder in path.iterdir() if folder.is_dir() and not folder.name.startswith("."))
+    if not folders:
+        raise ConfigError(f"{path}: no folder in it; it holds one folder of frame000001.jpg, ... a video")
+    return folders
+
+
+def _read_video(folder: Path, side: str, labels: Mapping[str, int], names: tuple[str, ...]) -> Video:
+    match = _NAME.fullmatch(folder.name)
+    if match is None:
+        raise ConfigError(f"{folder}: a folder of frames is named v_<Class>_g<group>_c<clip>")
+    action = match["action"]
+    label = labels.get(action.casefold())  # UCF101 spells HandstandPushups and v_HandStandPushups
+    if label is None:
+        raise ConfigError(f"{folder}: class {action!r} is not among the action names; {suggest(action, list(names))}")
+    return Video(f"{side}/{folder.name}", label, f"{names[label]}_{match['group']}", folder)

@@ -1,0 +1,88 @@
+"""Runs a temporal model over clips and keeps what it said at every time step."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from snn_action.features.feature_set import FeatureSet
+from snn_action.models import TemporalModel
+
+Floats = npt.NDArray[np.float64]
+Indices = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class ClipPredictions:
+    """What a model said of C clips of at most T steps and K classes.
+
+    Attributes:
+        probabilities: Softmax at each step (C, T, K); zero where padded.
+        mask: True on real steps (C, T).
+        label: Class of each clip (C,).
+        video: Index of each clip's video in the catalog (C,).
+        spikes: Spikes of all neurons over each clip (C,); None where the model does not spike.
+    """
+
+    probabilities: npt.NDArray[np.float32]
+    mask: npt.NDArray[np.bool_]
+    label: Indices
+    video: Indices
+    spikes: Floats | None
+
+
+def predict_clips(
+    model: TemporalModel,
+    features: FeatureSet,
+    clips: Sequence[int],
+    batch_size: int,
+    device: torch.device | str = "cpu",
+) -> ClipPredictions:
+    """Predict ``clips`` in evaluation mode, ``batch_size`` at a time.
+
+    Raises:
+        ValueError: there are no clips.
+    """
+    if not clips:
+        raise ValueError("no clips to predict")
+    chosen = np.asarray(clips, dtype=np.int64)
+    steps = int(features.length[chosen].max())
+    probabilities = np.zeros((len(chosen), steps, model.num_classes), dtype=np.float32)
+    masks = np.zeros((len(chosen), steps), dtype=np.bool_)
+    spikes = np.zeros(len(chosen))
+    spiking = False
+    was_training = model.training
+    model.eval().to(device)
+    with torch.inference_mode():
+        for start in range(0, len(chosen), batch_size):
+            rows = slice(start, start + batch_size)
+            batch, mask = features.read(chosen[rows].tolist())
+            logits, state = model(batch.to(device), mask=mask.to(device))
+            shares = logits.float().softmax(-1).cpu() * mask.unsqueeze(-1)
+            probabilities[rows, : shares.shape[1]] = shares.numpy()
+            masks[rows, : mask.shape[1]] = mask.numpy()
+            counts = find_spikes(state)
+            if counts:
+                spiking = True
+                spikes[rows] = sum(count.double().cpu() for count in counts).numpy()  # type: ignore[union-attr]
+    model.train(was_training)
+    return ClipPredictions(
+        probabilities, masks, features.label[chosen], features.video[chosen], spikes if spiking else None
+    )
+
+
+def find_spikes(state: Any) -> list[Tensor]:
+    """All fields named ``spikes`` of a nested state: counts (B,) since the clip began."""
+    found: list[Tensor] = []
+    if isinstance(state, tuple):
+        names = getattr(state, "_fields", (None,) * len(state))
+        for name, value in zip(names, state, strict=True):
+            if name == "spikes" and isinstance(value, Tensor):
+                found.append(value)
+            else:
+                found.extend(find_spikes(value))
+    return found

@@ -1,0 +1,154 @@
+"""From predictions to ``metrics.json``, ``predictions.csv`` and ``confusion.csv``, for one fold or several."""
+
+import csv
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from snn_action.data.catalog import Catalog
+from snn_action.evaluation import accuracy
+from snn_action.evaluation.accuracy import VideoPredictions
+from snn_action.evaluation.predictions import ClipPredictions
+
+KINDS = ("timestep", "last", "clip", "video")
+
+
+@dataclass(frozen=True)
+class FoldResult:
+    """What the model, and the baseline on the same features, said of a fold's test clips."""
+
+    name: str
+    model: ClipPredictions
+    baseline: ClipPredictions | None
+    train_videos: int
+    validation_videos: int
+
+
+def join_folds(parts: Sequence[ClipPredictions], videos: int) -> ClipPredictions:
+    """The test clips of all folds together; a video tested in two folds counts twice (index + fold x ``videos``)."""
+    steps = max(part.mask.shape[1] for part in parts)
+
+    def pad(array: Any) -> Any:
+        return np.pad(array, [(0, 0), (0, steps - array.shape[1]), *[(0, 0)] * (array.ndim - 2)])
+
+    spikes = [part.spikes for part in parts if part.spikes is not None]
+    return ClipPredictions(
+        np.concatenate([pad(part.probabilities) for part in parts]),
+        np.concatenate([pad(part.mask) for part in parts]),
+        np.concatenate([part.label for part in parts]),
+        np.concatenate([part.video + fold * videos for fold, part in enumerate(parts)]),
+        np.concatenate(spikes) if spikes else None,
+    )
+
+
+def summarise(catalog: Catalog, folds: Sequence[FoldResult], neurons: int) -> dict[str, Any]:
+    """The part of ``metrics.json`` that predictions give; over several folds their mean and deviation are added."""
+    count = len(catalog.videos)
+    model = join_folds([fold.model for fold in folds], count)
+    baselines = [fold.baseline for fold in folds if fold.baseline is not None]
+    baseline = join_folds(baselines, count) if baselines else None
+    videos = accuracy.average_clips(model)
+    result: dict[str, Any] = {
+        "accuracy": accuracy.measure_accuracy(model),
+        "top5": {"video": accuracy.measure_top(model)},
+        "baseline": None if baseline is None else _describe_baseline(baseline, catalog),
+        "per_class": accuracy.measure_classes(accuracy.count_confusion(videos), catalog.class_names),
+        "pairs": _describe_pairs(catalog, videos, None if baseline is None else accuracy.average_clips(baseline)),
+        "anytime": accuracy.measure_anytime(model),
+        "spikes": accuracy.measure_spikes(model, neurons),
+        "train_videos": round(float(np.mean([fold.train_videos for fold in folds]))),
+        "validation_videos": round(float(np.mean([fold.validation_videos for fold in folds]))),
+        "test_videos": len(videos.video),
+    }
+    if len(folds) > 1:
+        result |= _describe_folds(folds)
+    return result
+
+
+def _describe_baseline(baseline: ClipPredictions, catalog: Catalog) -> dict[str, Any]:
+    confusion = accuracy.count_confusion(accuracy.average_clips(baseline))
+    return {
+        **accuracy.measure_accuracy(baseline),
+        "per_class": accuracy.measure_classes(confusion, catalog.class_names),
+        "anytime": accuracy.measure_anytime(baseline),
+    }
+
+
+def _describe_pairs(
+    catalog: Catalog, videos: VideoPredictions, baseline: VideoPredictions | None
+) -> list[dict[str, Any]]:
+    pairs = []
+    for pair in catalog.pairs:
+        labels = (catalog.class_names.index(pair[0]), catalog.class_names.index(pair[1]))
+        pairs.append(
+            {
+                "classes": list(pair),
+                "model": accuracy.measure_pair(videos, labels),
+                "baseline": None if baseline is None else accuracy.measure_pair(baseline, labels),
+            }
+        )
+    return pairs
+
+
+def _describe_folds(folds: Sequence[FoldResult]) -> dict[str, Any]:
+    rows: list[dict[str, Any]] = []
+    for fold in folds:
+        row = {
+            "name": fold.name,
+            "accuracy": accuracy.measure_accuracy(fold.model),
+            "train_videos": fold.train_videos,
+            "test_videos": len(np.unique(fold.model.video)),
+        }
+        if fold.baseline is not None:
+            row["baseline"] = accuracy.measure_accuracy(fold.baseline)
+        rows.append(row)
+
+    def over(function: Callable[[list[float]], Any]) -> dict[str, dict[str, float]]:
+        return {
+            who: {kind: float(function([row[who][kind] for row in rows])) for kind in KINDS}
+            for who in ("accuracy", "baseline")
+            if who in rows[0]
+        }
+
+    return {"folds": rows, "mean": over(np.mean), "std": over(lambda values: np.std(values, ddof=1))}
+
+
+def write_predictions_csv(catalog: Catalog, folds: Sequence[FoldResult]) -> str:
+    """The text of ``predictions.csv``: a line for each test video of each fold."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["fold", "video", "label", "predicted", "correct", "probability", "top5"])
+    names = catalog.class_names
+    for fold in folds:
+        videos = accuracy.average_clips(fold.model)
+        for row, video, label, predicted in zip(
+            videos.probabilities, videos.video, videos.label, videos.predicted, strict=True
+        ):
+            top = np.argsort(-row, kind="stable")[:5]
+            writer.writerow(
+                [
+                    fold.name,
+                    catalog.videos[video].name,
+                    names[label],
+                    names[predicted],
+                    int(label == predicted),
+                    f"{row[predicted]:.6f}",
+                    " ".join(f"{names[k]}:{row[k]:.4f}" for k in top),
+                ]
+            )
+    return text.getvalue()
+
+
+def write_confusion_csv(catalog: Catalog, folds: Sequence[FoldResult]) -> str:
+    """The text of ``confusion.csv``: videos by class (row) and predicted class (column), over all folds."""
+    joined = join_folds([fold.model for fold in folds], len(catalog.videos))
+    confusion = accuracy.count_confusion(accuracy.average_clips(joined))
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["class", *catalog.class_names])
+    for name, row in zip(catalog.class_names, confusion, strict=True):
+        writer.writerow([name, *row.tolist()])
+    return text.getvalue()

@@ -1,0 +1,129 @@
+"""Keys of the feature store: a hash of all that determines a video's features, and nothing else.
+
+A video is known by its content, not by its path: the digest of the file, or of the names and bytes in a folder of
+frames. Digests are cached by path, size and time of change, so that a second run reads no video.
+"""
+
+import hashlib
+import json
+import os
+import sqlite3
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from snn_action.backbones import Backbone
+from snn_action.config import ClipSettings
+from snn_action.data.decode import DECODER_VERSION
+from snn_action.data.transforms import TRANSFORM_VERSION
+
+FEATURE_VERSION = 1  # of this room: raise it when the same inputs would give other features
+_WRITTEN_TOGETHER = 200  # digests that a kill may lose
+
+
+def feature_key(
+    content: str, name: str, stream: str, clip: ClipSettings, size: int, seed: int, backbone: Backbone, precision: str
+) -> str:
+    """The key of one stream of one video, 64 hexadecimal digits.
+
+    Args:
+        content: Digest of the video's content.
+        name: Name of the video; like ``seed`` it matters only where frames are drawn at random.
+        stream: One of ``clip.streams``.
+        clip: How clips are cut.
+        size: Side of the images that the backbone gets.
+        seed: Seed of random sampling.
+        backbone: The network; its name, weights and normalisation matter.
+        precision: Arithmetic of the network.
+    """
+    what = {
+        "version": FEATURE_VERSION,
+        "decoder": DECODER_VERSION,
+        "transform": TRANSFORM_VERSION,
+        "content": content,
+        "stream": [stream, clip.difference_span] if stream == "difference" else [stream],
+        "clip": [clip.sampling, clip.frames, clip.stride, clip.hop],
+        "random": [seed, name] if clip.sampling == "random" else None,
+        "size": size,
+        "backbone": [backbone.name, backbone.digest, backbone.mean, backbone.std, precision],
+    }
+    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
+
+
+def digest_content(path: Path) -> str:
+    """SHA-256 of a file, or of the names and contents of a folder's files.
+
+    Raises:
+        OSError: something cannot be read.
+    """
+    if not path.is_dir():
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    digest = hashlib.sha256(b"folder")
+    for file_path in sorted(path.iterdir()):
+        if file_path.is_file():
+            digest.update(f"{file_path.name} {digest_content(file_path)}\n".encode())
+    return digest.hexdigest()
+
+
+def digest_videos(
+    paths: Sequence[Path], database: sqlite3.Connection, tick: Callable[[], None] = lambda: None, threads: int = 4
+) -> list[str | OSError]:
+    """The digest of each video, or why it cannot be read.
+
+    Args:
+        paths: Video files and folders of frames.
+        database: Where earlier digests are kept.
+        tick: Called after each video.
+        threads: Files that are read at once.
+    """
+    digests: list[str | OSError] = []
+    new: list[tuple[str, str, str]] = []
+    with ThreadPoolExecutor(threads) as pool:
+        states = pool.map(_state, paths)
+        asked = [(path, state, _look_up(database, path, state)) for path, state in zip(paths, states, strict=True)]
+        found = pool.map(lambda entry: entry[2] or _digest(entry[0]), asked)
+        for (path, state, known), digest in zip(asked, found, strict=True):
+            digests.append(digest)
+            if known is None and isinstance(state, str) and isinstance(digest, str):
+                new.append((str(path.absolute()), state, digest))
+            if len(new) == _WRITTEN_TOGETHER:
+                _remember(database, new)
+                new = []
+            tick()
+    _remember(database, new)
+    return digests
+
+
+def _remember(database: sqlite3.Connection, rows: list[tuple[str, str, str]]) -> None:
+    with database:
+        database.executemany("INSERT OR REPLACE INTO digests VALUES (?, ?, ?)", rows)
+
+
+def _state(path: Path) -> str | OSError:
+    """What changes when a file or folder changes: sizes and times."""
+    try:
+        if not path.is_dir():
+            status = path.stat()
+            return f"{status.st_size} {status.st_mtime_ns}"
+        with os.scandir(path) as entries:
+            files = sorted((entry.name, entry.stat().st_size, entry.stat().st_mtime_ns) for entry in entries)
+    except OSError as error:
+        return error
+    return hashlib.sha256(json.dumps(files).encode()).hexdigest()
+
+
+def _look_up(database: sqlite3.Connection, path: Path, state: str | OSError) -> str | OSError | None:
+    if isinstance(state, OSError):
+        return state
+    row = database.execute(
+        "SELECT digest FROM digests WHERE path = ? AND state = ?", (str(path.absolute()), state)
+    ).fetchone()
+    return None if row is None else str(row[0])
+
+
+def _digest(path: Path) -> str | OSError:
+    try:
+        return digest_content(path)
+    except OSError as error:
+        return error

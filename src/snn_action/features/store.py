@@ -1,0 +1,203 @@
+"""The feature store: shards of features that are complete or absent, and an index that finds a video's rows.
+
+A shard is a safetensors file in ``shards/`` with one tensor, ``features`` (rows, D) float32 of one stream. Its header
+holds, as JSON under ``snn_action``: ``format``, ``stream``, ``provenance`` of the backbone, and ``entries``, one for a
+video: ``key``, ``name`` of the video, ``start`` (its first row), ``lengths`` of its clips, whose rows follow one
+another, and ``frames``, the video's frames that the rows of each clip come from. ``index.sqlite`` repeats the places
+and is made anew from the headers where it is lost.
+"""
+
+import json
+import logging
+import os
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from snn_action.errors import WorkError
+from snn_action.features.database import explain_errors, open_database
+
+logger = logging.getLogger(__name__)
+
+SHARD_FORMAT = 1
+_SUFFIX = ".safetensors"
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Features of one video and stream on their way into the store.
+
+    Attributes:
+        key: The key under which they are found again (``keys.feature_key``).
+        name: Name of the video, for people.
+        features: Rows of all clips, one clip after the other (rows, D) float32.
+        frames: For each clip, the frames of the video that its rows come from.
+    """
+
+    key: str
+    name: str
+    features: Tensor
+    frames: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where one video and stream lies: from row ``start`` of ``shard``, clips of ``lengths`` one after the other."""
+
+    shard: str
+    start: int
+    lengths: tuple[int, ...]
+
+
+class FeatureStore:
+    """A folder of features. Several processes may read and write one at the same time.
+
+    Raises:
+        WorkError: the folder cannot be made or its index cannot be written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._shards = folder / "shards"
+        try:
+            self._shards.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise WorkError(f"{folder}: cannot make the feature store: {error.strerror} (features.store)") from None
+        self.index = folder / "index.sqlite"
+        self.database = open_database(self.index)
+        self.refresh()
+
+    def close(self) -> None:
+        """Let go of the index."""
+        self.database.close()
+
+    def refresh(self) -> None:
+        """Bring the index up to date with the shards in the folder: those of other processes, lost or new ones."""
+        with explain_errors(self.index):
+            with os.scandir(self._shards) as entries:
+                files = {entry.name: _state(entry.stat()) for entry in entries if entry.name.endswith(_SUFFIX)}
+            known = dict(self.database.execute("SELECT name, state FROM shards"))
+            stale = [name for name, state in known.items() if files.get(name) != state]
+            with self.database:
+                self.database.executemany("DELETE FROM entries WHERE shard = ?", [(name,) for name in stale])
+                self.database.executemany("DELETE FROM shards WHERE name = ?", [(name,) for name in stale])
+        for name in sorted(files):
+            if known.get(name) != files[name]:
+                self._add(name)
+
+    def find(self, keys: Iterable[str]) -> dict[str, Place]:
+        """The places of those keys that are in the store."""
+        found: dict[str, Place] = {}
+        wanted = list(keys)
+        with explain_errors(self.index):
+            for first in range(0, len(wanted), 500):
+                some = wanted[first : first + 500]
+                query = f"SELECT key, shard, start, lengths FROM entries WHERE key IN ({', '.join('?' * len(some))})"
+                # Two processes may both have written a key, with equal values: the first shard by name counts.
+                for key, shard, start, lengths in self.database.execute(query + " ORDER BY shard DESC", some):
+                    found[key] = Place(shard, start, tuple(json.loads(lengths)))
+        return found
+
+    def write(self, stream: str, rows: Sequence[Rows], provenance: Mapping[str, Any]) -> None:
+        """Write one shard, then name it in the index. After a crash the shard is there wholly or not at all.
+
+        Raises:
+            WorkError: it cannot be written (disk full, folder removed, permission denied); names the folder.
+        """
+        entries = []
+        start = 0
+        for entry in rows:
+            lengths = [len(clip) for clip in entry.frames]
+            entries.append(
+                {"key": entry.key, "name": entry.name, "start": start, "lengths": lengths, "frames": entry.frames}
+            )
+            start += sum(lengths)
+        header = {"format": SHARD_FORMAT, "stream": stream, "provenance": dict(provenance), "entries": entries}
+        features = torch.cat([entry.features for entry in rows])
+        name = f"{stream}-{uuid.uuid4().hex}{_SUFFIX}"
+        aside = self._shards / f"{name}.part"
+        try:
+            safetensors.torch.save_file({"features": features}, aside, {"snn_action": json.dumps(header)})
+            _to_disk(aside)
+            aside.replace(self._shards / name)
+            _to_disk(self._shards)
+        except (OSError, safetensors.SafetensorError) as error:
+            with suppress(OSError):
+                aside.unlink(missing_ok=True)
+            raise WorkError(
+                f"{self._shards}: cannot write features: {error}. All earlier shards are complete: make room or mend "
+                "the folder (features.store) and start again, it goes on from there"
+            ) from None
+        self._add(name)
+
+    def read_header(self, shard: str) -> dict[str, Any]:
+        """The JSON in a shard's header.
+
+        Raises:
+            WorkError: the shard is missing or broken.
+        """
+        header, _ = _read_header(self._shards / shard)
+        return header
+
+    def open_shard(self, shard: str) -> Tensor:
+        """The features in a shard (rows, D), memory-mapped: only the rows that are used are read.
+
+        Raises:
+            WorkError: the shard is missing or broken.
+        """
+        path = self._shards / shard
+        try:
+            with safetensors.safe_open(path, "pt") as file:
+                features: Tensor = file.get_tensor("features")
+        except (OSError, safetensors.SafetensorError) as error:
+            raise _broken(path, error) from None
+        return features
+
+    def _add(self, name: str) -> None:
+        path = self._shards / name
+        try:
+            state = _state(path.stat())
+            header, n_rows = _read_header(path)
+            rows = [(e["key"], name, e["start"], json.dumps(e["lengths"])) for e in header["entries"]]
+            if header["format"] != SHARD_FORMAT or sum(sum(e["lengths"]) for e in header["entries"]) != n_rows:
+                raise WorkError(f"{path}: of another format")
+        except (OSError, KeyError, TypeError, WorkError) as error:
+            logger.warning("%s: not a complete shard, passed over (%s)", path, error)
+            return
+        with explain_errors(self.index), self.database:
+            self.database.execute("INSERT OR REPLACE INTO shards VALUES (?, ?)", (name, state))
+            self.database.executemany("INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?)", rows)
+
+
+def _read_header(path: Path) -> tuple[dict[str, Any], int]:
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            header: dict[str, Any] = json.loads((file.metadata() or {})["snn_action"])
+            n_rows: int = file.get_slice("features").get_shape()[0]
+    except (OSError, ValueError, KeyError, safetensors.SafetensorError) as error:
+        raise _broken(path, error) from None
+    return header, n_rows
+
+
+def _broken(path: Path, error: Exception) -> WorkError:
+    return WorkError(f"{path}: this shard is missing or broken ({error}); remove it and run again to extract it anew")
+
+
+def _state(status: os.stat_result) -> str:
+    return f"{status.st_size} {status.st_mtime_ns}"
+
+
+def _to_disk(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

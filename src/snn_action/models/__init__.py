@@ -1,0 +1,31 @@
+"""Temporal models: features ``(B, T, D)`` to logits ``(B, T, K)``. Usable alone."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from snn_action import registry
+from snn_action.models.base import ModelSettings, TemporalModel
+
+
+def build_model(
+    settings: ModelSettings | Mapping[str, Any], in_features: int, num_classes: int, seed: int | None = None
+) -> TemporalModel:
+    """The model that ``settings``, or a mapping such as ``{"type": "lmu", "order": 6}``, describe.
+
+    With a ``seed``, the same seed gives the same weights and PyTorch's own generator stays as it was.
+
+    Raises:
+        ConfigError: ``type`` is unknown, or a key does not fit.
+        ValueError: fewer than 1 feature or 2 classes.
+    """
+    parsed = registry.parse("model", settings)
+    with torch.random.fork_rng(devices=[], enabled=seed is not None):
+        if seed is not None:
+            torch.manual_seed(seed)
+        model: TemporalModel = registry.build("model", parsed, in_features, num_classes)
+    return model
+
+
+__all__ = ["ModelSettings", "TemporalModel", "build_model"]

@@ -1,0 +1,206 @@
+"""An array of one-dimensional spiking ensembles, the original project's best spiking model.
+
+    x~_t = lowpass(x)_t,  v_t = W_in x~_t                     (E values, each represented by an ensemble of N neurons)
+    s_t = neuron(gain (e v_t) + bias)                         (E, N) spikes, encoders e = +1 or -1
+    logits_t = W_out d_t + c,  d_t = sum_n decoder_n s_tn     (E decoded values)
+
+Gains and biases follow from ``max_rates`` and ``intercepts``, decoders from regularised least squares, so that each
+ensemble at first stands for its value on [-1, 1]; all three are trained after. Ensembles are computed in chunks that
+are computed again in the backward pass: memory does not grow with E x N x T.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple, Self
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from snn_action import registry
+from snn_action.models.base import ModelSettings, Scaling, TemporalModel
+from snn_action.neurons import spiking_rectified_linear
+from snn_action.neurons.base import Gradient, Neuron
+from snn_action.neurons.synapse import Lowpass, LowpassState
+from snn_action.registry import registered
+
+CHUNK_VALUES = 2**21  # values of a (B, T, chunk, N) tensor: 8 MiB in float32
+EVALUATION_POINTS = 201
+REGULARISATION = 0.1  # Nengo's LstsqL2: noise of 0.1 of the highest rate
+
+
+class Settings(ModelSettings):
+    """Array of spiking ensembles."""
+
+    type: Literal["ensemble_array"] = "ensemble_array"
+    scaling: Scaling = Field(
+        "global", description="Deviation to which the input is scaled: each feature's, or one for all"
+    )
+    n_ensembles: int = Field(1000, ge=1, description="Ensembles, each for one value")
+    n_neurons: int = Field(50, ge=1, description="Neurons of each ensemble")
+    neuron: registered("neuron") = spiking_rectified_linear.Settings()  # type: ignore[valid-type]
+    gradient: Gradient = Field("spike_aware", description="How gradients pass the spikes: see docs/neurons.md")
+    max_rates: tuple[float, float] = Field((200.0, 400.0), description="Range of rates at value 1, spikes a second")
+    intercepts: tuple[float, float] = Field((-1.0, 0.9), description="Range of values where neurons begin to spike")
+    tau_input: float | None = Field(0.005, gt=0, description="Lowpass on the input in seconds; null: none")
+    input_weights: Literal["random", "zero"] = Field("random", description="Input weights at the start")
+    input_dropout: float = Field(0.0, ge=0, lt=1, description="Share of features dropped, the same in a clip's steps")
+    dropout: float = Field(0.0, ge=0, lt=1, description="Share of ensembles dropped before the logits")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if not 0 < self.max_rates[0] <= self.max_rates[1]:
+            raise ValueError("max_rates: must be two positive rates, the lower first")
+        if not -1 <= self.intercepts[0] <= self.intercepts[1] < 1:
+            raise ValueError("intercepts: must be two values in [-1, 1), the lower first")
+        return self
+
+
+class State(NamedTuple):
+    """Filtered input (B, D) where there is a filter, neurons (B, E, N), and spikes (B,) since the clip began."""
+
+    filtered: LowpassState | None
+    neurons: Any
+    spikes: Tensor
+
+
+class EnsembleArray(TemporalModel):
+    """See the module.
+
+    Trained parameters are near 1, so that one learning rate suits all: gains and biases are kept in units of the
+    mean maximal rate, decoders in units of its inverse.
+    """
+
+    accumulates_per_spike = 1
+    encoders: Tensor
+
+    def __init__(self, settings: Settings, in_features: int, num_classes: int) -> None:
+        super().__init__(in_features, num_classes, settings.scaling)
+        self.settings = s = settings
+        self.n_neurons = s.n_ensembles * s.n_neurons
+        self.neuron: Neuron = registry.build("neuron", s.neuron, s.gradient)
+        self.synapse = None if s.tau_input is None else Lowpass(s.tau_input, self.neuron.dt)
+        self.rate_unit = sum(s.max_rates) / 2
+        self.input_kernel = nn.Linear(in_features, s.n_ensembles, bias=False)
+        if s.input_weights == "zero":
+            nn.init.zeros_(self.input_kernel.weight)
+        else:
+            nn.init.normal_(self.input_kernel.weight, std=1 / math.sqrt(in_features))
+        shape = (s.n_ensembles, s.n_neurons)
+        max_rates = torch.empty(shape).uniform_(*s.max_rates)
+        intercepts = torch.empty(shape).uniform_(*s.intercepts)
+        self.register_buffer("encoders", torch.randint(0, 2, shape).to(max_rates) * 2 - 1)
+        gain, bias = self.neuron.gain_bias(max_rates, intercepts)
+        self.gain = nn.Parameter(gain / self.rate_unit)
+        self.bias = nn.Parameter(bias / self.rate_unit)
+        decoders = solve_decoders(self.neuron.rate, gain * self.encoders, bias)
+        self.decoders = nn.Parameter(decoders * self.rate_unit)
+        self.readout = nn.Linear(s.n_ensembles, num_classes)
+
+    def initial_state(self, batch: int, device: torch.device, dtype: torch.dtype) -> State:
+        """Filter at zero, neurons as their own ``initial_voltage`` says, no spike yet."""
+        filtered = None if self.synapse is None else self.synapse.initial_state(batch, self.in_features, device, dtype)
+        shape = (self.settings.n_ensembles, self.settings.n_neurons)
+        neurons = self.neuron.initial_state(batch, shape, device, dtype)
+        return State(filtered, neurons, torch.zeros(batch, device=device, dtype=dtype))
+
+    def forward_steps(self, x: Tensor, state: State, mask: Tensor | None) -> tuple[Tensor, State]:
+        """See the module; ``state.spikes`` carries the gradient of the spikes, for a penalty on them."""
+        s = self.settings
+        if self.training and s.input_dropout > 0:
+            x = x * F.dropout(torch.ones_like(x[:, :1]), s.input_dropout)
+        filtered = state.filtered
+        if self.synapse is not None:
+            x, filtered = self.synapse(x, filtered, mask)
+        values = self.input_kernel(x)
+        size = max(1, CHUNK_VALUES // (values.shape[0] * values.shape[1] * s.n_neurons))
+        chunks = [slice(start, min(start + size, s.n_ensembles)) for start in range(0, s.n_ensembles, size)]
+        recompute = len(chunks) > 1 and torch.is_grad_enabled()
+        parts = []
+        for chunk in chunks:
+            inputs = (
+                values[..., chunk],
+                self.gain[chunk],
+                self.encoders[chunk],
+                self.bias[chunk],
+                self.decoders[chunk],
+                _map(lambda tensor, chunk=chunk: tensor[:, chunk], state.neurons),
+                mask,
+            )
+            if recompute:
+                parts.append(checkpoint(self._ensembles, *inputs, use_reentrant=False, preserve_rng_state=False))
+            else:
+                parts.append(self._ensembles(*inputs))
+        decoded = torch.cat([part[0] for part in parts], -1)
+        neurons = _map(lambda *tensors: torch.cat(tensors, 1), *(part[1] for part in parts))
+        spikes = state.spikes + torch.stack([part[2] for part in parts]).sum(0)
+        logits = self.readout(F.dropout(decoded, s.dropout, self.training))
+        return logits, State(filtered, neurons, spikes)
+
+    def step_once(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        """One step is a sequence of one."""
+        logits, state = self.forward_steps(x.unsqueeze(1), state, None)
+        return logits.squeeze(1), state
+
+    def _ensembles(
+        self,
+        values: Tensor,
+        gain: Tensor,
+        encoders: Tensor,
+        bias: Tensor,
+        decoders: Tensor,
+        state: Any,
+        mask: Tensor | None,
+    ) -> tuple[Tensor, Any, Tensor]:
+        """Decoded values (B, T, e), state (B, e, N) and spikes (B,) of ``e`` ensembles with ``values`` (B, T, e)."""
+        current = torch.addcmul(bias * self.rate_unit, values.unsqueeze(-1), gain * encoders * self.rate_unit)
+        spikes, state = self.neuron(current, state, mask)
+        decoded = (spikes * (decoders / self.rate_unit)).sum(-1)
+        counted = spikes.sum((2, 3))
+        counted = counted if mask is None else counted * mask
+        return decoded, state, self.neuron.count(counted.sum(1))
+
+
+def solve_decoders(
+    rate: Callable[[Tensor], Tensor],
+    scaled_encoders: Tensor,
+    bias: Tensor,
+    function: Callable[[Tensor], Tensor] = lambda x: x,
+) -> Tensor:
+    """Decoders (E, N) with which rates stand for ``function(x)`` on [-1, 1], by regularised least squares.
+
+    ``d = (A^T A + M sigma^2 I)^-1 A^T f(x)`` with rates A (M, N) at M points and ``sigma`` 0.1 of the highest rate
+    (Nengo's LstsqL2). Float64 inside.
+
+    Args:
+        rate: Rates of currents.
+        scaled_encoders: Gain times encoder (E, N).
+        bias: Bias current (E, N).
+        function: What is decoded, from values (M,) to values (M,).
+    """
+    x = torch.linspace(-1, 1, EVALUATION_POINTS, dtype=torch.float64)
+    wanted = function(x).unsqueeze(-1)
+    solved = []
+    for encoder, offset in zip(torch.split(scaled_encoders, 256), torch.split(bias, 256), strict=True):
+        activity = rate(encoder.double().unsqueeze(1) * x[:, None] + offset.double().unsqueeze(1))  # (e, M, N)
+        sigma = REGULARISATION * activity.amax((1, 2))
+        gram = activity.mT @ activity
+        gram.diagonal(dim1=-2, dim2=-1).add_((len(x) * sigma.square()).clamp(min=1e-12).unsqueeze(-1))
+        solved.append(torch.linalg.solve(gram, activity.mT @ wanted).squeeze(-1))
+    return torch.cat(solved).to(bias)
+
+
+def _map(function: Callable[..., Tensor], *states: Any) -> Any:
+    """``function`` of the tensors (B, E, N) that stand at the same place in each of ``states``."""
+    return type(states[0])(*(function(*tensors) for tensors in zip(*states, strict=True)))
+
+
+def build(settings: Settings, in_features: int, num_classes: int) -> EnsembleArray:
+    """The model that ``settings`` describe.
+
+    Raises:
+        ConfigError: the neuron has no such gradient mode.
+    """
+    return EnsembleArray(settings, in_features, num_classes)

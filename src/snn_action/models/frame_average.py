@@ -1,0 +1,168 @@
+"""The baseline: multinomial logistic regression on the running mean of the frames' features.
+
+    logits_t = W mean(x_0 .. x_t) + b,  W and b minimise  sum_clips -log p(label) + strength / 2 |W|^2
+
+where the mean is that of each clip's last real step. The order of frames is lost, so a model of time is worth
+only what it gains over this one. Features are standardised, each by its own deviation.
+"""
+
+from typing import ClassVar, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from snn_action.models.base import ModelSettings, TemporalModel, check_mask
+
+STRENGTHS = tuple(10 ** (k / 2) for k in range(8, -7, -1))  # 10^4 down to 10^-3
+DEFAULT_STRENGTH = 10.0
+
+Clips = tuple[Tensor, Tensor, Tensor]
+
+
+class Settings(ModelSettings):
+    """Logistic regression on the running mean of features."""
+
+    type: Literal["frame_average"] = "frame_average"
+
+
+class State(NamedTuple):
+    """Sum of the standardised features seen (B, D), and their number (B,)."""
+
+    total: Tensor
+    number: Tensor
+
+
+class FrameAverage(TemporalModel):
+    """See the module. Trained by ``fit``; ``weight`` (K, D) and ``bias`` (K,) are buffers, zero until then.
+
+    Attributes:
+        strength: L2 strength of the last fit.
+    """
+
+    trained_by_gradient: ClassVar[bool] = False
+    weight: Tensor
+    bias: Tensor
+    strength: Tensor
+
+    def __init__(self, in_features: int, num_classes: int) -> None:
+        super().__init__(in_features, num_classes)
+        self.register_buffer("weight", torch.zeros(num_classes, in_features))
+        self.register_buffer("bias", torch.zeros(num_classes))
+        self.register_buffer("strength", torch.tensor(DEFAULT_STRENGTH))
+
+    def initial_state(self, batch: int, device: torch.device, dtype: torch.dtype) -> State:
+        """Nothing seen."""
+        return State(
+            torch.zeros(batch, self.in_features, device=device, dtype=dtype),
+            torch.zeros(batch, device=device, dtype=dtype),
+        )
+
+    def forward_steps(self, x: Tensor, state: State, mask: Tensor | None) -> tuple[Tensor, State]:
+        """Padded steps add nothing, so their predictions repeat the last real one's."""
+        real = x.new_ones(x.shape[:2]) if mask is None else mask.to(x)
+        total = state.total.unsqueeze(1) + (x * real.unsqueeze(-1)).cumsum(1)
+        count = state.number.unsqueeze(1) + real.cumsum(1)
+        return F.linear(total / count.unsqueeze(-1), self.weight, self.bias), State(total[:, -1], count[:, -1])
+
+    def step_once(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        """One step is a sequence of one."""
+        logits, state = self.forward_steps(x.unsqueeze(1), state, None)
+        return logits.squeeze(1), state
+
+    def fit(self, features: Tensor, mask: Tensor, labels: Tensor, validation: Clips | None = None) -> None:
+        """Fit to ``features`` (C, T, D), ``mask`` (C, T) and ``labels`` (C,), in float64, deterministically.
+
+        With ``validation``, the strength is the one of ``STRENGTHS`` with the least negative log-likelihood of the
+        validation clips, given the training clips; then mean, deviation, W and b are fitted to both together.
+        Without, it is ``DEFAULT_STRENGTH``.
+
+        Raises:
+            ValueError: shapes do not fit, a mask has a hole, a label is out of range or a feature is not finite.
+        """
+        self._check(features, mask, labels)
+        if validation is not None:
+            self._check(*validation)
+        strength = DEFAULT_STRENGTH
+        clips, real = list(features), list(mask)
+        self.standardiser.fit(clips, real)
+        if validation is not None:
+            more, more_real, more_labels = list(validation[0]), list(validation[1]), validation[2]
+            training = self._means(clips, real), labels
+            strength = choose_strength(training, (self._means(more, more_real), more_labels), self.num_classes)
+            clips, real, labels = clips + more, real + more_real, torch.cat([labels, more_labels])
+            self.standardiser.fit(clips, real)
+        weight, bias = fit_logistic(self._means(clips, real), labels, self.num_classes, strength)
+        self.weight, self.bias = weight.to(self.weight), bias.to(self.bias)
+        self.strength = self.strength.new_tensor(strength)
+
+    def _means(self, clips: list[Tensor], real: list[Tensor]) -> Tensor:
+        """Each clip's mean over its real steps, standardised, float64."""
+        means = torch.stack([clip[steps].mean(0, dtype=torch.float64) for clip, steps in zip(clips, real, strict=True)])
+        mean, scale = self.standardiser.mean, self.standardiser.scale
+        return (means - mean.to(means)) * scale.to(means)
+
+    def _check(self, features: Tensor, mask: Tensor, labels: Tensor) -> None:
+        if features.ndim != 3 or features.shape[2] != self.in_features or len(features) == 0:
+            raise ValueError(f"features must be (clips, steps, {self.in_features}), not {tuple(features.shape)}")
+        mask = check_mask(mask, *features.shape[:2])
+        if labels.shape != features.shape[:1]:
+            raise ValueError(f"labels must have shape {(len(features),)}, not {tuple(labels.shape)}")
+        if not bool(((labels >= 0) & (labels < self.num_classes)).all()):
+            raise ValueError(f"labels must be in 0 .. {self.num_classes - 1}")
+        for number, (clip, real) in enumerate(zip(features, mask, strict=True)):
+            if not bool(clip[real].isfinite().all()):
+                raise ValueError(f"features of clip {number} are not finite")
+
+
+def fit_logistic(
+    x: Tensor, labels: Tensor, num_classes: int, strength: float, start: tuple[Tensor, Tensor] | None = None
+) -> tuple[Tensor, Tensor]:
+    """``W`` (K, D) and ``b`` (K,) that minimise ``sum -log softmax(W x + b)[label] + strength / 2 |W|^2``.
+
+    By L-BFGS with strong Wolfe line search, from ``start`` or zero. ``x`` is (C, D) float64.
+    """
+    if x.shape[1] > len(x):  # the best W lies in the span of the rows of x: solve there, it has fewer dimensions
+        basis = torch.linalg.qr(x.T).Q
+        inner = None if start is None else (start[0] @ basis, start[1])
+        weight, bias = fit_logistic(x @ basis, labels, num_classes, strength, inner)
+        return weight @ basis.T, bias
+    if start is None:
+        start = x.new_zeros(num_classes, x.shape[1]), x.new_zeros(num_classes)
+    weight, bias = (tensor.clone().requires_grad_() for tensor in start)
+    optimizer = torch.optim.LBFGS(
+        [weight, bias], max_iter=1000, tolerance_grad=1e-6, tolerance_change=0, line_search_fn="strong_wolfe"
+    )
+
+    def loss() -> Tensor:
+        optimizer.zero_grad()
+        value = F.cross_entropy(F.linear(x, weight, bias), labels, reduction="sum")
+        value = value + strength / 2 * weight.square().sum()
+        value.backward()  # type: ignore[no-untyped-call]
+        return value.detach()
+
+    with torch.enable_grad():
+        optimizer.step(loss)  # type: ignore[no-untyped-call]
+    return weight.detach(), bias.detach()
+
+
+def choose_strength(training: tuple[Tensor, Tensor], validation: tuple[Tensor, Tensor], num_classes: int) -> float:
+    """The strength under which ``training`` (x, labels) makes ``validation`` likeliest.
+
+    From the strongest down, each fit starting from the last one's; it stops when three in a row were worse than the
+    best, because weak strengths are slow to fit and the curve has one valley.
+    """
+    best, least, worse = DEFAULT_STRENGTH, float("inf"), 0
+    start = None
+    for strength in STRENGTHS:
+        start = fit_logistic(*training, num_classes, strength, start)
+        loss = float(F.cross_entropy(F.linear(validation[0], *start), validation[1]))
+        best, least, worse = (strength, loss, 0) if loss < least else (best, least, worse + 1)
+        if worse == 3:
+            break
+    return best
+
+
+def build(_: Settings, in_features: int, num_classes: int) -> FrameAverage:
+    """The model that ``settings`` describe."""
+    return FrameAverage(in_features, num_classes)

@@ -1,0 +1,71 @@
+"""Long short-term memory, the decoder of the original project's CNN + LSTM: LSTM layers, ReLU layer, logits."""
+
+from typing import Literal, NamedTuple
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from snn_action.models.base import ModelSettings, Scaling, TemporalModel
+
+
+class Settings(ModelSettings):
+    """Long short-term memory."""
+
+    type: Literal["lstm"] = "lstm"
+    scaling: Scaling = Field(
+        "global", description="Deviation to which the input is scaled: each feature's, or one for all"
+    )
+    layers: int = Field(3, ge=1, description="Stacked LSTM layers")
+    units: int = Field(512, ge=1, description="Units of each LSTM layer")
+    readout_units: int = Field(256, ge=1, description="Units of the ReLU layer after the last LSTM layer")
+    dropout: float = Field(0.3, ge=0, lt=1, description="Share dropped between LSTM layers and before the logits")
+
+
+class State(NamedTuple):
+    """Hidden and cell values of all layers, each (B, layers, units)."""
+
+    hidden: Tensor
+    cell: Tensor
+
+
+class LSTM(TemporalModel):
+    """``logits_t = W_2 dropout(relu(W_1 lstm(x)_t + b_1)) + b_2``, PyTorch's LSTM and its initialisation."""
+
+    def __init__(self, settings: Settings, in_features: int, num_classes: int) -> None:
+        super().__init__(in_features, num_classes, settings.scaling)
+        self.settings = s = settings
+        between = s.dropout if s.layers > 1 else 0.0
+        self.lstm = nn.LSTM(in_features, s.units, s.layers, batch_first=True, dropout=between)
+        self.fc = nn.Linear(s.units, s.readout_units)
+        self.readout = nn.Linear(s.readout_units, num_classes)
+
+    def initial_state(self, batch: int, device: torch.device, dtype: torch.dtype) -> State:
+        """Zeros."""
+        zeros = torch.zeros(batch, self.settings.layers, self.settings.units, device=device, dtype=dtype)
+        return State(zeros, zeros)
+
+    def forward_steps(self, x: Tensor, state: State, mask: Tensor | None) -> tuple[Tensor, State]:
+        """Clips are packed by length, so that the state is that after each one's last real step."""
+        steps = x.shape[1]
+        before = (state.hidden.transpose(0, 1).contiguous(), state.cell.transpose(0, 1).contiguous())
+        if mask is None:
+            output, after = self.lstm(x, before)
+        else:
+            packed = pack_padded_sequence(x, mask.sum(1).cpu(), batch_first=True, enforce_sorted=False)
+            packed, after = self.lstm(packed, before)
+            output, _ = pad_packed_sequence(packed, batch_first=True, total_length=steps)
+        output = F.dropout(self.fc(output).relu(), self.settings.dropout, self.training)
+        return self.readout(output), State(after[0].transpose(0, 1), after[1].transpose(0, 1))
+
+    def step_once(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        """One step is a sequence of one."""
+        logits, state = self.forward_steps(x.unsqueeze(1), state, None)
+        return logits.squeeze(1), state
+
+
+def build(settings: Settings, in_features: int, num_classes: int) -> LSTM:
+    """The model that ``settings`` describe."""
+    return LSTM(settings, in_features, num_classes)

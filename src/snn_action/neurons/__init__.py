@@ -1,0 +1,1 @@
+"""Neurons and synapses: equations, pure step functions, thin modules. Usable alone."""

@@ -1,0 +1,164 @@
+"""The format of ``metrics.json`` and of the lines of ``metrics.jsonl``.
+
+Accuracies are shares (0 to 1). Keys that are not named here are ignored, so a report can be rebuilt from the run of a
+newer version.
+"""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Part(BaseModel):
+    """A part of a metrics file: immutable, foreign keys are ignored."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class Accuracy(Part):
+    """The four accuracies: every time step, last real step, mean over a clip, mean over a video's clips."""
+
+    timestep: float
+    last: float
+    clip: float
+    video: float
+
+
+class TopFive(Part):
+    """Share of videos whose class is among the five most probable."""
+
+    video: float
+
+
+class ClassResult(Part):
+    """Test videos of one class; ``accuracy`` is null where there are none."""
+
+    correct: int = Field(ge=0)
+    videos: int = Field(ge=0)
+    accuracy: float | None = None
+
+
+class Baseline(Accuracy):
+    """The frame-average model on the same features."""
+
+    per_class: dict[str, ClassResult] = {}
+    anytime: tuple[float, ...] = ()
+
+
+class Spikes(Part):
+    """Spikes of the temporal model on the test clips."""
+
+    per_neuron_per_step: float
+    per_clip: float
+    neurons: int
+
+
+class Operations(Part):
+    """Multiply-accumulates and accumulates of one clip; null where they were not counted."""
+
+    dense_macs: float
+    effective_macs: float | None = None
+    effective_acs: float | None = None
+
+    @property
+    def effective(self) -> float:
+        """Operations that take part in the result: effective ones where counted, dense ones elsewhere."""
+        if self.effective_macs is None and self.effective_acs is None:
+            return self.dense_macs
+        return (self.effective_macs or 0.0) + (self.effective_acs or 0.0)
+
+
+class RunOperations(Part):
+    """Operations of both networks; no backbone where the features came with the dataset."""
+
+    backbone: Operations | None = None
+    model: Operations
+
+
+class Seconds(Part):
+    """Wall time of the steps."""
+
+    extract: float | None = None
+    train: float | None = None
+    evaluate: float | None = None
+
+
+class Pair(Part):
+    """Accuracy on the test videos of two classes that only their course in time tells apart."""
+
+    classes: tuple[str, str]
+    model: float | None
+    baseline: float | None = None
+
+
+class BadVideo(Part):
+    """A video that could not be read, and why."""
+
+    video: str
+    reason: str
+
+
+class FoldResult(Part):
+    """One of several folds."""
+
+    name: str
+    accuracy: Accuracy
+    baseline: Accuracy | None = None
+    train_videos: int | None = None
+    test_videos: int | None = None
+
+
+class FoldSummary(Part):
+    """Mean or standard deviation over folds."""
+
+    accuracy: Accuracy
+    baseline: Accuracy | None = None
+
+
+class Metrics(Part):
+    """``metrics.json``; with several folds the single values are over the test videos of all folds together."""
+
+    accuracy: Accuracy
+    top5: TopFive
+    baseline: Baseline | None = None
+    per_class: dict[str, ClassResult]
+    spikes: Spikes | None = None
+    operations: RunOperations
+    seconds: Seconds
+    videos_per_second: float | None = None
+    train_videos: int
+    test_videos: int
+    validation_videos: int = 0
+    best_epoch: int | None = None
+    anytime: tuple[float, ...] = ()
+    pairs: tuple[Pair, ...] = ()
+    bad_videos: tuple[BadVideo, ...] = ()
+    notes: tuple[str, ...] = ()
+    folds: tuple[FoldResult, ...] = ()
+    mean: FoldSummary | None = None
+    std: FoldSummary | None = None
+
+    @property
+    def summary(self) -> FoldSummary:
+        """What the headline shows: the mean over folds where there are several, else the only result."""
+        return self.mean or FoldSummary(accuracy=self.accuracy, baseline=self.baseline)
+
+
+class EpochSide(Part):
+    """One side (train, validation or test) after an epoch; what was not measured is null."""
+
+    loss: float | None = None
+    timestep: float | None = None
+    last: float | None = None
+    clip: float | None = None
+    video: float | None = None
+
+
+class Epoch(Part):
+    """One line of ``metrics.jsonl``; ``epoch`` counts from 0, and -1 is before training."""
+
+    fold: str
+    epoch: int
+    learning_rate: float | None = None
+    train: EpochSide | None = None
+    validation: EpochSide | None = None
+    test: EpochSide | None = None
+    seconds: float | None = None

@@ -1,0 +1,230 @@
+"""Reads a finished run folder: what was run, what came out, and the clips that its report shows."""
+
+import csv
+import json
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import ValidationError
+
+from snn_action.errors import ConfigError, WorkError
+from snn_action.report.metrics import Epoch, Metrics, Part
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The prediction for one test video; ``probability`` is that of the predicted class."""
+
+    fold: str
+    video: str
+    label: str
+    predicted: str
+    probability: float
+
+
+@dataclass(frozen=True)
+class Example:
+    """A test clip to show: ``probabilities`` (T, K); ``frames`` (T, h, w, 3) uint8; ``spikes`` (T,) of all neurons."""
+
+    name: str
+    label: int
+    class_names: tuple[str, ...]
+    probabilities: npt.NDArray[np.floating[Any]]
+    frames: npt.NDArray[np.uint8] | None
+    spikes: npt.NDArray[np.floating[Any]] | None
+
+    @property
+    def predicted(self) -> int:
+        """Class of the highest probability, averaged over time."""
+        return int(self.probabilities.mean(0).argmax())
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """Everything that a report is made of."""
+
+    folder: Path
+    config: dict[str, Any]
+    environment: dict[str, Any]
+    metrics: Metrics
+    history: tuple[Epoch, ...]
+    class_names: tuple[str, ...]
+    confusion: npt.NDArray[np.int64]
+    predictions: tuple[Prediction, ...]
+    examples: tuple[Example, ...]
+
+    @property
+    def name(self) -> str:
+        """Name in the configuration."""
+        return str(self.config.get("name", self.folder.parent.name))
+
+    def setting(self, section: str, key: str) -> Any:
+        """A value of the configuration, None where it has none."""
+        part = self.config.get(section)
+        return part.get(key) if isinstance(part, dict) else None
+
+    @property
+    def backbone(self) -> str | None:
+        """Name of the backbone; None where the features came with the dataset."""
+        return None if self.metrics.operations.backbone is None else str(self.setting("backbone", "name"))
+
+
+def read_run(folder: str | Path) -> FinishedRun:
+    """Read a finished run folder.
+
+    Raises:
+        ConfigError: the folder is missing or is not a run folder.
+        WorkError: the run is not finished, or one of its files is broken; names the file.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise ConfigError(f"{folder}: there is no such run folder")
+    if not (folder / "config.json").is_file():
+        raise ConfigError(f"{folder}: not a run folder: it has no config.json")
+    for name in ("environment.json", "metrics.json", "predictions.csv", "confusion.csv"):
+        if not (folder / name).is_file():
+            raise WorkError(f"{folder}: this run is not finished, {name} is missing; finish it with --resume {folder}")
+    class_names, confusion = _read_confusion(folder / "confusion.csv")
+    return FinishedRun(
+        folder,
+        _read_object(folder / "config.json"),
+        _read_object(folder / "environment.json"),
+        _fit(Metrics, _read_object(folder / "metrics.json"), folder / "metrics.json"),
+        _read_history(folder / "metrics.jsonl"),
+        class_names,
+        confusion,
+        _read_predictions(folder / "predictions.csv"),
+        _read_examples(folder / "examples.npz"),
+    )
+
+
+def _broken(path: Path, reason: object) -> WorkError:
+    return WorkError(f"{path}: broken: {reason}; run the experiment again, or restore the file")
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise WorkError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise _broken(path, f"not UTF-8 text ({error.reason})") from None
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    return _parse_object(_read_text(path), path)
+
+
+def _parse_object(text: str, path: Path, place: str = "") -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise _broken(path, f"{place}not JSON ({error})") from None
+    if not isinstance(value, dict):
+        raise _broken(path, f"{place}a JSON object is wanted, not {type(value).__name__}")
+    return value
+
+
+M = TypeVar("M", bound=Part)
+
+
+def _fit(cls: type[M], value: dict[str, Any], path: Path, place: str = "") -> M:
+    try:
+        return cls.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise _broken(path, f"{place}{key}: {first['msg']}") from None
+
+
+def _read_history(path: Path) -> tuple[Epoch, ...]:
+    """Epochs in order; none where nothing was trained. Of an epoch written twice (a resumed run), the last counts."""
+    if not path.exists():
+        return ()
+    epochs: dict[tuple[str, int], Epoch] = {}
+    for number, line in enumerate(_read_text(path).splitlines(), 1):
+        if line.strip():
+            epoch = _fit(Epoch, _parse_object(line, path, f"line {number}: "), path, f"line {number}: ")
+            epochs[epoch.fold, epoch.epoch] = epoch
+    order = {fold: place for place, fold in enumerate(dict.fromkeys(fold for fold, _ in epochs))}
+    return tuple(sorted(epochs.values(), key=lambda epoch: (order[epoch.fold], epoch.epoch)))
+
+
+def _read_rows(path: Path) -> Iterator[list[str]]:
+    try:
+        yield from csv.reader(_read_text(path).splitlines(keepends=True), strict=True)
+    except csv.Error as error:
+        raise _broken(path, error) from None
+
+
+def _read_confusion(path: Path) -> tuple[tuple[str, ...], npt.NDArray[np.int64]]:
+    rows = [row for row in _read_rows(path) if row]
+    names = tuple(rows[0][1:]) if rows else ()
+    if len(names) < 2 or tuple(row[0] for row in rows[1:]) != names or any(len(r) != len(names) + 1 for r in rows):
+        raise _broken(path, "not a square table with the same class names in its first row and column")
+    try:
+        counts = np.array([[int(cell) for cell in row[1:]] for row in rows[1:]], dtype=np.int64)
+    except (ValueError, OverflowError) as error:
+        raise _broken(path, error) from None
+    if (counts < 0).any():
+        raise _broken(path, "a count is negative")
+    return names, counts
+
+
+def _read_predictions(path: Path) -> tuple[Prediction, ...]:
+    rows = _read_rows(path)
+    header = next(rows, [])
+    wanted = ("fold", "video", "label", "predicted", "probability")
+    missing = [name for name in wanted if name not in header]
+    if missing:
+        raise _broken(path, f"column {missing[0]} is missing")
+    places = [header.index(name) for name in wanted]
+    result = []
+    for row in rows:
+        try:
+            fold, video, label, predicted, probability = (row[place] for place in places)
+            result.append(Prediction(fold, video, label, predicted, float(probability)))
+        except (IndexError, ValueError):
+            raise _broken(path, f"row {len(result) + 2} does not fit its header") from None
+    return tuple(result)
+
+
+def _read_examples(path: Path) -> tuple[Example, ...]:
+    """Clips to show; none where the run kept none."""
+    if not path.exists():
+        return ()
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            class_names = tuple(str(name) for name in file["class_names"])
+            return tuple(
+                _check_example(
+                    Example(
+                        str(name),
+                        int(file["labels"][place]),
+                        class_names,
+                        file[f"probabilities_{place}"],
+                        file.get(f"frames_{place}"),
+                        file.get(f"spikes_{place}"),
+                    )
+                )
+                for place, name in enumerate(file["names"])
+            )
+    except (OSError, ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile) as error:
+        raise _broken(path, error) from None
+
+
+def _check_example(example: Example) -> Example:
+    steps, classes = len(example.probabilities), len(example.class_names)
+    if not steps or example.probabilities.shape != (steps, classes) or not 0 <= example.label < classes:
+        raise ValueError(f"{example.name}: probabilities {example.probabilities.shape} do not fit {classes} classes")
+    frames, spikes = example.frames, example.spikes
+    if frames is not None and (frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[::3] != (steps, 3)):
+        raise ValueError(f"{example.name}: frames must be (T, h, w, 3) uint8 with T {steps}, not {frames.shape}")
+    if spikes is not None and spikes.shape != (steps,):
+        raise ValueError(f"{example.name}: spikes must be (T,) with T {steps}, not {spikes.shape}")
+    return example

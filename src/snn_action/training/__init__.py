@@ -1,0 +1,20 @@
+"""Training of temporal models by Lightning: seeded, resumable at every epoch."""
+
+from snn_action.training.checkpoints import load_weights
+from snn_action.training.device import Device, resolve_device
+from snn_action.training.fit import Sides, fit_closed_form, train_model
+from snn_action.training.history import find_best, read_lines, write_lines
+from snn_action.training.loss import sequence_loss
+
+__all__ = [
+    "Device",
+    "Sides",
+    "find_best",
+    "fit_closed_form",
+    "load_weights",
+    "read_lines",
+    "resolve_device",
+    "sequence_loss",
+    "train_model",
+    "write_lines",
+]

@@ -1,0 +1,72 @@
+"""Checkpoints of a run: complete or absent, and loaded without running code from the file."""
+
+import os
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from snn_action.errors import ConfigError
+from snn_action.models import TemporalModel
+
+PREFIX = "model."  # of the temporal model's weights in Lightning's state dict
+
+
+def put_in_place(aside: Path, path: Path) -> None:
+    """Sync a finished file to the disk and rename it into place."""
+    with aside.open("rb") as file:
+        os.fsync(file.fileno())
+    aside.replace(path)
+
+
+def save_weights(model: TemporalModel, path: Path) -> None:
+    """Save a model that was not trained by Lightning, in the form that ``load_weights`` reads."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.tmp")
+    torch.save({"state_dict": {f"{PREFIX}{key}": value for key, value in model.state_dict().items()}}, aside)
+    put_in_place(aside, path)
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """A checkpoint's content, on the CPU.
+
+    Raises:
+        ConfigError: the file is missing or is no checkpoint of ours.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot read the weights: {error.strerror or error}") from None
+    except (RuntimeError, pickle.UnpicklingError, zipfile.BadZipFile, EOFError, ValueError, KeyError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ConfigError(f"{path}: not a checkpoint of a run ({reason})") from None
+    if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):
+        raise ConfigError(f"{path}: not a checkpoint of a run (it has no 'state_dict')")
+    return content
+
+
+def load_weights(model: TemporalModel, path: Path) -> None:
+    """Put a checkpoint's weights into ``model``.
+
+    Raises:
+        ConfigError: the file cannot be read, or holds weights of another architecture.
+    """
+    weights = {
+        key.removeprefix(PREFIX): value
+        for key, value in read_checkpoint(path)["state_dict"].items()
+        if key.startswith(PREFIX)
+    }
+    own = model.state_dict()
+    problems = [f"{key} is missing" for key in own.keys() - weights.keys()]
+    problems += [f"{key} is unknown" for key in weights.keys() - own.keys()]
+    problems += [
+        f"{key} has shape {tuple(weights[key].shape)}, not {tuple(own[key].shape)}"
+        for key in own.keys() & weights.keys()
+        if own[key].shape != weights[key].shape
+    ]
+    if problems:
+        shown = "; ".join(sorted(problems)[:4]) + (f"; and {len(problems) - 4} more" if len(problems) > 4 else "")
+        raise ConfigError(f"{path}: weights of another architecture: {shown}")
+    model.load_state_dict(weights)

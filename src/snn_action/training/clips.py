@@ -1,0 +1,92 @@
+"""Batches of clips, in an order that depends on the seed and the epoch alone."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from snn_action.features.feature_set import FeatureSet
+
+
+class Batch(NamedTuple):
+    """Clips: features ``(B, T, D)``, mask ``(B, T)`` true on real steps, labels ``(B,)``."""
+
+    features: Tensor
+    mask: Tensor
+    label: Tensor
+
+
+class ClipDataset(Dataset[Batch]):
+    """Some clips of a feature set; read a batch at a time, so that they are padded to the longest of the batch."""
+
+    def __init__(self, features: FeatureSet, clips: Sequence[int]) -> None:
+        self.features = features
+        self.clips = list(clips)
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, index: int) -> Batch:
+        return self.__getitems__([index])
+
+    def __getitems__(self, indices: list[int]) -> Batch:
+        chosen = [self.clips[index] for index in indices]
+        return Batch(*self.features.read(chosen), torch.from_numpy(self.features.label[chosen]))
+
+
+class EpochSampler(Sampler[int]):
+    """A permutation drawn from (seed, epoch), or the given order; Lightning calls ``set_epoch``."""
+
+    def __init__(self, size: int, seed: int, shuffle: bool) -> None:
+        self.size = size
+        self.seed = seed
+        self.shuffle = shuffle
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Say which epoch comes next."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __iter__(self) -> Iterator[int]:
+        if not self.shuffle:
+            return iter(range(self.size))
+        generator = torch.Generator().manual_seed(mix_seed(self.seed, self.epoch))
+        return iter(torch.randperm(self.size, generator=generator).tolist())
+
+
+def mix_seed(*parts: int) -> int:
+    """One seed of several numbers; other numbers give another stream."""
+    import numpy as np
+
+    return int(np.random.SeedSequence(list(parts)).generate_state(1, "uint64")[0] >> 1)
+
+
+def make_loader(
+    features: FeatureSet,
+    clips: Sequence[int],
+    *,
+    batch_size: int,
+    seed: int,
+    shuffle: bool,
+    workers: int = 0,
+    pin_memory: bool = False,
+) -> DataLoader[Batch]:
+    """Batches of ``clips`` for training."""
+    return DataLoader(
+        ClipDataset(features, clips),
+        batch_size=batch_size,
+        sampler=EpochSampler(len(clips), seed, shuffle),
+        num_workers=workers,
+        pin_memory=pin_memory and torch.cuda.is_available(),
+        collate_fn=_keep,
+        persistent_workers=workers > 0,
+    )
+
+
+def _keep(batch: Any) -> Any:
+    return batch

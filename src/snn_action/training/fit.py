@@ -1,0 +1,212 @@
+"""Trains one temporal model on the clips of one fold."""
+
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from snn_action.compat import lightning
+from snn_action.config import Config
+from snn_action.errors import ConfigError
+from snn_action.features.feature_set import FeatureSet
+from snn_action.models import TemporalModel
+from snn_action.training.checkpoints import load_weights, read_checkpoint, save_weights
+from snn_action.training.clips import make_loader
+from snn_action.training.device import Device, resolve_device
+from snn_action.training.history import EpochRecorder, Keeper, Measure, read_lines, write_lines
+from snn_action.training.progress import show_epochs
+from snn_action.training.recogniser import Recogniser
+
+PRECISION: dict[str, Any] = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
+DONE = "trained"  # a fold's folder holds this file once its training is complete
+
+
+@dataclass(frozen=True)
+class Sides:
+    """Clips of a fold: to train on, to choose on (may be none), and to draw the test curve of (may be none)."""
+
+    train: Sequence[int]
+    validation: Sequence[int] = ()
+    test: Sequence[int] = ()
+
+
+def train_model(
+    model: TemporalModel,
+    features: FeatureSet,
+    sides: Sides,
+    config: Config,
+    folder: Path,
+    *,
+    measure: Callable[[Sequence[int]], dict[str, float]],
+    extra: dict[str, Any] | None = None,
+    progress: bool = False,
+) -> None:
+    """Train ``model`` and leave ``checkpoints/{best,last}.ckpt`` and ``metrics.jsonl`` in ``folder``.
+
+    What is there already is continued: killed at any moment, training goes on from the last finished epoch and ends
+    with the weights of an uninterrupted run. The model ends with the weights of ``best.ckpt``: the epoch of least
+    validation loss, or the last one where there are no validation clips. Test clips are only drawn, never chosen by.
+
+    Args:
+        model: New; its input standardisation is fitted here.
+        features: Of all clips.
+        sides: Which clips are what.
+        config: Its sections ``training``, ``seed``, ``device``, ``precision``.
+        folder: Of the run or fold.
+        measure: Loss and accuracies of the model on some clips; called after every epoch.
+        extra: Put into every line of ``metrics.jsonl``.
+        progress: Show a bar.
+
+    Raises:
+        ConfigError: no training clips, the device is missing, or ``training.weights`` do not fit.
+    """
+    if not sides.train:
+        raise ConfigError("there is no clip to train on")
+    checkpoints = folder / "checkpoints"
+    checkpoints.mkdir(parents=True, exist_ok=True)
+    settings = config.training
+    measures: dict[str, Measure] = {}
+    if sides.validation:
+        measures["validation"] = lambda: measure(sides.validation)
+    if sides.test and config.evaluation.test_curve:
+        measures["test"] = lambda: measure(sides.test)
+    if not (folder / DONE).exists():
+        if settings.weights is not None:
+            load_weights(model, settings.weights)
+        if settings.skip or not model.trained_by_gradient or settings.epochs == 0:
+            _fit_at_once(model, features, sides, config, folder, measures, extra or {})
+        else:
+            _fit_epochs(model, features, sides, config, folder, measures, measure, extra or {}, progress)
+        (folder / DONE).touch()
+    load_weights(model, checkpoints / "best.ckpt")
+
+
+def _fit_at_once(
+    model: TemporalModel,
+    features: FeatureSet,
+    sides: Sides,
+    config: Config,
+    folder: Path,
+    measures: dict[str, Measure],
+    extra: dict[str, Any],
+) -> None:
+    """A model that learns without gradients, or that is tested with the weights it was given."""
+    if config.training.weights is None:
+        if config.training.skip:
+            raise ConfigError("training.skip tests the weights as they are: say which, by training.weights")
+        if model.trained_by_gradient:
+            model.prepare(*features.read(sides.train))
+        else:
+            fit_closed_form(model, features, sides.train, sides.validation)
+    keeper = Keeper()
+    keeper.add({**extra, "epoch": 0, **{name: measure() for name, measure in measures.items()}})
+    write_lines(folder, keeper.lines)
+    for name in ("last", "best"):
+        save_weights(model, folder / "checkpoints" / f"{name}.ckpt")
+
+
+def fit_closed_form(
+    model: TemporalModel, features: FeatureSet, train: Sequence[int], validation: Sequence[int]
+) -> None:
+    """Fit a model that has a method ``fit`` instead of gradients (``trained_by_gradient`` is false)."""
+
+    def side(clips: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        return (*features.read(clips), torch.from_numpy(features.label[list(clips)]))
+
+    fit: Any = model.fit
+    fit(*side(train), validation=side(validation) if validation else None)
+
+
+def _fit_epochs(
+    model: TemporalModel,
+    features: FeatureSet,
+    sides: Sides,
+    config: Config,
+    folder: Path,
+    measures: dict[str, Measure],
+    measure: Callable[[Sequence[int]], dict[str, float]],
+    extra: dict[str, Any],
+    progress: bool,
+) -> None:
+    settings = config.training
+    device = resolve_device(config.device)
+    last = folder / "checkpoints" / "last.ckpt"
+    resuming = last.exists()
+    if resuming:
+        read_checkpoint(last)
+    elif settings.weights is None:
+        model.prepare(*features.read(sides.train))
+    before = []
+    if settings.initial_accuracy and not resuming and sides.test:
+        before.append({**extra, "epoch": -1, "test": measure(sides.test)})
+    loader = make_loader(
+        features,
+        sides.train,
+        batch_size=settings.batch_size,
+        seed=config.seed,
+        shuffle=settings.shuffle,
+        workers=settings.workers,
+        pin_memory=settings.pin_memory,
+    )
+    recogniser = Recogniser(model, settings, config.seed, len(loader))
+    with show_epochs(settings.epochs, progress) as tell:
+        recorder = EpochRecorder(folder, measures, settings.patience, tell, extra, before)
+        with _quiet_lightning():
+            trainer = _make_trainer(config, device, recorder, folder)
+            trainer.fit(recogniser, loader, ckpt_path=str(last) if resuming else None)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    if len(read_lines(folder)) == 0:
+        raise ConfigError("training ended before its first epoch did")
+
+
+def _make_trainer(config: Config, device: Device, recorder: EpochRecorder, folder: Path) -> Any:
+    settings = config.training
+    logger: Any = False
+    if settings.tensorboard:
+        try:
+            logger = lightning.pytorch.loggers.TensorBoardLogger(str(folder), name="tensorboard", version="")
+        except ModuleNotFoundError:
+            raise ConfigError(
+                "training.tensorboard: TensorBoard is not installed; pip install 'snn-action[tensorboard]'"
+            ) from None
+    return lightning.Trainer(
+        accelerator=device.accelerator,
+        devices=device.devices,
+        precision=PRECISION[config.precision],
+        max_epochs=settings.epochs,
+        gradient_clip_val=settings.gradient_clip,
+        callbacks=[recorder],
+        logger=logger,
+        log_every_n_steps=1,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        enable_progress_bar=False,
+        num_sanity_val_steps=0,
+        default_root_dir=str(folder),
+    )
+
+
+@contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    """Keep Lightning's advice and greetings from the user; what can go wrong is said by us."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric", "lightning")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+            warnings.filterwarnings("ignore", message=".*number of training batches.*")
+            warnings.filterwarnings("ignore", message=".*GPU available but not used.*")
+            warnings.filterwarnings("ignore", message=".*Checkpoint directory.*exists and is not empty.*")
+            warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\).*")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,115 @@
+"""What happens after every epoch: it is measured, written down, and the weights are kept."""
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from snn_action.compat import lightning
+from snn_action.files import write_atomic
+from snn_action.training.checkpoints import put_in_place
+
+Measure = Callable[[], dict[str, float]]
+
+
+@dataclass
+class Keeper:
+    """The epochs so far, and which of them is best."""
+
+    lines: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(self, line: dict[str, Any]) -> bool:
+        """Append an epoch; true where it is the best so far."""
+        self.lines.append(line)
+        return bool(find_best(self.lines) == line["epoch"])
+
+    def waited(self) -> int:
+        """Epochs since the best one."""
+        best = find_best(self.lines)
+        return 0 if best is None else int(self.lines[-1]["epoch"]) - best
+
+
+def find_best(lines: Sequence[dict[str, Any]]) -> int | None:
+    """The epoch whose weights are kept: that of least validation loss (the first of equals), or else the last."""
+    trained = [line for line in lines if line["epoch"] >= 0]
+    if not trained:
+        return None
+    if any("validation" not in line for line in trained):
+        return int(trained[-1]["epoch"])
+    return int(min(trained, key=lambda line: line["validation"]["loss"])["epoch"])
+
+
+class EpochRecorder(lightning.Callback):
+    """Measures, writes ``metrics.jsonl`` and keeps ``checkpoints/{last,best}.ckpt``, in this order.
+
+    The epochs so far travel inside the checkpoint: after a kill, ``metrics.jsonl`` is written anew from it, so that no
+    line is lost or doubled.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        measures: dict[str, Measure],
+        patience: int | None,
+        tell: Callable[[dict[str, Any]], None],
+        extra: dict[str, Any],
+        before: Sequence[dict[str, Any]] = (),
+    ) -> None:
+        self.folder = folder
+        self.measures = measures
+        self.patience = patience
+        self.tell = tell
+        self.extra = extra
+        self.keeper = Keeper(list(before))
+        self.begin = 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        """The epochs so far."""
+        return {"lines": self.keeper.lines}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from the epochs of a checkpoint."""
+        self.keeper = Keeper(list(state_dict["lines"]))
+        write_lines(self.folder, self.keeper.lines)
+
+    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002
+        """Start the clock."""
+        self.begin = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        """Measure, write, keep, and stop where patience has run out."""
+        seconds = time.perf_counter() - self.begin
+        line: dict[str, Any] = {
+            **self.extra,
+            "epoch": trainer.current_epoch,
+            "learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
+            "train": pl_module.seen.take(),
+            **{name: measure() for name, measure in self.measures.items()},
+            "seconds": seconds,
+        }
+        better = self.keeper.add(line)
+        for name, side in line.items():
+            if isinstance(side, dict):
+                pl_module.log_dict({f"{name}/{key}": value for key, value in side.items()})
+        if self.patience is not None and self.keeper.waited() >= self.patience:
+            trainer.should_stop = True
+        write_lines(self.folder, self.keeper.lines)
+        for name in ("last", "best") if better else ("last",):
+            path = self.folder / "checkpoints" / f"{name}.ckpt"
+            aside = path.with_name(f".{path.name}.tmp")
+            trainer.save_checkpoint(aside)
+            put_in_place(aside, path)
+        self.tell(line)
+
+
+def write_lines(folder: Path, lines: Sequence[dict[str, Any]]) -> None:
+    """Write ``metrics.jsonl``: one line an epoch."""
+    write_atomic(folder / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+
+
+def read_lines(folder: Path) -> list[dict[str, Any]]:
+    """The epochs of a run or fold; none where nothing was trained."""
+    path = folder / "metrics.jsonl"
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []

@@ -1,0 +1,38 @@
+"""The loss of a sequence of predictions."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from snn_action.config import LossSettings
+
+
+def sequence_loss(
+    logits: Tensor, mask: Tensor, labels: Tensor, weights: LossSettings, label_smoothing: float = 0.0
+) -> Tensor:
+    """Cross-entropy of time steps, of clips, or both, averaged over clips.
+
+        timestep: mean over real steps t of  H(y, softmax(logits_t))
+        clip:     H(y, mean over real steps t of softmax(logits_t))
+
+    with H(y, p) = -sum_k y_k log p_k and y the label, smoothed: 1 - e + e / K for its class and e / K elsewhere.
+
+    Args:
+        logits: (B, T, K).
+        mask: (B, T), true on real steps; each clip has at least one.
+        labels: (B,).
+        weights: Of the two terms.
+        label_smoothing: e.
+    """
+    log_shares = logits.float().log_softmax(-1)
+    target = F.one_hot(labels, logits.shape[-1]) * (1 - label_smoothing) + label_smoothing / logits.shape[-1]
+    steps = mask.sum(1)
+    loss = log_shares.new_zeros(())
+    if weights.timestep:
+        each = -(log_shares * target.unsqueeze(1)).sum(-1)
+        loss = loss + weights.timestep * (each.masked_fill(~mask, 0.0).sum(1) / steps).mean()
+    if weights.clip:
+        shown = log_shares.masked_fill(~mask.unsqueeze(-1), -torch.inf)
+        mean = shown.logsumexp(1) - steps.log().unsqueeze(-1)
+        loss = loss - weights.clip * (mean * target).sum(-1).mean()
+    return loss

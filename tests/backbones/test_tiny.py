@@ -1,0 +1,73 @@
+"""The backbone `tiny`: its shipped weights, and that its features are close to linear in the pose."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from snn_action.backbones import build_backbone, infer
+from snn_action.backbones.tiny import WEIGHTS
+from snn_action.config import BackboneSettings
+from snn_action.data.synthetic.casting import draw_clip
+from snn_action.data.synthetic.figure import INDEX
+from snn_action.data.synthetic.motions import ACTIONS
+from snn_action.data.synthetic.render import render_clip
+from snn_action.errors import ConfigError
+
+
+def tiny(weights="default", seed=0):
+    return build_backbone(BackboneSettings(name="tiny", weights=weights), seed)
+
+
+def see(backbone, frames):
+    images = torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2) / 255
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (backbone.mean, backbone.std))
+    return infer(backbone, (images - mean) / std)
+
+
+def test_shipped_weights_are_small_and_say_where_they_come_from():
+    backbone = tiny()
+    assert WEIGHTS.stat().st_size < 2_000_000
+    provenance = json.loads(WEIGHTS.with_suffix(".json").read_text())
+    assert backbone.provenance == provenance
+    assert provenance["groups"][0] > 99  # a synthetic dataset has at most 99 groups
+    assert provenance["movement_accuracy"] > 0.8
+    assert (backbone.name, backbone.feature_dim, backbone.input_size) == ("tiny", 128, 64)
+
+
+def test_features_of_unseen_groups_say_where_the_joints_are():
+    backbone = tiny()
+    features, places = [], []
+    for group in range(1, 25):
+        for action in ACTIONS[::2]:
+            frames, joints = render_clip(draw_clip(99, group, 1, action, 8, 4), 64)
+            features.append(see(backbone, frames).double())
+            places.append(torch.from_numpy((joints - joints[:, [INDEX["pelvis"]]]).reshape(len(joints), -1).copy()))
+    x, y = torch.cat(features), torch.cat(places)
+    x = torch.cat([x, torch.ones(len(x), 1)], 1)
+    half = len(x) // 2  # the first groups fit the linear map, the others test it
+    error = y[half:] - x[half:] @ torch.linalg.lstsq(x[:half], y[:half]).solution
+    spread = y[half:] - y[:half].mean(0)
+    assert 1 - float(error.square().sum() / spread.square().sum()) > 0.8
+
+
+def test_random_weights_follow_the_seed():
+    assert tiny("random", 1).digest == tiny("random", 1).digest
+    assert len({tiny("random", 1).digest, tiny("random", 2).digest, tiny().digest}) == 3
+    assert tiny("random", 1).provenance["trained_on"] == "nothing"
+
+
+def test_weights_of_a_file(tmp_path):
+    path = tmp_path / "copy.safetensors"
+    path.write_bytes(WEIGHTS.read_bytes())
+    assert tiny(str(path)).digest == tiny().digest
+    assert tiny(str(path)).provenance["trained_on"] == "unknown"
+    torch.save({"linear.weight": torch.zeros(128, 4)}, tmp_path / "other.pth")
+    with pytest.raises(ConfigError, match=r"other\.pth.*missing"):
+        tiny(str(tmp_path / "other.pth"))
+
+
+def test_another_size_is_an_error():
+    with pytest.raises(ValueError, match="64 x 64"):
+        tiny("random")(torch.zeros(1, 3, 112, 112))

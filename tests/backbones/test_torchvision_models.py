@@ -1,0 +1,129 @@
+import pytest
+import torch
+
+from snn_action.backbones import build_backbone, infer
+from snn_action.backbones.torchvision_models import cut_last_layer, make_network
+from snn_action.compat import torchvision
+from snn_action.config import BackboneSettings
+from snn_action.errors import ConfigError, WorkError
+
+# One of each family that is quick to make: the feature's size and the side of the image it was made for.
+FAMILIES = {
+    "alexnet": (4096, 224),
+    "convnext_tiny": (768, 224),
+    "densenet121": (1024, 224),
+    "efficientnet_b1": (1280, 240),
+    "efficientnet_v2_s": (1280, 384),
+    "googlenet": (1024, 224),
+    "inception_v3": (2048, 299),
+    "maxvit_t": (512, 224),
+    "mnasnet0_5": (1280, 224),
+    "mobilenet_v2": (1280, 224),
+    "mobilenet_v3_small": (1024, 224),
+    "resnet18": (512, 224),
+    "resnet152": (2048, 224),
+    "resnext50_32x4d": (2048, 224),
+    "shufflenet_v2_x0_5": (1024, 224),
+    "squeezenet1_0": (512, 224),
+    "squeezenet1_1": (512, 224),
+    "swin_t": (768, 224),
+    "swin_v2_t": (768, 256),
+    "vgg11": (4096, 224),
+    "vgg16_bn": (4096, 224),
+    "vit_b_16": (768, 224),
+    "vit_h_14": (1280, 518),
+    "wide_resnet50_2": (2048, 224),
+}
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_family_gives_its_last_layer_s_input(name: str) -> None:
+    dim, size = FAMILIES[name]
+    with torch.device("meta"):
+        network = make_network(name, size).eval()
+        images = torch.zeros(2, 3, size, size)
+    full = network(images)
+    found, last = cut_last_layer(network)
+    assert full.shape == (2, 1000)
+    assert found == dim
+    assert network(images).shape == (2, dim)
+    assert not any(key.startswith(f"{last}.") for key in network.state_dict())
+    assert size == torchvision.models.get_model_weights(name).DEFAULT.transforms().crop_size[0]
+
+
+def test_regnet_cannot_be_made_without_data_but_works() -> None:
+    backbone = build_backbone(BackboneSettings(name="regnet_y_400mf", weights="random"))
+    assert infer(backbone, torch.zeros(1, 3, 64, 64)).shape == (1, 440) == (1, backbone.feature_dim)
+
+
+def test_the_feature_times_the_last_layer_is_the_classifier_s_output() -> None:
+    settings = BackboneSettings(name="mobilenet_v2", weights="random")
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        reference = torchvision.models.mobilenet_v2(weights=None).eval()
+    images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    feature = build_backbone(settings, seed=5)(images)
+    with torch.no_grad():
+        torch.testing.assert_close(reference.classifier[1](feature), reference(images))
+
+
+def test_squeezenet_s_feature_is_globally_average_pooled() -> None:
+    backbone = build_backbone(BackboneSettings(name="squeezenet1_1", weights="random"))
+    images = torch.randn(2, 3, 96, 96, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        pooled = backbone.network.features(images).mean((2, 3))  # type: ignore[union-attr,operator]
+    torch.testing.assert_close(infer(backbone, images), pooled)
+
+
+def test_random_weights_come_from_the_seed_alone() -> None:
+    settings = BackboneSettings(name="shufflenet_v2_x0_5", weights="random")
+    torch.manual_seed(0)
+    first = build_backbone(settings, seed=1)
+    expected = torch.rand(1)
+    torch.manual_seed(0)
+    assert torch.equal(torch.rand(1), expected)  # building drew nothing from the caller's generator
+    assert build_backbone(settings, seed=1).digest == first.digest
+    assert build_backbone(settings, seed=2).digest != first.digest
+
+
+def test_normalisation_comes_from_the_published_weights() -> None:
+    usual = build_backbone(BackboneSettings(name="shufflenet_v2_x0_5", weights="random"))
+    assert usual.mean == (0.485, 0.456, 0.406)
+    assert usual.std == (0.229, 0.224, 0.225)
+    transforms = torchvision.models.EfficientNet_V2_L_Weights.DEFAULT.transforms()
+    assert tuple(transforms.mean) == (0.5, 0.5, 0.5)  # the exception among them
+
+
+def test_a_backbone_is_frozen_and_evaluating() -> None:
+    backbone = build_backbone(BackboneSettings(name="shufflenet_v2_x0_5", weights="random"))
+    assert not backbone.training
+    assert not any(parameter.requires_grad for parameter in backbone.parameters())
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"), [("mobilnet_v2", "mobilenet_v2"), ("ResNet152", "resnet152"), ("tinny", "tiny")]
+)
+def test_an_unknown_name_gets_the_nearest(name: str, nearest: str) -> None:
+    with pytest.raises(ConfigError, match=f"{name!r}; did you mean {nearest!r}"):
+        build_backbone(BackboneSettings(name=name, weights="random"))
+
+
+def test_default_weights_are_downloaded_and_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    published = torchvision.models.inception_v3(weights=None, aux_logits=True, init_weights=False).state_dict()
+    weights = torchvision.models.Inception_V3_Weights
+    monkeypatch.setattr(weights, "get_state_dict", lambda *_, **__: published)
+    backbone = build_backbone(BackboneSettings(name="inception_v3", weights="default"))
+    state = backbone.network.state_dict()
+    assert not any(key.startswith(("fc.", "AuxLogits.")) for key in state)
+    assert all(torch.equal(value, published[key]) for key, value in state.items())
+    assert backbone.provenance["trained_on"] == "ImageNet-1k"
+    assert infer(backbone, torch.zeros(1, 3, 96, 96)).shape == (1, 2048)
+
+
+def test_without_a_network_the_way_out_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError("Name or service not known")
+
+    monkeypatch.setattr(torchvision.models.MobileNet_V2_Weights, "get_state_dict", fail)
+    with pytest.raises(WorkError, match=r"download\.pytorch\.org.*Name or service not known.*backbone\.weights"):
+        build_backbone(BackboneSettings(name="mobilenet_v2", weights="default"))

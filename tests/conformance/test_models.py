@@ -1,0 +1,289 @@
+"""What every registered temporal model must do; a model that is added to the registry is tested here by itself."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from snn_action import registry
+from snn_action.models import TemporalModel, build_model
+
+FEATURES, CLASSES, BATCH, STEPS = 6, 4, 4, 7
+LENGTHS = (7, 2, 5, 6)
+LABELS = torch.arange(4)
+# A field of any model's settings that has one of these names is made small; the rest stay at their defaults.
+SMALL = {
+    "units": 8,
+    "readout_units": 7,
+    "layers": 2,
+    "order": 3,
+    "theta": 5.0,
+    "memory_d": 4,
+    "n_ensembles": 6,
+    "n_neurons": 5,
+}
+VARIANTS: dict[str, list[dict[str, Any]]] = {
+    "lmu": [
+        {"input_to_hidden": False, "hidden_recurrence": True},
+        {"hidden_to_memory": True, "memory_to_memory": True, "hidden_recurrence": True},
+        {"memory_to_memory": True},
+    ],
+    "lstm": [{"layers": 1}],
+    "ensemble_array": [
+        {"gradient": "rate"},
+        {"gradient": "surrogate"},
+        {"tau_input": None},
+        {"neuron": {"type": "spiking_rectified_linear", "initial_voltage": "uniform"}},
+    ],
+}
+CASES = [(name, extra) for name in registry.REGISTRY["model"] for extra in [{}, *VARIANTS.get(name, [])]]
+
+
+@pytest.fixture(params=CASES, ids=lambda case: "-".join([case[0], *map(str, case[1])]))
+def settings(request: pytest.FixtureRequest) -> dict[str, Any]:
+    name, extra = request.param
+    fields = registry.load_item("model", name).Settings.model_fields
+    return {"type": name, **{key: value for key, value in SMALL.items() if key in fields}, **extra}
+
+
+def make(settings: dict[str, Any], dtype: torch.dtype = torch.float64) -> TemporalModel:
+    """In float64: a spike at the threshold must not hang on the order of a sum."""
+    model = build_model(settings, in_features=FEATURES, num_classes=CLASSES, seed=3).to(dtype)
+    features, mask = clips(dtype=dtype, seed=9)
+    model.prepare(features, mask)
+    if not model.trained_by_gradient:
+        model.fit(features, mask, LABELS)
+    return model.eval()
+
+
+def clips(dtype: torch.dtype = torch.float64, seed: int = 0) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    features = 3 * torch.randn(BATCH, STEPS, FEATURES, generator=generator, dtype=torch.float64) + 1
+    return features.to(dtype), torch.arange(STEPS) < torch.tensor(LENGTHS).unsqueeze(1)
+
+
+def tensors(state: Any) -> Iterator[Tensor]:
+    if isinstance(state, Tensor):
+        yield state
+    elif state is not None:
+        for part in state:
+            yield from tensors(part)
+
+
+def assert_states_equal(actual: Any, expected: Any) -> None:
+    pairs = list(zip(tensors(actual), tensors(expected), strict=True))
+    assert pairs
+    for a, b in pairs:
+        torch.testing.assert_close(a, b)
+
+
+def row(state: Any, index: int) -> Any:
+    return [tensor[index : index + 1] for tensor in tensors(state)]
+
+
+def test_logits_have_one_row_a_step_and_depend_on_the_input(settings):
+    model = make(settings)
+    features, mask = clips()
+    logits, _ = model(features, mask=mask)
+    assert logits.shape == (BATCH, STEPS, CLASSES)
+    assert logits.dtype == torch.float64
+    assert (logits[0, 1:] - logits[0, :-1]).abs().max() > 1e-4
+    assert (logits[0, -1] - logits[2, 4]).abs().max() > 1e-4
+
+
+def test_stepping_equals_forward(settings):
+    model = make(settings)
+    features, _ = clips()
+    logits, final = model(features)
+    state = None
+    for t in range(STEPS):
+        step, state = model.step(features[:, t], state)
+        torch.testing.assert_close(step, logits[:, t])
+    assert_states_equal(state, final)
+
+
+def test_a_clip_may_be_given_in_parts(settings):
+    model = make(settings)
+    features, _ = clips()
+    logits, final = model(features)
+    first, state = model(features[:, :3])
+    second, state = model(features[:, 3:], state)
+    torch.testing.assert_close(torch.cat([first, second], 1), logits)
+    assert_states_equal(state, final)
+
+
+@pytest.mark.parametrize("garbage", [1e6, float("nan"), float("inf")])
+def test_padding_changes_no_real_step_and_no_gradient(settings, garbage):
+    model = make(settings)
+    features, mask = clips()
+    results = []
+    for value in (0.0, garbage):
+        padded = torch.where(mask.unsqueeze(-1), features, value).requires_grad_()
+        logits, state = model(padded, mask=mask)
+        (gradient,) = torch.autograd.grad(logits[mask].square().sum(), padded)
+        assert bool(logits.isfinite().all())
+        assert not gradient[~mask].any()
+        results.append((logits[mask], state, gradient))
+    torch.testing.assert_close(results[0][0], results[1][0], rtol=0, atol=0)
+    torch.testing.assert_close(results[0][2], results[1][2], rtol=0, atol=0)
+    assert_states_equal(results[0][1], results[1][1])
+    for clip, length in enumerate(LENGTHS):
+        alone, state = model(features[clip : clip + 1, :length])
+        torch.testing.assert_close(logits[clip, :length], alone[0])
+        assert_states_equal(row(results[1][1], clip), state)
+
+
+def test_a_state_goes_on_after_a_padded_clip(settings):
+    model = make(settings)
+    features, mask = clips()
+    _, state = model(features, mask=mask)
+    after, _ = model.step(features[:, 0], state)
+    for clip, length in enumerate(LENGTHS):
+        whole, _ = model(torch.cat([features[clip, :length], features[clip, :1]]).unsqueeze(0))
+        torch.testing.assert_close(after[clip], whole[0, -1])
+
+
+def test_nothing_leaks_between_clips_or_from_later_steps(settings):
+    model = make(settings)
+    features, mask = clips()
+    logits, _ = model(features, mask=mask)
+    other = features.clone()
+    other[1:] += 10
+    other[0, 4:] -= 10
+    changed, _ = model(other, mask=mask)
+    torch.testing.assert_close(changed[0, :4], logits[0, :4])
+    assert (changed[0, 4:] - logits[0, 4:]).abs().max() > 1e-6
+    again, _ = model(features, mask=mask)
+    torch.testing.assert_close(again, logits, rtol=0, atol=0)
+
+
+def test_the_order_of_clips_does_not_matter(settings):
+    model = make(settings)
+    features, mask = clips()
+    logits, _ = model(features, mask=mask)
+    turned, _ = model(features.flip(0), mask=mask.flip(0))
+    torch.testing.assert_close(turned.flip(0), logits)
+
+
+def test_gradients_reach_every_trainable_parameter(settings):
+    model = make(settings).train()
+    features, mask = clips()
+    logits, _ = model(features.repeat(3, 1, 1), mask=mask.repeat(3, 1))
+    if not model.trained_by_gradient:
+        assert not list(model.parameters())
+        return
+    F.cross_entropy(logits[:, -1], LABELS.repeat(3)).backward()
+    assert list(model.parameters())
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert bool(parameter.grad.isfinite().all()), name
+        assert bool(parameter.grad.any()), name
+
+
+def test_a_model_learns(settings):
+    model = build_model(settings, in_features=FEATURES, num_classes=CLASSES, seed=0).double()
+    features, mask = clips()
+    wanted = LABELS.unsqueeze(1).expand(-1, STEPS)[mask]
+
+    @torch.no_grad()
+    def loss() -> float:
+        return float(F.cross_entropy(model.eval()(features, mask=mask)[0][mask], wanted))
+
+    model.prepare(features, mask)
+    before = loss()
+    if model.trained_by_gradient:
+        torch.manual_seed(0)
+        optimizer = torch.optim.Adam(model.parameters(), lr=2e-2)
+        for _ in range(40):
+            optimizer.zero_grad()
+            F.cross_entropy(model.train()(features, mask=mask)[0][mask], wanted).backward()
+            optimizer.step()
+    else:
+        model.fit(features, mask, LABELS)
+    assert loss() < 0.9 * before
+
+
+def test_state_dict_round_trip(settings):
+    model = make(settings)
+    features, mask = clips()
+    other = build_model(settings, in_features=FEATURES, num_classes=CLASSES, seed=4).double().eval()
+    if model.trained_by_gradient:
+        assert any((a != b).any() for a, b in zip(model.parameters(), other.parameters(), strict=True))
+    other.load_state_dict(model.state_dict())
+    torch.testing.assert_close(other(features, mask=mask)[0], model(features, mask=mask)[0], rtol=0, atol=0)
+
+
+def test_same_seed_same_weights_and_the_global_generator_untouched(settings):
+    torch.manual_seed(11)
+    first = build_model(settings, in_features=FEATURES, num_classes=CLASSES, seed=5).state_dict()
+    drawn = torch.rand(1)
+    torch.manual_seed(11)
+    assert torch.equal(torch.rand(1), drawn)
+    second = build_model(settings, in_features=FEATURES, num_classes=CLASSES, seed=5).state_dict()
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+def test_settings_and_mapping_make_the_same_model(settings):
+    parsed = registry.parse("model", settings)
+    a = build_model(parsed, in_features=FEATURES, num_classes=CLASSES, seed=1).state_dict()
+    b = build_model(settings, in_features=FEATURES, num_classes=CLASSES, seed=1).state_dict()
+    assert all(torch.equal(a[key], b[key]) for key in a)
+    assert registry.parse("model", parsed.model_dump(mode="json")) == parsed
+
+
+def test_one_clip_of_one_step(settings):
+    model = make(settings)
+    features, _ = clips()
+    logits, state = model(features[:1, :1], mask=torch.ones(1, 1, dtype=torch.bool))
+    assert logits.shape == (1, 1, CLASSES)
+    step, stepped = model.step(features[:1, 0])
+    torch.testing.assert_close(step, logits[:, 0])
+    assert_states_equal(stepped, state)
+
+
+def test_float32_is_close_to_float64_or_spikes(settings):
+    features, mask = clips()
+    single, state = make(settings, torch.float32)(features.float(), mask=mask)
+    assert single.dtype == torch.float32
+    assert all(tensor.dtype == torch.float32 for tensor in tensors(state))
+    model = make(settings)
+    if not model.n_neurons:  # a spike on the threshold may fall one step later in float32
+        torch.testing.assert_close(single.double(), model(features, mask=mask)[0], rtol=1e-3, atol=1e-4)
+
+
+def test_spikes_are_counted_where_there_are_neurons(settings):
+    model = make(settings)
+    features, mask = clips()
+    _, state = model(features, mask=mask)
+    if not model.n_neurons:
+        assert model.accumulates_per_spike == 0
+        assert not hasattr(state, "spikes")
+        return
+    assert model.accumulates_per_spike > 0
+    assert state.spikes.shape == (BATCH,)
+    torch.testing.assert_close(state.spikes, state.spikes.round())
+    _, longer = model(features, state)
+    assert bool((longer.spikes > state.spikes).all())
+
+
+@pytest.mark.parametrize(
+    ("shape", "mask", "says"),
+    [
+        ((3, 7, 5), None, "6"),
+        ((3, 6), None, "features must be"),
+        ((3, 0, 6), None, "at least one step"),
+        ((2, 3, 6), [[1, 0, 1], [1, 1, 1]], "clip 0 has a hole"),
+        ((2, 3, 6), [[1, 1, 1], [0, 0, 0]], "clip 1 has no real first step"),
+        ((2, 3, 6), [[1, 1], [1, 1]], "mask must have shape"),
+    ],
+)
+def test_bad_shapes_and_masks_with_holes_are_refused(settings, shape, mask, says):
+    model = make(settings)
+    with pytest.raises(ValueError, match=says):
+        model(torch.zeros(shape, dtype=torch.float64), mask=None if mask is None else torch.tensor(mask).bool())
+    with pytest.raises(ValueError, match="features must be"):
+        model.step(torch.zeros(2, 5, dtype=torch.float64))

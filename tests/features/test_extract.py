@@ -1,0 +1,259 @@
+import logging
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from snn_action.backbones import Backbone
+from snn_action.config import Config
+from snn_action.data.catalog import Catalog, Fold
+from snn_action.data.decode import read_frames
+from snn_action.data.sampling import sample_clips
+from snn_action.data.transforms import difference_image, normalise, resize
+from snn_action.errors import ConfigError, WorkError
+from snn_action.features import decoding, extract
+from snn_action.features.embed import extract_video
+from snn_action.features.extract import Extraction, extract_features
+from snn_action.features.store import FeatureStore
+
+Configure = Callable[..., Config]
+
+
+def run(catalog: Catalog, config: Config, backbone: Backbone) -> Extraction:
+    return extract_features(catalog, config, backbone, "cpu", progress=False)
+
+
+def rows_of(extraction: Extraction) -> list[torch.Tensor]:
+    features = extraction.features
+    return [features.read([clip])[0][0, : features.length[clip]] for clip in range(len(features))]
+
+
+@pytest.mark.parametrize(
+    "clip",
+    [{}, {"sampling": "uniform"}, {"sampling": "random"}, {"sampling": "sliding", "hop": 2}],
+    ids=lambda clip: clip.get("sampling", "first"),
+)
+def test_features_are_those_of_each_frame_alone(
+    catalog: Catalog, small: Backbone, configure: Configure, clip: dict[str, object]
+) -> None:
+    config = configure(clip={"streams": ("rgb", "difference"), "difference_span": 2, **clip})
+    extraction = run(catalog, config, small)
+    found = iter(zip(extraction.features.video, extraction.features.label, rows_of(extraction), strict=True))
+    images = 0
+    for index, video in enumerate(catalog.videos):
+        n = len(list(video.path.iterdir()))
+        clips = sample_clips(n, config.clip, config.seed, video.name)
+        images += 2 * len(np.unique(np.concatenate(clips)))
+        for indices in clips:
+            rgb = read_frames(video.path, indices)
+            later = read_frames(video.path, np.minimum(indices + 2, n - 1))
+            earlier = read_frames(video.path, np.maximum(indices - 2, 0))
+            expected = []
+            for frames in (rgb, difference_image(later, earlier)):
+                every = [small(normalise(resize(f[None], 16), small.mean, small.std)) for f in frames]
+                expected.append(torch.cat(every))
+            owner, label, rows = next(found)
+            assert (owner, label) == (index, video.label)
+            torch.testing.assert_close(rows, torch.cat(expected, 1), rtol=1e-5, atol=1e-6)
+    assert next(found, None) is None
+    assert (extraction.frames, extraction.n_extracted, extraction.n_reused) == (images, 5, 0)
+
+
+def test_a_second_run_decodes_nothing(
+    catalog: Catalog, small: Backbone, configure: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = run(catalog, configure(), small)
+    monkeypatch.setattr(decoding, "read_video", None)
+    second = run(catalog, configure(), small)
+    assert (second.frames, second.n_extracted, second.n_reused) == (0, 0, 5)
+    assert all(torch.equal(a, b) for a, b in zip(rows_of(first), rows_of(second), strict=True))
+
+
+def test_only_a_new_stream_is_extracted(catalog: Catalog, small: Backbone, configure: Configure) -> None:
+    rgb = run(catalog, configure(), small)
+    both = run(catalog, configure(clip={"streams": ("difference", "rgb")}), small)
+    assert both.frames == rgb.frames
+    assert both.features.dim == 10
+    assert all(torch.equal(a, b[:, 5:]) for a, b in zip(rows_of(rgb), rows_of(both), strict=True))
+
+
+def test_features_do_not_depend_on_what_else_is_extracted(
+    catalog: Catalog, small: Backbone, configure: Configure
+) -> None:
+    together = rows_of(run(catalog, configure("a"), small))
+    reverse = Catalog(catalog.class_names, catalog.videos[::-1], catalog.folds)
+    backwards = rows_of(run(reverse, configure("b", shard_videos=1, workers=2), small))[::-1]
+    assert all(torch.equal(a, b) for a, b in zip(together, backwards, strict=True))
+
+
+def test_a_video_under_another_path_is_known(
+    catalog: Catalog, folders: list[Path], small: Backbone, configure: Configure, tmp_path: Path
+) -> None:
+    run(catalog, configure(), small)
+    moved = [Path(shutil.copytree(path, tmp_path / "elsewhere" / path.name)) for path in folders]
+    videos = tuple(
+        type(video)(f"other {video.name}", video.label, path=path)
+        for video, path in zip(catalog.videos, moved, strict=True)
+    )
+    assert run(Catalog(catalog.class_names, videos, catalog.folds), configure(), small).n_reused == 5
+    config = configure(clip={"sampling": "random"})  # drawn by the video's name, so no longer the same
+    assert run(catalog, config, small).n_extracted == 5
+    assert run(Catalog(catalog.class_names, videos, catalog.folds), config, small).n_extracted == 5
+
+
+def test_videos_of_equal_content_are_extracted_once(catalog: Catalog, small: Backbone, configure: Configure) -> None:
+    shutil.rmtree(catalog.videos[1].path)
+    shutil.copytree(catalog.videos[0].path, catalog.videos[1].path)
+    extraction = run(catalog, configure(), small)
+    assert (extraction.n_extracted, extraction.n_reused) == (4, 1)
+    rows = rows_of(extraction)
+    assert torch.equal(rows[0], rows[1])
+
+
+def test_another_backbone_s_features_are_its_own(
+    catalog: Catalog, small: Backbone, another: Backbone, configure: Configure
+) -> None:
+    first = run(catalog, configure(), small)
+    second = run(catalog, configure(), another)
+    assert second.n_extracted == 5
+    assert not any(torch.equal(a, b) for a, b in zip(rows_of(first), rows_of(second), strict=True))
+
+
+def test_what_was_written_before_a_kill_is_not_done_again(
+    catalog: Catalog, small: Backbone, configure: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    undisturbed = rows_of(run(catalog, configure("other"), small))
+    seen: list[int] = []
+
+    def killed(*arguments: object) -> torch.Tensor:
+        seen.append(1)
+        if len(seen) == 4:
+            raise KeyboardInterrupt
+        return original(*arguments)
+
+    original = extract.embed_clips
+    with monkeypatch.context() as patched:
+        patched.setattr(extract, "embed_clips", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run(catalog, configure(), small)
+    again = run(catalog, configure(), small)
+    assert (again.n_reused, again.n_extracted) == (2, 3)  # shards of 2 videos: the third was lost
+    assert all(torch.equal(a, b) for a, b in zip(rows_of(again), undisturbed, strict=True))
+
+
+def break_video(path: Path, how: str) -> None:
+    if how == "missing":
+        shutil.rmtree(path)
+    elif how == "empty file":
+        shutil.rmtree(path)
+        path.write_bytes(b"")
+    elif how == "garbage":
+        shutil.rmtree(path)
+        path.write_bytes(b"garbage" * 100)
+    else:
+        (path / "frame000002.jpg").write_bytes(b"garbage")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("how", ["missing", "empty file", "garbage", "corrupt frame"])
+def test_a_bad_video_is_left_out_and_named(
+    catalog: Catalog, small: Backbone, configure: Configure, how: str, workers: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    break_video(catalog.videos[3].path, how)
+    config = configure(workers=workers).model_copy(
+        update={"dataset": configure().dataset.model_copy(update={"max_bad_share": 0.2})}
+    )
+    with caplog.at_level(logging.WARNING):
+        extraction = run(catalog, config, small)
+    assert extraction.bad.keys() == {3}
+    assert str(catalog.videos[3].path) in extraction.bad[3]
+    assert extraction.features.video.tolist() == [0, 1, 2, 4]
+    assert (extraction.n_extracted, extraction.n_reused) == (4, 0)
+    assert "1 of 5 videos cannot be read" in caplog.text
+    assert extraction.bad[3] in caplog.text
+
+
+def test_too_many_bad_videos_are_an_error_that_keeps_the_rest(
+    catalog: Catalog, small: Backbone, configure: Configure
+) -> None:
+    break_video(catalog.videos[1].path, "garbage")
+    with pytest.raises(WorkError, match=r"1 of 5 videos cannot be read, dataset\.max_bad_share allows 5%[\s\S]*v1: "):
+        run(catalog, configure(), small)
+    good = Catalog(catalog.class_names, (catalog.videos[0], *catalog.videos[2:]), (Fold("1", (0, 2), (1, 3)),))
+    assert run(good, configure(), small).n_reused == 4
+
+
+def test_no_readable_video_is_an_error_whatever_the_share(
+    catalog: Catalog, small: Backbone, configure: Configure
+) -> None:
+    for video in catalog.videos:
+        break_video(video.path, "missing")
+    everything = configure().dataset.model_copy(update={"max_bad_share": 1.0})
+    with pytest.raises(WorkError, match="5 of 5 videos"):
+        run(catalog, configure().model_copy(update={"dataset": everything}), small)
+
+
+def test_an_unforeseen_failure_of_the_decoder_costs_one_video(
+    catalog: Catalog, small: Backbone, configure: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(path: Path, *rest: object) -> object:
+        if path == catalog.videos[0].path:
+            raise ZeroDivisionError("strange")
+        return original(path, *rest)
+
+    original = decoding.read_video
+    monkeypatch.setattr(decoding, "read_video", fail)
+    tolerant = configure().dataset.model_copy(update={"max_bad_share": 0.5})
+    extraction = run(catalog, configure().model_copy(update={"dataset": tolerant}), small)
+    assert "ZeroDivisionError: strange" in extraction.bad[0]
+
+
+def test_a_dead_worker_is_an_error_with_a_way_out(
+    catalog: Catalog, small: Backbone, configure: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoding, "read_video", lambda *_: os._exit(3))
+    with pytest.raises(WorkError, match=r"a decoding process ended.*v0.*features\.workers=0"):
+        run(catalog, configure(workers=1), small)
+
+
+def test_an_image_size_that_the_backbone_cannot_take_is_an_error(
+    catalog: Catalog, small: Backbone, configure: Configure
+) -> None:
+    small.network.insert(0, torch.nn.Conv2d(3, 3, 17))
+    small.input_size = 64
+    with pytest.raises(ConfigError, match=r"clip\.size: small cannot take images of side 16"):
+        run(catalog, configure(clip={"size": 16}), small)
+
+
+def test_features_that_are_not_finite_are_refused(catalog: Catalog, small: Backbone, configure: Configure) -> None:
+    next(small.parameters()).data.fill_(float("nan"))
+    with pytest.raises(WorkError, match=r"'small' gave features that are not finite.*backbone\.weights"):
+        run(catalog, configure(), small)
+
+
+def test_the_store_records_what_the_backbone_saw(catalog: Catalog, small: Backbone, configure: Configure) -> None:
+    config = configure()
+    run(catalog, config, small)
+    store = FeatureStore(config.features.store)
+    shards = list((config.features.store / "shards").iterdir())
+    assert len(shards) == 3  # five videos, two a shard
+    for shard in shards:
+        assert store.read_header(shard.name)["provenance"]["trained_on"] == "nothing"
+        assert store.read_header(shard.name)["provenance"]["backbone"] == "small"
+
+
+def test_one_video_alone_gets_the_features_that_it_has_in_the_store(
+    catalog: Catalog, small: Backbone, configure: Configure
+) -> None:
+    config = configure(clip={"streams": ("rgb", "difference"), "sampling": "sliding", "hop": 3})
+    stored = run(catalog, config, small).features
+    for index, video in enumerate(catalog.videos):
+        features, mask, clips = extract_video(video.path, video.name, config, small, "cpu")
+        expected, expected_mask = stored.read(stored.clips_of([index]))
+        assert torch.equal(features, expected)
+        assert torch.equal(mask, expected_mask)
+        assert len(clips.clips) == len(features)

@@ -1,0 +1,50 @@
+import numpy as np
+import pytest
+import torch
+
+from snn_action.data.catalog import Arrays, Catalog, Fold, Video
+from snn_action.features.feature_set import FeatureSet, StreamRows, from_arrays
+
+
+def make_set():
+    rgb = (torch.arange(12.0).reshape(6, 2), torch.arange(100.0, 104.0).reshape(2, 2))
+    motion = (torch.arange(8.0).reshape(8, 1),)
+    return FeatureSet(
+        video=np.array([0, 1, 1]),
+        label=np.array([1, 0, 0]),
+        length=np.array([4, 2, 2]),
+        streams=(
+            StreamRows(rgb, np.array([0, 0, 1]), np.array([0, 4, 0])),
+            StreamRows(motion, np.array([0, 0, 0]), np.array([4, 0, 2])),
+        ),
+    )
+
+
+def test_streams_are_joined_and_short_clips_padded_and_masked():
+    features, mask = make_set().read([2, 0])
+    assert features.shape == (2, 4, 3)
+    assert features[0].tolist() == [[100, 101, 2], [102, 103, 3], [0, 0, 0], [0, 0, 0]]
+    assert features[1].tolist() == [[0, 1, 4], [2, 3, 5], [4, 5, 6], [6, 7, 7]]
+    assert mask.tolist() == [[True, True, False, False], [True] * 4]
+
+
+def test_clips_of_videos():
+    features = make_set()
+    assert features.clips_of([1]) == [1, 2]
+    assert features.clips_of([]) == []
+    assert (features.dim, features.steps, len(features)) == (3, 4, 3)
+
+
+def test_from_arrays():
+    rng = np.random.default_rng(0)
+    data = rng.normal(size=(3, 5, 2)).astype(np.float16)
+    videos = tuple(Video(f"v{i}", i % 2) for i in range(3))
+    fold = (Fold("1", (0, 1), (2,)),)
+    features = from_arrays(Catalog(("a", "b"), videos, fold, Arrays(data, np.array([5, 3, 5]), "f.npz")))
+    read, mask = features.read([0, 1])
+    np.testing.assert_array_equal(read[0], data[0].astype(np.float32))
+    np.testing.assert_array_equal(read[1, :3], data[1, :3].astype(np.float32))
+    assert not read[1, 3:].any()
+    assert mask.sum(1).tolist() == [5, 3]
+    with pytest.raises(ValueError, match="videos"):
+        from_arrays(Catalog(("a", "b"), videos, fold))

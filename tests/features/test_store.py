@@ -1,0 +1,185 @@
+import json
+import logging
+import multiprocessing
+import os
+import sqlite3
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+
+from snn_action.errors import WorkError
+from snn_action.features import store as store_module
+from snn_action.features.store import FeatureStore, Place, Rows
+
+
+def rows(key: str, n: int = 3, clips: int = 1, value: float = 0.0) -> Rows:
+    frames = tuple(tuple(range(clip, clip + n)) for clip in range(clips))
+    return Rows(key, f"video {key}", torch.full((n * clips, 4), value) + torch.arange(n * clips).unsqueeze(1), frames)
+
+
+def shards(folder: Path) -> list[str]:
+    return sorted(path.name for path in (folder / "shards").iterdir())
+
+
+def test_what_was_written_is_found_and_read(tmp_path: Path) -> None:
+    store = FeatureStore(tmp_path / "a" / "store")
+    store.write("rgb", [rows("x", 3), rows("y", 2, clips=2, value=100.0)], {"trained_on": "nothing"})
+    store.write("difference", [rows("z")], {})
+    found = store.find(["x", "y", "z", "absent"])
+    assert found.keys() == {"x", "y", "z"}
+    shard = found["x"].shard
+    assert shard.startswith("rgb-")
+    assert found["y"] == Place(shard, 3, (2, 2))
+    assert found["z"].shard.startswith("difference-")
+    assert store.open_shard(shard)[3:5, 0].tolist() == [100.0, 101.0]
+    header = store.read_header(shard)
+    assert header["stream"] == "rgb"
+    assert header["provenance"] == {"trained_on": "nothing"}
+    assert header["entries"][1]["name"] == "video y"
+    assert header["entries"][1]["frames"] == [[0, 1], [1, 2]]
+
+
+def test_many_keys_are_found_at_once(tmp_path: Path) -> None:
+    store = FeatureStore(tmp_path)
+    store.write("rgb", [rows(f"{i}", 1) for i in range(1201)], {})
+    found = store.find(f"{i}" for i in range(1300))
+    assert len(found) == 1201
+    assert all(place.start == int(key) for key, place in found.items())
+
+
+def test_a_shard_is_memory_mapped(tmp_path: Path) -> None:
+    store = FeatureStore(tmp_path)
+    store.write("rgb", [Rows("x", "x", torch.ones(50_000, 256), (tuple(range(50_000)),))], {})
+    features = store.open_shard(store.find(["x"])["x"].shard)
+    maps = Path("/proc/self/maps")
+    if not maps.is_file():
+        pytest.skip("needs Linux's table of mapped files")
+    address = features.data_ptr()
+    ranges = [line.split(maxsplit=5) for line in maps.read_text().splitlines() if line.endswith(".safetensors")]
+    assert any(int(r[0].split("-")[0], 16) <= address < int(r[0].split("-")[1], 16) for r in ranges)
+
+
+@pytest.mark.parametrize("harm", ["lost", "garbage", "empty", "other format", "no table"])
+def test_the_index_is_made_anew_from_the_shards(tmp_path: Path, harm: str, caplog: pytest.LogCaptureFixture) -> None:
+    store = FeatureStore(tmp_path)
+    store.write("rgb", [rows("x"), rows("y")], {})
+    expected = store.find(["x", "y"])
+    store.close()
+    index = tmp_path / "index.sqlite"
+    if harm == "lost":
+        index.unlink()
+    elif harm in ("garbage", "empty"):
+        index.write_bytes(b"garbage" * 1000 if harm == "garbage" else b"")
+    else:
+        connection = sqlite3.connect(index)
+        connection.execute("PRAGMA user_version = 99" if harm == "other format" else "DROP TABLE shards")
+        connection.commit()
+        connection.close()
+    with caplog.at_level(logging.WARNING):
+        assert FeatureStore(tmp_path).find(["x", "y"]) == expected
+    assert ("made anew" in caplog.text) == (harm in ("garbage", "other format"))
+
+
+def test_lost_and_new_shards_are_noticed(tmp_path: Path) -> None:
+    store = FeatureStore(tmp_path)
+    store.write("rgb", [rows("x")], {})
+    lost = store.find(["x"])["x"].shard
+    other = FeatureStore(tmp_path)
+    other.write("rgb", [rows("y")], {})
+    (tmp_path / "shards" / lost).unlink()
+    store.refresh()
+    assert store.find(["x", "y"]).keys() == {"y"}
+    with pytest.raises(WorkError, match=lost):
+        store.open_shard(lost)
+
+
+def test_of_two_shards_with_one_key_either_serves(tmp_path: Path) -> None:
+    store = FeatureStore(tmp_path)
+    for _ in range(2):
+        store.write("rgb", [rows("x")], {})
+    first = store.find(["x"])["x"].shard
+    assert first == shards(tmp_path)[0]
+    (tmp_path / "shards" / first).unlink()
+    store.refresh()
+    assert store.find(["x"])["x"].shard == shards(tmp_path)[0]
+
+
+@pytest.mark.parametrize("harm", ["truncated", "garbage", "foreign", "other rows", "unfinished"])
+def test_what_is_no_complete_shard_is_passed_over(tmp_path: Path, harm: str, caplog: pytest.LogCaptureFixture) -> None:
+    store = FeatureStore(tmp_path)
+    store.write("rgb", [rows("x")], {})
+    path = tmp_path / "shards" / shards(tmp_path)[0]
+    content = path.read_bytes()
+    if harm == "truncated":
+        path.write_bytes(content[:-4])
+    elif harm == "garbage":
+        path.write_bytes(b"garbage")
+    elif harm == "foreign":
+        safetensors.torch.save_file({"features": torch.ones(3, 4)}, path)
+    elif harm == "other rows":
+        header = json.dumps(store.read_header(path.name))
+        safetensors.torch.save_file({"features": torch.ones(2, 4)}, path, {"snn_action": header})
+    else:
+        path.rename(path.with_name(path.name + ".part"))
+    (tmp_path / "index.sqlite").unlink()
+    with caplog.at_level(logging.WARNING):
+        again = FeatureStore(tmp_path)
+    assert again.find(["x"]) == {}
+    assert ("passed over" in caplog.text and path.name in caplog.text) == (harm != "unfinished")
+
+
+def test_a_failed_write_leaves_nothing_half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = FeatureStore(tmp_path)
+    store.write("rgb", [rows("x")], {})
+    before = shards(tmp_path)
+
+    def full_disk(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store_module, "_to_disk", full_disk)
+        with pytest.raises(WorkError, match=rf"{tmp_path}.*No space left.*features\.store"):
+            store.write("rgb", [rows("y")], {})
+    assert shards(tmp_path) == before
+    store.write("rgb", [rows("y")], {})
+    assert FeatureStore(tmp_path).find(["x", "y"]).keys() == {"x", "y"}
+
+
+def test_a_removed_folder_is_named(tmp_path: Path) -> None:
+    store = FeatureStore(tmp_path / "store")
+    (tmp_path / "store" / "shards").rmdir()
+    with pytest.raises(WorkError, match="store/shards: cannot write features"):
+        store.write("rgb", [rows("x")], {})
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(WorkError, match=r"file/store: cannot make the feature store.*features\.store"):
+        FeatureStore(tmp_path / "file" / "store")
+    (tmp_path / "index.sqlite").mkdir()
+    with pytest.raises(WorkError, match=r"index\.sqlite"):
+        FeatureStore(tmp_path)
+
+
+def _write_many(folder: Path, name: str, n: int) -> None:
+    store = FeatureStore(folder)
+    for i in range(n):
+        store.write("rgb", [rows(f"{name}{i}", value=float(i))], {})
+        store.refresh()
+
+
+def test_processes_share_a_store(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork" if os.name == "posix" else "spawn")
+    processes = [context.Process(target=_write_many, args=(tmp_path, name, 15)) for name in "abc"]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0, 0]
+    store = FeatureStore(tmp_path)
+    found = store.find(f"{name}{i}" for name in "abc" for i in range(15))
+    assert len(found) == 45
+    assert all(store.open_shard(place.shard)[0, 0] == int(key[1:]) for key, place in found.items())
+    assert len(shards(tmp_path)) == 45

@@ -1,0 +1,145 @@
+import pytest
+import torch
+from torch import Tensor
+
+from snn_action.errors import ConfigError
+from snn_action.models import build_model, ensemble_array
+from snn_action.models.ensemble_array import EnsembleArray, solve_decoders
+from snn_action.neurons import spiking_rectified_linear as srl
+
+GRADIENTS = ("rate", "spike_aware", "surrogate")
+
+
+def make(in_features: int = 4, classes: int = 3, seed: int = 0, **options) -> EnsembleArray:
+    settings = {"type": "ensemble_array", "n_ensembles": 7, "n_neurons": 20, **options}
+    model = build_model(settings, in_features=in_features, num_classes=classes, seed=seed)
+    assert isinstance(model, EnsembleArray)
+    return model.double().eval()
+
+
+def features(batch: int = 3, steps: int = 9, size: int = 4, seed: int = 0) -> Tensor:
+    return torch.randn(batch, steps, size, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+def reference(model: EnsembleArray, x: Tensor) -> tuple[Tensor, float]:
+    """One clip, one ensemble at a time, by the equations of the module docstring; logits and number of spikes."""
+    steps = len(x)
+    filtered, value = [], torch.zeros_like(x[0])
+    for now in x:
+        value = value * 2.718281828459045 ** (-0.001 / 0.005) + now * (1 - 2.718281828459045 ** (-0.001 / 0.005))
+        filtered.append(value)
+    values = torch.stack(filtered) @ model.input_kernel.weight.T
+    decoded, count = [], 0.0
+    for e in range(values.shape[1]):
+        gain, bias = model.gain[e] * 300, model.bias[e] * 300
+        current = gain * model.encoders[e] * values[:, e : e + 1] + bias
+        voltage = (current.relu() * 0.001).cumsum(0)
+        spikes = torch.diff(voltage.floor(), dim=0, prepend=torch.zeros(1, current.shape[1], dtype=torch.float64))
+        count += float(spikes.sum())
+        decoded.append(spikes / 0.001 @ model.decoders[e] / 300)
+    assert len(decoded[0]) == steps
+    return torch.stack(decoded, 1) @ model.readout.weight.T + model.readout.bias, count
+
+
+def test_logits_and_spikes_follow_the_equations():
+    model = make()
+    x = features()
+    with torch.no_grad():
+        logits, state = model(x)
+        for clip in range(3):
+            expected, count = reference(model, x[clip])
+            torch.testing.assert_close(logits[clip], expected)
+            assert float(state.spikes[clip]) == pytest.approx(count)
+    assert model.n_neurons == 140
+
+
+@pytest.mark.parametrize("gradient", GRADIENTS)
+@pytest.mark.parametrize("train", [True, False])
+def test_chunks_change_nothing(gradient, train, monkeypatch):
+    x = features()
+    mask = torch.arange(9) < torch.tensor([9, 2, 5]).unsqueeze(1)
+    results = []
+    for limit in (2**22, 3 * 9 * 20 * 2, 1):  # all ensembles at once, two, one
+        monkeypatch.setattr(ensemble_array, "CHUNK_VALUES", limit)
+        model = make(gradient=gradient).train(train)
+        logits, state = model(x, mask=mask)
+        (logits[mask].square().sum() + state.spikes.sum()).backward()
+        gradients = {name: parameter.grad for name, parameter in model.named_parameters()}
+        results.append((logits[mask], state.spikes, state.neurons.voltage, gradients))
+    for result in results[1:]:
+        torch.testing.assert_close(result, results[0])
+
+
+def test_the_decoders_represent_a_value():
+    model = make(n_ensembles=30, n_neurons=50, seed=1)
+    x = torch.linspace(-1, 1, 41, dtype=torch.float64)
+    gain = model.gain * 300 * model.encoders
+    rates = model.neuron.rate(gain.unsqueeze(1) * x[:, None] + model.bias.unsqueeze(1) * 300)
+    decoded = (rates * model.decoders.unsqueeze(1) / 300).sum(-1)
+    assert (decoded - x).square().mean().sqrt() < 0.05
+
+
+def test_decoders_solve_the_normal_equations_for_any_function():
+    neuron = srl.build(srl.Settings())
+    generator = torch.Generator().manual_seed(0)
+    gain = torch.empty(300, 6, dtype=torch.float64).uniform_(-400, 400, generator=generator)
+    bias = torch.empty(300, 6, dtype=torch.float64).uniform_(-100, 100, generator=generator)
+    decoders = solve_decoders(neuron.rate, gain, bias, torch.square)
+    x = torch.linspace(-1, 1, ensemble_array.EVALUATION_POINTS, dtype=torch.float64)
+    for e in (0, 255, 256, 299):
+        activity = (gain[e] * x[:, None] + bias[e]).relu()
+        ridge = len(x) * (0.1 * activity.max()) ** 2
+        left = (activity.T @ activity + ridge * torch.eye(6, dtype=torch.float64)) @ decoders[e]
+        torch.testing.assert_close(left, activity.T @ x.square(), rtol=1e-8, atol=1e-6)
+
+
+def test_an_ensemble_whose_neurons_are_all_silent_decodes_nothing():
+    decoders = solve_decoders(torch.relu, torch.zeros(2, 3), torch.full((2, 3), -1.0))
+    assert not decoders.any()
+
+
+def test_zero_input_weights_learn():
+    model = make(input_weights="zero", gradient="rate").train()
+    assert not model.input_kernel.weight.any()
+    model(features())[0].square().sum().backward()
+    assert model.input_kernel.weight.grad.any()
+
+
+def test_rate_mode_trains_on_rates_and_tests_on_spikes():
+    model = make(gradient="rate")
+    x = features()
+    trained, state = model.train()(x)
+    current = torch.addcmul(
+        model.bias * 300, model.input_kernel(model.synapse(x)[0]).unsqueeze(-1), model.gain * 300 * model.encoders
+    )
+    decoded = (current.relu() * model.decoders / 300).sum(-1)
+    torch.testing.assert_close(trained, model.readout(decoded))
+    assert not state.neurons.voltage.any()
+    torch.testing.assert_close(model.eval()(x)[0], make(gradient="spike_aware")(x)[0])
+
+
+def test_long_constant_input_is_decoded_by_spikes_as_by_rates():
+    model = make(tau_input=None)
+    x = torch.tensor([[0.5, -0.3, 0.8, 0.1]], dtype=torch.float64).expand(1, 4000, 4)
+    spiking = model(x)[0].mean(1)
+    rate = make(tau_input=None, gradient="rate").train()(x)[0].mean(1)
+    torch.testing.assert_close(spiking, rate, rtol=0, atol=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"max_rates": (400.0, 200.0)}, "max_rates"),
+        ({"max_rates": (-1.0, 200.0)}, "max_rates"),
+        ({"intercepts": (-1.0, 1.0)}, "intercepts"),
+        ({"intercepts": (-2.0, 0.0)}, "intercepts"),
+        ({"tau_input": 0.0}, "tau_input"),
+        ({"n_neurons": 0}, "n_neurons"),
+        ({"gradient": "exact"}, "gradient"),
+        ({"neuron": {"type": "lif_"}}, "spiking_rectified_linear"),
+        ({"neuron": {"type": "spiking_rectified_linear", "amplitude": 0.0}}, "amplitude"),
+    ],
+)
+def test_settings_out_of_range_are_named(options, says):
+    with pytest.raises(ConfigError, match=says):
+        make(**options)

@@ -1,0 +1,173 @@
+from itertools import pairwise
+
+import matplotlib
+import numpy as np
+import pytest
+
+from snn_action.report import class_figures, figures, style
+from snn_action.report.metrics import ClassResult, Epoch, Pair
+from snn_action.report.run_folder import Example, read_run
+
+
+def texts(figure):
+    return [text.get_text() for text in figure.findobj(matplotlib.text.Text) if text.get_text()]
+
+
+def history(*folds):
+    return [
+        Epoch.model_validate({"fold": str(fold), "epoch": epoch, "train": {"loss": loss, "video": 0.5}})
+        for fold, losses in enumerate(folds)
+        for epoch, loss in enumerate(losses)
+    ]
+
+
+def example(steps=10, classes=4, frames=True, spikes=None):
+    probabilities = np.random.default_rng(0).dirichlet(np.ones(classes), steps)
+    pictures = np.full((steps, 20, 30, 3), 99, np.uint8) if frames else None
+    return Example("clip", 1, tuple("abcdefghijkl"[:classes]), probabilities, pictures, spikes)
+
+
+def test_learning_curves_draw_what_was_measured():
+    epochs = history([3.0, 2.0, 1.0])
+    assert figures.list_quantities(epochs) == ["video", "loss"]
+    axes = figures.draw_learning(epochs, "loss").axes[0]
+    (line,) = axes.lines
+    assert list(line.get_xdata()) == [1, 2, 3]
+    assert list(line.get_ydata()) == [3.0, 2.0, 1.0]
+
+
+def test_the_mean_of_folds_ends_where_the_first_fold_stops():
+    axes = figures.draw_learning(history([4.0, 2.0, 1.0], [2.0, 1.0]), "loss").axes[0]
+    *thin, mean = axes.lines
+    assert [len(line.get_xdata()) for line in thin] == [3, 2]
+    assert list(mean.get_ydata()) == [3.0, 1.5]
+
+
+def test_nothing_measured_is_no_figure():
+    assert figures.list_quantities([]) == []
+    assert figures.list_quantities([Epoch(fold="1", epoch=0)]) == []
+
+
+def test_the_kept_epoch_is_marked():
+    figure = figures.draw_learning(history([3.0, 2.0, 1.0]), "loss", best_epoch=1)
+    assert figure.axes[0].lines[-1].get_xdata() == [2, 2]
+    assert "kept" in texts(figure)
+
+
+def test_anytime_curve():
+    figure = figures.draw_anytime([0.2, 0.6, 0.9], [0.3, 0.3, 0.4], 10)
+    model, baseline, guessing = figure.axes[0].lines
+    assert list(model.get_ydata()) == [0.2, 0.6, 0.9]
+    assert list(baseline.get_ydata()) == [0.3, 0.3, 0.4]
+    assert set(guessing.get_ydata()) == {0.1}
+    assert len(figures.draw_anytime([1.0], [], 2).axes[0].lines) == 2
+
+
+@pytest.mark.parametrize("steps", [1, 2, 7, 28, 300])
+def test_frames_stand_above_their_time_steps(steps):
+    strip = figures.draw_clip(example(steps)).axes[0]
+    assert len(strip.images) == min(steps, 8)
+    extents = [image.get_extent() for image in strip.images]
+    assert all(left[1] <= right[0] for left, right in pairwise(extents))
+    assert all(left >= 0.5 and right <= steps + 0.5 for left, right, *_ in extents)
+
+
+def test_frames_keep_their_shape():
+    figure = figures.draw_clip(example(16))
+    strip = figure.axes[0]
+    left, right, *_ = strip.images[0].get_extent()
+    box = strip.get_window_extent()
+    assert (right - left) / 16 * box.width / box.height == pytest.approx(30 / 20, rel=0.05)
+
+
+def test_the_actual_class_is_always_shown():
+    clip = example(classes=12, frames=False)
+    clip.probabilities[:, 1] = 0
+    labels = [text for text in texts(figures.draw_clip(clip)) if text == "b (actual)"]
+    assert labels == ["b (actual)"]
+
+
+def test_spikes_stand_below():
+    figure = figures.draw_clip(example(frames=False, spikes=np.arange(10.0)))
+    assert [bar.get_height() for bar in figure.axes[-1].patches] == list(range(10))
+
+
+def test_labels_are_moved_apart_in_their_order():
+    heights = [0.5, 0.5, 0.52, 1.0, 0.0]
+    moved = figures._spread(heights, gap=0.1)
+    assert np.diff(sorted(moved)).min() >= 0.1 - 1e-9
+    assert min(moved) >= 0
+    assert max(moved) <= 1
+    assert list(np.argsort(moved, kind="stable"))[-1] == 3
+
+
+@pytest.mark.parametrize("classes", [2, 10, 20, 21, 101])
+def test_confusion_matrix(classes):
+    counts = np.eye(classes, dtype=np.int64) * 3
+    counts[0, 1], counts[1] = 1, 0  # and a class without test videos
+    figure = class_figures.draw_confusion([f"class {i}" for i in range(classes)], counts)
+    shares = figure.axes[0].images[0].get_array()
+    assert shares[0, 0] == 0.75
+    assert shares[1].sum() == 0
+    assert ("3" in texts(figure)) == (classes <= 20)
+    assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == [f"class {i}" for i in range(classes)]
+    width, height = figure.get_size_inches()
+    assert width < 13
+    assert height < 13
+
+
+def test_per_class_bars_are_sorted_and_skip_untested_classes():
+    results = {
+        "low": ClassResult(correct=1, videos=4, accuracy=0.25),
+        "none": ClassResult(correct=0, videos=0),
+        "high": ClassResult(correct=4, videos=4, accuracy=1.0),
+    }
+    other = {"low": ClassResult(correct=2, videos=4, accuracy=0.5)}
+    axes = class_figures.draw_per_class(results, other).axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["high", "low"]
+    assert [bar.get_width() for bar in axes.patches] == [1.0, 0.25]
+    assert [list(line.get_xdata()) for line in axes.lines] == [[0.5, 0.5]]
+
+
+def test_many_classes_stand_in_two_columns():
+    results = {f"c{i:03}": ClassResult(correct=i, videos=101, accuracy=i / 101) for i in range(101)}
+    figure = class_figures.draw_per_class(results, {})
+    assert [len(axes.patches) for axes in figure.axes] == [51, 50]
+    assert "baseline" not in texts(figure)
+
+
+def test_pairs():
+    pairs = [Pair(classes=("a", "b"), model=0.9, baseline=0.5), Pair(classes=("c", "d"), model=None, baseline=0.05)]
+    axes = class_figures.draw_pairs(pairs).axes[0]
+    assert [bar.get_width() for bar in axes.patches] == [0.9, 0.5, 0.05]
+    lonely = class_figures.draw_pairs([Pair(classes=("a", "b"), model=0.9)])
+    assert "baseline" not in texts(lonely)
+
+
+def test_svg_follows_the_page_and_is_the_same_each_time(make_run):
+    run = read_run(make_run())
+    one, two = (style.to_svg(figures.draw_clip(run.examples[0]), "clip_1") for _ in range(2))
+    assert one == two
+    assert "var(--model)" in one
+    assert not any(colour in one for colour in style.COLOURS.values())
+    assert "<style" not in one
+    assert "<g id=" not in one
+
+
+def test_figures_leave_matplotlib_as_they_found_it():
+    before = dict(matplotlib.rcParams)
+    with matplotlib.rc_context({"font.size": 40, "text.parse_math": True}):
+        figure = figures.draw_anytime([0.5, 0.6], [], 2)
+        assert matplotlib.rcParams["font.size"] == 40
+    assert dict(matplotlib.rcParams) == before
+    assert figure.axes[0].xaxis.label.get_fontsize() == 9
+
+
+@pytest.mark.parametrize(
+    "name", ["$x_{$", "a$b$c", "_hidden", "line\nbreak", "tab\tnul\0", "動作", "x" * 300, "", "%s"]
+)
+def test_any_class_name_can_be_drawn(name):
+    figure = class_figures.draw_confusion([name, "other"], np.array([[1, 2], [3, 4]]))
+    assert style.to_png(figure).startswith(b"\x89PNG\r\n\x1a\n")
+    assert style.to_svg(figure, "confusion").startswith("<svg")
+    assert len(style.shorten(name)) <= style.LONGEST_LABEL
