@@ -55,22 +55,22 @@ def run(
     resume: Resume = None,
 ) -> None:
     """Do the whole job: videos, features, training, test and report."""
+    settings = _load_unless_resumed(resume, config, override, device, run_id)
     from snn_action import pipeline
 
     if resume is not None:
-        _refuse_settings_with_resume(config, override, device, run_id)
-        result = pipeline.resume(resume, progress=_is_terminal())
+        _show(pipeline.resume(resume, progress=_is_terminal()))
     else:
-        result = pipeline.run(_load(config, override, device), run_id=run_id, progress=_is_terminal())
-    _show(result)
+        _show(pipeline.run(settings, run_id=run_id, progress=_is_terminal()))
 
 
 @app.command()
 def extract(config: ConfigFile = DEFAULT_CONFIG, override: Overrides = None, device: Device = None) -> None:
     """Only extract the features of all videos into the store."""
+    settings = _load(config, override, device)
     from snn_action import pipeline
 
-    typer.echo(pipeline.load_data(_load(config, override, device), progress=_is_terminal()).summary)
+    typer.echo(pipeline.load_data(settings, progress=_is_terminal()).summary)
 
 
 @app.command()
@@ -82,13 +82,13 @@ def train(
     resume: Resume = None,
 ) -> None:
     """Extract what is missing and train; the test set stays closed."""
+    settings = _load_unless_resumed(resume, config, override, device, run_id)
     from snn_action import pipeline
 
     if resume is not None:
-        _refuse_settings_with_resume(config, override, device, run_id)
         folder = pipeline.resume_training(resume, progress=_is_terminal())
     else:
-        folder = pipeline.train(_load(config, override, device), run_id=run_id, progress=_is_terminal())
+        folder = pipeline.train(settings, run_id=run_id, progress=_is_terminal())
     typer.echo(f"trained: {folder}")
     typer.echo(f"test it: snn-action evaluate {folder}")
 
@@ -202,9 +202,15 @@ def _overrides(overrides: list[str] | None, device: str | None) -> list[str]:
     return [*(overrides or []), *([] if device is None else [f"device={json.dumps(device)}"])]
 
 
-def _refuse_settings_with_resume(*settings: object) -> None:
-    if any(setting for setting in settings):
+def _load_unless_resumed(
+    resume: Path | None, config: Path | None, override: list[str] | None, device: str | None, run_id: str | None
+) -> Any:
+    """The configuration, before the heavy imports, so that what does not fit is said at once."""
+    if resume is None:
+        return _load(config, override, device)
+    if config or override or device or run_id:
         raise ConfigError("--resume continues a run with the run's own configuration: leave -c, -o, -d, --run-id out")
+    return None
 
 
 def _is_terminal() -> bool:

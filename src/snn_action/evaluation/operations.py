@@ -5,11 +5,11 @@ effective_macs  those of them where both the activation and the weight are non-z
 effective_acs   accumulates: a spike adds the weights of its synapses, no multiplication is needed
 
 Dense ones are counted by PyTorch's own ``FlopCounterMode`` (half its FLOPs), plus every synapse of spiking neurons at
-every step. Effective ones are exact: each operator is run again on indicators of its non-zero inputs. What is done
-value by value (neurons, filters, activations, normalisation) is not counted, as in NeuroBench.
+every step. Effective ones are exact: each operator is run again on indicators of its non-zero inputs. Fused layers
+(LSTM, attention) are run by the plain operators that they are made of. What is done value by value (neurons, filters,
+activations, normalisation) is not counted, as in NeuroBench.
 """
 
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -54,23 +55,33 @@ def count_operations(network: nn.Module, example: Tensor) -> Operations:
     """Operations of ``network(example)`` in evaluation mode, for a network that does not spike."""
     was_training = network.training
     network.eval()
-    with torch.no_grad(), _whole_operators():
-        dense = FlopCounterMode(display=False)
-        with dense:
-            network(example)
-        with _EffectiveCounter() as effective:
-            network(example)
-    network.train(was_training)
+    try:
+        with torch.no_grad(), _plain_operators():
+            with FlopCounterMode(display=False, custom_mapping=_VECTOR_FLOPS) as dense:
+                network(example)
+            with _EffectiveCounter() as effective:
+                network(example)
+    finally:
+        network.train(was_training)
     return Operations(dense.get_total_flops() / 2, effective.total, 0.0)
 
 
 @contextmanager
-def _whole_operators() -> Iterator[None]:
-    """Without oneDNN, whose fused LSTM hides its matrix products from counters."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="TF32 acceleration")  # said by the switch itself
-        with torch.backends.mkldnn.flags(enabled=False):
+def _plain_operators() -> Iterator[None]:
+    """Without oneDNN's and cuDNN's LSTM and PyTorch's fused attention, which hide their matrix products."""
+    switches: tuple[Any, ...] = (torch.backends.mkldnn, torch.backends.cudnn)
+    before = [switch.enabled for switch in switches]
+    fast = torch.backends.mha.get_fastpath_enabled()
+    try:
+        for switch in switches:
+            switch.enabled = False
+        torch.backends.mha.set_fastpath_enabled(False)
+        with sdpa_kernel(SDPBackend.MATH):
             yield
+    finally:
+        for switch, enabled in zip(switches, before, strict=True):
+            switch.enabled = enabled
+        torch.backends.mha.set_fastpath_enabled(fast)
 
 
 def count_model_operations(model: TemporalModel, clip: Tensor, spikes_per_clip: float | None) -> Operations:
@@ -106,18 +117,42 @@ def _nonzero(x: Tensor) -> Tensor:
     return (x != 0).to(torch.float32)
 
 
-def _total(x: Tensor) -> float:
-    return float(x.sum(dtype=torch.float64))  # each element is an exact small integer
+def _matrix(a: Tensor, b: Tensor) -> float:
+    """Of ``a @ b``: for each inner index, non-zeros of a's column times non-zeros of b's row."""
+    return float((_nonzero(a).sum(-2).double() * _nonzero(b).sum(-1).double()).sum())
+
+
+def _vector(a: Tensor, b: Tensor) -> float:
+    """Of a matrix or vector ``a`` and a vector ``b``."""
+    return float((_nonzero(a) * _nonzero(b)).sum(dtype=torch.float64))
 
 
 def _convolution(x: Tensor, weight: Tensor, _bias: Any, *settings: Any) -> float:
-    return _total(aten.convolution(_nonzero(x), _nonzero(weight), None, *settings))
+    products: Tensor = aten.convolution(_nonzero(x), _nonzero(weight), None, *settings)
+    return float(products.round().sum(dtype=torch.float64))  # each is a small integer
 
 
 _COUNTED: dict[Any, Callable[..., float]] = {
-    aten.mm: lambda a, b: _total(_nonzero(a) @ _nonzero(b)),
-    aten.addmm: lambda _, a, b: _total(_nonzero(a) @ _nonzero(b)),
-    aten.bmm: lambda a, b: _total(_nonzero(a) @ _nonzero(b)),
-    aten.baddbmm: lambda _, a, b: _total(_nonzero(a) @ _nonzero(b)),
+    aten.mm: _matrix,
+    aten.bmm: _matrix,
+    aten.addmm: lambda _, a, b: _matrix(a, b),
+    aten.baddbmm: lambda _, a, b: _matrix(a, b),
+    aten._addmm_activation: lambda _, a, b: _matrix(a, b),
+    aten.mv: _vector,
+    aten.dot: _vector,
+    aten.addmv: lambda _, a, b: _vector(a, b),
     aten.convolution: _convolution,
+}
+
+
+def _flops(products: Callable[..., int]) -> Callable[..., int]:
+    return lambda *shapes, **_: 2 * products(*shapes)
+
+
+# What PyTorch's counter does not know, from the shapes of the operator's arguments.
+_VECTOR_FLOPS: dict[Any, Callable[..., int]] = {
+    aten.mv: _flops(lambda a, _: a[0] * a[1]),
+    aten.addmv: _flops(lambda _, a, __: a[0] * a[1]),
+    aten.dot: _flops(lambda a, _: a[0]),
+    aten._addmm_activation: _flops(lambda _, a, b: a[0] * a[1] * b[1]),
 }

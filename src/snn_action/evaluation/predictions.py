@@ -9,6 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from snn_action.errors import WorkError
 from snn_action.features.feature_set import FeatureSet
 from snn_action.models import TemporalModel
 
@@ -46,6 +47,7 @@ def predict_clips(
 
     Raises:
         ValueError: there are no clips.
+        WorkError: the model's output is not finite.
     """
     if not clips:
         raise ValueError("no clips to predict")
@@ -70,6 +72,11 @@ def predict_clips(
                 spiking = True
                 spikes[rows] = sum(count.double().cpu() for count in counts).numpy()  # type: ignore[union-attr]
     model.train(was_training)
+    if not np.isfinite(probabilities).all():
+        raise WorkError(
+            "the model's output is not finite: its weights have diverged, or do not belong to these features; "
+            "train again with a lower training.learning_rate or with training.gradient_clip"
+        )
     return ClipPredictions(
         probabilities, masks, features.label[chosen], features.video[chosen], spikes if spiking else None
     )

@@ -135,6 +135,8 @@ def _fit_epochs(
 ) -> None:
     settings = config.training
     device = resolve_device(config.device)
+    if config.precision == "16" and device.accelerator == "cpu":
+        raise ConfigError("precision: '16' needs a GPU; on the CPU use 'bf16' or '32'")
     last = folder / "checkpoints" / "last.ckpt"
     resuming = last.exists()
     if resuming:
@@ -156,11 +158,13 @@ def _fit_epochs(
     recogniser = Recogniser(model, settings, config.seed, len(loader))
     with show_epochs(settings.epochs, progress) as tell:
         recorder = EpochRecorder(folder, measures, settings.patience, tell, extra, before)
-        with _quiet_lightning():
+        generators = [device.main] if device.accelerator == "cuda" else []
+        with _quiet_lightning(), torch.random.fork_rng(generators):
             trainer = _make_trainer(config, device, recorder, folder)
-            trainer.fit(recogniser, loader, ckpt_path=str(last) if resuming else None)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+            try:
+                trainer.fit(recogniser, loader, ckpt_path=str(last) if resuming else None)
+            except SystemExit:  # what Lightning makes of Ctrl-C
+                raise KeyboardInterrupt from None
     if len(read_lines(folder)) == 0:
         raise ConfigError("training ended before its first epoch did")
 

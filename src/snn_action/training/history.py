@@ -42,10 +42,11 @@ def find_best(lines: Sequence[dict[str, Any]]) -> int | None:
 
 
 class EpochRecorder(lightning.Callback):
-    """Measures, writes ``metrics.jsonl`` and keeps ``checkpoints/{last,best}.ckpt``, in this order.
+    """Measures, writes ``metrics.jsonl`` and keeps ``checkpoints/{best,last}.ckpt``, in this order.
 
-    The epochs so far travel inside the checkpoint: after a kill, ``metrics.jsonl`` is written anew from it, so that no
-    line is lost or doubled.
+    An epoch is finished once ``last.ckpt`` is in place. The epochs so far travel inside it: after a kill,
+    ``metrics.jsonl`` is written anew from it, so that no line is lost or doubled. ``best.ckpt`` comes before it: the
+    other way round, a kill between the two would leave the best epoch finished but its weights unkept.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class EpochRecorder(lightning.Callback):
         self.extra = extra
         self.keeper = Keeper(list(before))
         self.begin = 0.0
+        self.rate = 0.0
 
     def state_dict(self) -> dict[str, Any]:
         """The epochs so far."""
@@ -74,9 +76,18 @@ class EpochRecorder(lightning.Callback):
         self.keeper = Keeper(list(state_dict["lines"]))
         write_lines(self.folder, self.keeper.lines)
 
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002
+        """Stop at once a run that was killed after its patience had run out."""
+        trainer.should_stop = self.lost_patience()
+
+    def lost_patience(self) -> bool:
+        """Whether the best epoch is ``patience`` epochs ago."""
+        return self.patience is not None and self.keeper.waited() >= self.patience
+
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002
-        """Start the clock."""
+        """Start the clock, and note the learning rate of the first step (after the last it is the next epoch's)."""
         self.begin = time.perf_counter()
+        self.rate = trainer.optimizers[0].param_groups[0]["lr"]
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         """Measure, write, keep, and stop where patience has run out."""
@@ -84,7 +95,7 @@ class EpochRecorder(lightning.Callback):
         line: dict[str, Any] = {
             **self.extra,
             "epoch": trainer.current_epoch,
-            "learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
+            "learning_rate": self.rate,
             "train": pl_module.seen.take(),
             **{name: measure() for name, measure in self.measures.items()},
             "seconds": seconds,
@@ -93,10 +104,9 @@ class EpochRecorder(lightning.Callback):
         for name, side in line.items():
             if isinstance(side, dict):
                 pl_module.log_dict({f"{name}/{key}": value for key, value in side.items()})
-        if self.patience is not None and self.keeper.waited() >= self.patience:
-            trainer.should_stop = True
+        trainer.should_stop = self.lost_patience()
         write_lines(self.folder, self.keeper.lines)
-        for name in ("last", "best") if better else ("last",):
+        for name in ("best", "last") if better else ("last",):
             path = self.folder / "checkpoints" / f"{name}.ckpt"
             aside = path.with_name(f".{path.name}.tmp")
             trainer.save_checkpoint(aside)

@@ -1,0 +1,146 @@
+import csv
+import json
+
+import pytest
+
+from snn_action import pipeline
+from snn_action.config import load_config
+from snn_action.errors import ConfigError
+from snn_action.report import read_run
+
+
+@pytest.fixture
+def config(features_file, write_config):
+    return load_config(write_config({"type": "features", "path": str(features_file)}))
+
+
+def without_timings(metrics):
+    return {key: value for key, value in metrics.items() if key not in ("seconds", "videos_per_second")}
+
+
+def test_a_run_leaves_every_file_of_the_run_folder(config):
+    result = pipeline.run(config, run_id="one")
+    names = {path.relative_to(result.folder).as_posix() for path in result.folder.rglob("*") if path.is_file()}
+    assert names >= {
+        "config.json",
+        "environment.json",
+        "metrics.jsonl",
+        "metrics.json",
+        "predictions.csv",
+        "confusion.csv",
+        "checkpoints/best.ckpt",
+        "checkpoints/last.ckpt",
+        "report.html",
+        "run.log",
+        "splits.json",
+        "figures/anytime.png",
+    }
+    assert not [name for name in names if ".tmp" in name]
+    assert json.loads((result.folder / "metrics.json").read_text()) == result.metrics
+    assert result.metrics["accuracy"]["video"] > 0.8
+    assert result.metrics["baseline"]["video"] > 0.8
+    assert result.metrics["test_videos"] == 12
+    assert result.metrics["train_videos"] + result.metrics["validation_videos"] == 36
+    with (result.folder / "predictions.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert sum(int(row["correct"]) for row in rows) / len(rows) == result.metrics["accuracy"]["video"]
+    assert read_run(result.folder).metrics.accuracy.video == result.metrics["accuracy"]["video"]
+    assert "video accuracy" in result.summary
+
+
+def test_the_same_seed_gives_the_same_metrics(config):
+    first, second = (pipeline.run(config, run_id=name) for name in ("one", "two"))
+    assert without_timings(first.metrics) == without_timings(second.metrics)
+    other = pipeline.run(config.model_copy(update={"seed": 1}), run_id="three")
+    assert without_timings(other.metrics) != without_timings(first.metrics)
+
+
+def test_splits_never_share_a_group(config):
+    folder = pipeline.run(config, run_id="one").folder
+    (fold,) = json.loads((folder / "splits.json").read_text())["folds"]
+    groups = {side: {name.split("_")[2] for name in fold[side]} for side in ("train", "validation", "test")}
+    assert groups["test"] == {"g01", "g02"}
+    per_class = {side: {name.rsplit("_", 1)[0] for name in fold[side]} for side in groups}
+    assert not per_class["train"] & per_class["validation"]
+    assert not per_class["train"] & per_class["test"]
+
+
+def test_training_and_testing_apart_equal_a_whole_run(config):
+    whole = pipeline.run(config, run_id="whole")
+    folder = pipeline.train(config, run_id="parts")
+    assert not (folder / "metrics.json").exists()
+    assert "test" not in json.loads((folder / "metrics.jsonl").read_text().splitlines()[0])
+    parts = pipeline.evaluate(folder)
+    assert without_timings(parts.metrics)["accuracy"] == without_timings(whole.metrics)["accuracy"]
+
+
+def test_a_run_folder_that_exists_is_not_touched(config):
+    folder = pipeline.run(config, run_id="one").folder
+    before = (folder / "metrics.json").read_bytes()
+    with pytest.raises(ConfigError, match="this run exists"):
+        pipeline.run(config, run_id="one")
+    with pytest.raises(ConfigError, match="finished"):
+        pipeline.resume(folder)
+    assert (folder / "metrics.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("run_id", ["../out", "a/b", "", ".", ".."])
+def test_a_run_id_is_a_plain_name(config, run_id):
+    with pytest.raises(ConfigError, match="run id"):
+        pipeline.run(config, run_id=run_id)
+
+
+def test_resume_goes_on_where_a_run_was_interrupted(config, monkeypatch):
+    whole = pipeline.run(config, run_id="whole")
+
+    def stop(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "_evaluate", stop)
+        with pytest.raises(KeyboardInterrupt):
+            pipeline.run(config, run_id="cut")
+    resumed = pipeline.resume(config.save_dir / "test" / "cut")
+    assert without_timings(resumed.metrics) == without_timings(whole.metrics)
+
+
+def test_what_is_no_run_folder_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match=r"no config\.json"):
+        pipeline.resume(tmp_path)
+    with pytest.raises(ConfigError, match=r"no config\.json"):
+        pipeline.evaluate(tmp_path)
+
+
+def test_several_folds_have_mean_and_deviation(features_file, write_config, tmp_path):
+    table = tmp_path / "frames.csv"
+    del table
+    import numpy as np
+
+    data = dict(np.load(features_file))
+    data["split"] = np.array([str(1 + int(name.split("_g")[1][:2]) % 3) for name in data["video_ids"]])
+    np.savez(features_file, **data)
+    config = load_config(write_config({"type": "features", "path": str(features_file), "split": "all"}))
+    metrics = pipeline.run(config, run_id="folds").metrics
+    assert len(metrics["folds"]) == 3
+    mean = sum(fold["accuracy"]["video"] for fold in metrics["folds"]) / 3
+    assert metrics["mean"]["accuracy"]["video"] == pytest.approx(mean)
+    assert metrics["std"]["accuracy"]["video"] >= 0
+    assert metrics["test_videos"] == 48
+    folder = config.save_dir / "test" / "folds"
+    assert (folder / "folds" / "2" / "checkpoints" / "best.ckpt").is_file()
+    assert len((folder / "metrics.jsonl").read_text().splitlines()) == 12
+
+
+@pytest.mark.parametrize("kind", ["frame_average", "lstm", "ensemble_array"])
+def test_every_kind_of_model_goes_the_whole_way(features_file, write_config, kind):
+    small = {
+        "frame_average": {},
+        "lstm": {"units": 8, "layers": 2, "readout_units": 8},
+        "ensemble_array": {"n_ensembles": 10, "n_neurons": 8},
+    }[kind]
+    path = write_config({"type": "features", "path": str(features_file)}, model={"type": kind, **small})
+    metrics = pipeline.run(load_config(path), run_id=kind).metrics
+    assert (metrics["spikes"] is not None) == (kind == "ensemble_array")
+    assert metrics["operations"]["model"]["dense_macs"] > 0
+    if kind == "frame_average":
+        assert metrics["accuracy"] == {key: metrics["baseline"][key] for key in metrics["accuracy"]}
