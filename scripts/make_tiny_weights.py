@@ -18,7 +18,7 @@ import av
 import numpy as np
 import torch
 from rich.progress import track
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, smooth_l1_loss
 from torch.nn.utils.fusion import fuse_conv_bn_eval
@@ -145,7 +145,7 @@ def main() -> None:
         accuracy = (logits.argmax(1) == movements[:held]).double().mean()
     state = {key: value.detach().half().contiguous() for key, value in learner.fused().state_dict().items()}
     folder.mkdir(parents=True, exist_ok=True)
-    save_file(state, folder / WEIGHTS.name)
+    (folder / WEIGHTS.name).write_bytes(save(state))
     provenance = {
         "trained_on": "single frames of synthetic figures that no synthetic dataset holds: places of joints, movements",
         "videos": [],

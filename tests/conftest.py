@@ -19,9 +19,7 @@ def features_file(tmp_path: Path) -> Path:
     ids = np.array([f"{names[k]}/v_{names[k]}_g{group:02d}_c{clip:02d}.avi" for k, group, clip in rows])
     split = np.array(["test" if group <= 2 else "train" for _, group, _ in rows])
     path = tmp_path / "features.npz"
-    np.savez(
-        path, features=features.astype(np.float16), labels=labels, class_names=names, video_ids=ids, split=split
-    )
+    np.savez(path, features=features.astype(np.float16), labels=labels, class_names=names, video_ids=ids, split=split)
     return path
 
 

@@ -82,7 +82,8 @@ def test_a_missing_file_is_named(tmp_path):
 
 def test_overrides(tmp_path):
     config = load_config(
-        write(tmp_path, MINIMAL), ["training.epochs=3", "seed=7", "dataset.path=other.npz", "training.gradient_clip=0.5"]
+        write(tmp_path, MINIMAL),
+        ["training.epochs=3", "seed=7", "dataset.path=other.npz", "training.gradient_clip=0.5"],
     )
     assert (config.training.epochs, config.seed, config.training.gradient_clip) == (3, 7, 0.5)
     assert config.dataset.path == Path("other.npz")

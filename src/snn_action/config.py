@@ -49,7 +49,7 @@ class BackboneSettings(Settings):
 class FeatureSettings(Settings):
     """Where features are kept and how they are extracted."""
 
-    store: Path = Field(Path("save/features"), description="Folder of the feature store")
+    store: Path = Field(Path("save/features"), validate_default=False, description="Folder of the feature store")
     shard_videos: int = Field(64, ge=1, description="Videos that are written together")
     workers: int = Field(1, ge=0, description="Processes that decode; 0: decode in the main process")
 
@@ -73,7 +73,8 @@ class TrainingSettings(Settings):
     warmup_epochs: int = Field(0, ge=0)
     loss: LossSettings = LossSettings()
     label_smoothing: float = Field(0.0, ge=0, lt=1)
-    feature_noise: float = Field(0.0, ge=0, description="Deviation of noise on inputs, in units of each feature's")
+    feature_noise: float = Field(0.0, ge=0, description="Deviation of noise on standardised inputs, new at each step")
+    clip_noise: float = Field(0.0, ge=0, description="The same, but one draw for all steps of a clip")
     gradient_clip: float | None = Field(None, gt=0)
     validation_share: float = Field(0.2, ge=0, lt=1, description="Share of training groups; 0: the last epoch counts")
     patience: int | None = Field(None, ge=1, description="Epochs without improvement before stopping; null: never")
@@ -105,7 +106,7 @@ class Config(Settings):
 
     name: str = Field(min_length=1, pattern=r"^[\w.-]+$", description="Folder of the run below save_dir")
     seed: int = Field(0, ge=0, lt=2**32)
-    save_dir: Path = Path("save")
+    save_dir: Path = Field(Path("save"), validate_default=False)  # JSON has no paths to validate it by
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda|cuda:\d+|\d+(,\d+)*)$", description="auto, cpu, cuda, GPUs")
     precision: Literal["32", "bf16", "16"] = Field("32", description="Arithmetic of training")
     dataset: registered("dataset")  # type: ignore[valid-type]

@@ -27,7 +27,7 @@ SMALL = {
 }
 VARIANTS: dict[str, list[dict[str, Any]]] = {
     "lmu": [
-        {"input_to_hidden": False, "hidden_recurrence": True},
+        {"input_to_hidden": True, "hidden_recurrence": True},
         {"hidden_to_memory": True, "memory_to_memory": True, "hidden_recurrence": True},
         {"memory_to_memory": True},
     ],

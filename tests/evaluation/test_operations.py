@@ -31,7 +31,9 @@ def test_convolution_equals_a_naive_count(stride, padding, groups):
             first = (o // (6 // groups)) * (4 // groups)
             for i in range(out.shape[2]):
                 for j in range(out.shape[3]):
-                    patch = padded[n, first : first + 4 // groups, i * stride : i * stride + 3, j * stride : j * stride + 3]
+                    patch = padded[
+                        n, first : first + 4 // groups, i * stride : i * stride + 3, j * stride : j * stride + 3
+                    ]
                     naive += int(((patch != 0) & (layer.weight[o] != 0)).sum())
                     dense += patch.numel()
     counted = count_operations(layer, x)
@@ -63,3 +65,46 @@ def test_training_mode_is_given_back():
     assert model.training
     count_operations(model.eval(), torch.randn(1, 2))
     assert not model.training
+
+
+def test_fused_layers_are_counted_by_their_products():
+    q = torch.randn(2, 5, 8)
+    attention, feed_forward = 4 * 5 * 8 * 8 + 2 * 5 * 5 * 8, 2 * 5 * 8 * 16
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    counted = count_operations(layer, q)
+    assert counted.dense_macs == 2 * (attention + feed_forward)
+    assert 2 * (attention + feed_forward // 2) < counted.effective_macs < counted.dense_macs  # ReLU makes zeros
+    assert count_operations(nn.GRU(8, 6, batch_first=True), q).dense_macs == 2 * 5 * 3 * (8 + 6) * 6
+    assert torch.backends.mkldnn.enabled
+    assert torch.backends.mha.get_fastpath_enabled()
+
+
+def test_products_with_a_vector_are_counted():
+    layer = nn.Linear(5, 7)
+    counted = count_operations(layer, torch.tensor([1.0, 0.0, 2.0, 0.0, 3.0]))
+    assert (counted.dense_macs, counted.effective_macs) == (35, 21)
+
+
+@pytest.mark.parametrize("layer", [nn.ConvTranspose2d(4, 6, 3, stride=2, groups=2), nn.Conv1d(4, 6, 3, dilation=2)])
+def test_other_convolutions_with_nothing_zero_are_dense(layer):
+    x = torch.rand(2, 4, 9) + 1 if isinstance(layer, nn.Conv1d) else torch.rand(2, 4, 9, 9) + 1
+    counted = count_operations(layer, x)
+    assert counted.effective_macs == counted.dense_macs > 0
+
+
+def test_an_lmu_meets_its_closed_form():
+    settings = {"type": "lmu", "units": 7, "order": 3, "memory_d": 2, "theta": 6.0, "input_to_hidden": True}
+    model = build_model(settings, 5, 4, seed=0)
+    clip = torch.randn(1, 9, 5)
+    each = 5 * 2 + 2 * 3 * 3 + (6 + 5) * 7 + 7 * 4  # encoder, memory, hidden, logits
+    counted = count_model_operations(model, clip, None)
+    assert counted.dense_macs == 9 * each
+    transition = int((model.A != 0).sum())
+    assert counted.effective_macs == 9 * each - 2 * 9 - (9 - 1) * 2 * (9 - transition)  # the memory begins at zero
+    assert counted.effective_acs == 0
+
+
+def test_switches_come_back_when_the_network_fails():
+    with pytest.raises(RuntimeError):
+        count_operations(nn.Linear(3, 2).train(), torch.randn(1, 4))
+    assert torch.backends.mkldnn.enabled

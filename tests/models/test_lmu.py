@@ -126,8 +126,20 @@ def test_input_dropout_drops_the_same_features_in_all_steps_of_a_clip():
     assert not torch.equal(ratio[0], ratio[1])
 
 
+def test_input_noise_is_the_same_in_all_steps_of_a_clip():
+    model = make(40, units=3, order=1, theta=1e9, memory_d=40, input_noise=0.7, **NONE).train()
+    with torch.no_grad():
+        model.encoder.weight.copy_(torch.eye(40))
+        model.A.fill_(1.0)
+        model.B.fill_(1.0)  # the memory is the plain sum
+        sums = [model(torch.zeros(200, steps, 40, dtype=torch.float64))[1].memory[..., 0] for steps in (1, 9)]
+    for total, steps in zip(sums, (1, 9), strict=True):
+        assert float(total.std()) == pytest.approx(0.7 * steps, rel=0.05)
+        assert abs(float(total[0].mean() - total[1].mean())) > 1e-3
+
+
 def test_dropout_is_off_in_evaluation():
-    model = make(4, input_dropout=0.5, dropout=0.5)
+    model = make(4, input_dropout=0.5, input_noise=1.0, dropout=0.5)
     x = torch.randn(2, 5, 4, dtype=torch.float64)
     assert torch.equal(model(x)[0], model(x)[0])
     assert not torch.equal(model.train()(x)[0], model(x)[0])

@@ -15,9 +15,7 @@ def test_the_decoder_of_the_original():
     for now in x.unbind(1):
         states = []
         for layer in range(3):
-            weights = [
-                getattr(model.lstm, f"{part}_l{layer}") for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-            ]
+            weights = [getattr(model.lstm, f"{part}_l{layer}") for part in parts]
             gates = F.linear(now, weights[0], weights[2]) + F.linear(hidden[layer], weights[1], weights[3])
             i, f, g, o = gates.chunk(4, 1)
             c = f.sigmoid() * cell[layer] + i.sigmoid() * g.tanh()

@@ -26,8 +26,8 @@ def test_matrices(golden, order, theta):
 )
 def test_layer(golden, name, cell, feedback):
     settings = {
-        "type": "lmu", "units": 5, "order": 6, "theta": 12.0, "memory_d": 2, "hidden_recurrence": True,
-        "hidden_to_memory": feedback, "memory_to_memory": feedback, "dropout": 0.0,
+        "type": "lmu", "units": 5, "order": 6, "theta": 12.0, "memory_d": 2, "input_to_hidden": True,
+        "hidden_recurrence": True, "hidden_to_memory": feedback, "memory_to_memory": feedback, "dropout": 0.0,
     }  # fmt: skip
     model = build_model(settings, in_features=3, num_classes=5).double()
 

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -117,7 +118,7 @@ def _describe_folds(folds: Sequence[FoldResult]) -> dict[str, Any]:
 
 
 def write_predictions_csv(catalog: Catalog, folds: Sequence[FoldResult]) -> str:
-    """The text of ``predictions.csv``: a line for each test video of each fold."""
+    """The text of ``predictions.csv``: a line for each test video of each fold; ``top5`` is a JSON object."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["fold", "video", "label", "predicted", "correct", "probability", "top5"])
@@ -136,7 +137,7 @@ def write_predictions_csv(catalog: Catalog, folds: Sequence[FoldResult]) -> str:
                     names[predicted],
                     int(label == predicted),
                     f"{row[predicted]:.6f}",
-                    " ".join(f"{names[k]}:{row[k]:.4f}" for k in top),
+                    json.dumps({names[k]: round(float(row[k]), 6) for k in top}, ensure_ascii=False),
                 ]
             )
     return text.getvalue()

@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from snn_action.registry import Settings
 
@@ -143,3 +144,15 @@ class TemporalModel(nn.Module, ABC):
     @abstractmethod
     def step_once(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
         """``step`` on checked, standardised input."""
+
+
+def perturb(x: Tensor, dropout: float, noise: float) -> Tensor:
+    """Training input (B, T, D) with a share ``dropout`` of features dropped and ``noise`` (deviation) added.
+
+    One draw a clip, the same in all its steps: what is drawn anew at each step averages out over a clip.
+    """
+    if dropout > 0:
+        x = x * F.dropout(torch.ones_like(x[:, :1]), dropout)
+    if noise > 0:
+        x = x + noise * torch.randn_like(x[:, :1])
+    return x

@@ -6,7 +6,7 @@
 
 Gains and biases follow from ``max_rates`` and ``intercepts``, decoders from regularised least squares, so that each
 ensemble at first stands for its value on [-1, 1]; all three are trained after. Ensembles are computed in chunks that
-are computed again in the backward pass: memory does not grow with E x N x T.
+are computed again in the backward pass: memory does not grow with B x T x E x N.
 """
 
 import math
@@ -17,10 +17,9 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
 from snn_action import registry
-from snn_action.models.base import ModelSettings, Scaling, TemporalModel
+from snn_action.models.base import ModelSettings, Scaling, TemporalModel, perturb
 from snn_action.neurons import spiking_rectified_linear
 from snn_action.neurons.base import Gradient, Neuron
 from snn_action.neurons.synapse import Lowpass, LowpassState
@@ -46,7 +45,8 @@ class Settings(ModelSettings):
     intercepts: tuple[float, float] = Field((-1.0, 0.9), description="Range of values where neurons begin to spike")
     tau_input: float | None = Field(0.005, gt=0, description="Lowpass on the input in seconds; null: none")
     input_weights: Literal["random", "zero"] = Field("random", description="Input weights at the start")
-    input_dropout: float = Field(0.0, ge=0, lt=1, description="Share of features dropped, the same in a clip's steps")
+    input_dropout: float = Field(0.0, ge=0, lt=1, description="Share of features dropped, one draw a clip")
+    input_noise: float = Field(0.0, ge=0, description="Deviation of noise on the scaled input, one draw a clip")
     dropout: float = Field(0.0, ge=0, lt=1, description="Share of ensembles dropped before the logits")
 
     @model_validator(mode="after")
@@ -109,58 +109,99 @@ class EnsembleArray(TemporalModel):
     def forward_steps(self, x: Tensor, state: State, mask: Tensor | None) -> tuple[Tensor, State]:
         """See the module; ``state.spikes`` carries the gradient of the spikes, for a penalty on them."""
         s = self.settings
-        if self.training and s.input_dropout > 0:
-            x = x * F.dropout(torch.ones_like(x[:, :1]), s.input_dropout)
+        if self.training:
+            x = perturb(x, s.input_dropout, s.input_noise)
         filtered = state.filtered
         if self.synapse is not None:
             x, filtered = self.synapse(x, filtered, mask)
-        values = self.input_kernel(x)
-        size = max(1, CHUNK_VALUES // (values.shape[0] * values.shape[1] * s.n_neurons))
-        chunks = [slice(start, min(start + size, s.n_ensembles)) for start in range(0, s.n_ensembles, size)]
-        recompute = len(chunks) > 1 and torch.is_grad_enabled()
-        parts = []
-        for chunk in chunks:
-            inputs = (
-                values[..., chunk],
-                self.gain[chunk],
-                self.encoders[chunk],
-                self.bias[chunk],
-                self.decoders[chunk],
-                _map(lambda tensor, chunk=chunk: tensor[:, chunk], state.neurons),
-                mask,
-            )
-            if recompute:
-                parts.append(checkpoint(self._ensembles, *inputs, use_reentrant=False, preserve_rng_state=False))
-            else:
-                parts.append(self._ensembles(*inputs))
-        decoded = torch.cat([part[0] for part in parts], -1)
-        neurons = _map(lambda *tensors: torch.cat(tensors, 1), *(part[1] for part in parts))
-        spikes = state.spikes + torch.stack([part[2] for part in parts]).sum(0)
+        values = self.input_kernel(x).to(self.gain)  # neurons keep the parameters' precision under autocast
+        chunks = split_ensembles(values, s.n_neurons)
+        inputs = values, self.gain, self.bias, self.decoders
+        if len(chunks) == 1:
+            decoded, spikes, neurons = self.run_ensembles(self.encoders, mask, state.neurons, *inputs)
+        else:
+            result = _Chunked.apply(self, mask, state.neurons, *inputs, *self.neuron.parameters())  # type: ignore[no-untyped-call]
+            decoded, spikes, neurons = result[0], result[1], type(state.neurons)(*result[2:])
         logits = self.readout(F.dropout(decoded, s.dropout, self.training))
-        return logits, State(filtered, neurons, spikes)
+        return logits, State(filtered, neurons, state.spikes + spikes)
 
     def step_once(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """One step is a sequence of one."""
         logits, state = self.forward_steps(x.unsqueeze(1), state, None)
         return logits.squeeze(1), state
 
-    def _ensembles(
+    def run_ensembles(
         self,
+        encoders: Tensor,
+        mask: Tensor | None,
+        state: Any,
         values: Tensor,
         gain: Tensor,
-        encoders: Tensor,
         bias: Tensor,
         decoders: Tensor,
-        state: Any,
-        mask: Tensor | None,
-    ) -> tuple[Tensor, Any, Tensor]:
-        """Decoded values (B, T, e), state (B, e, N) and spikes (B,) of ``e`` ensembles with ``values`` (B, T, e)."""
-        current = torch.addcmul(bias * self.rate_unit, values.unsqueeze(-1), gain * encoders * self.rate_unit)
+    ) -> tuple[Tensor, Tensor, Any]:
+        """Decoded values (B, T, e), spikes (B,) and state (B, e, N) of ``e`` ensembles, from ``values`` (B, T, e)."""
+        scaled = gain * encoders * self.rate_unit
+        current = torch.addcmul(bias * self.rate_unit, values.unsqueeze(-1), scaled)
         spikes, state = self.neuron(current, state, mask)
         decoded = (spikes * (decoders / self.rate_unit)).sum(-1)
-        counted = spikes.sum((2, 3))
-        counted = counted if mask is None else counted * mask
-        return decoded, state, self.neuron.count(counted.sum(1))
+        each_step = spikes.sum((2, 3))
+        each_step = each_step if mask is None else each_step * mask
+        return decoded, self.neuron.count(each_step.sum(1)), state
+
+
+class _Chunked(torch.autograd.Function):
+    """All ensembles, one chunk after another; the backward pass computes each chunk again.
+
+    Results are written where they belong: were each chunk to leave tensors of its own behind, they would lie between
+    the large ones and keep the allocator from using that memory again (20 GiB at the original's size). No gradient
+    runs through the states.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, array: EnsembleArray, mask: Tensor | None, state: Any, *inputs: Tensor) -> tuple[Tensor, ...]:
+        values, *weights = inputs[:4]
+        decoded, spikes = torch.empty_like(values), values.new_zeros(len(values))
+        after = _map(lambda tensor: torch.empty_like(tensor, memory_format=torch.contiguous_format), state)
+        for chunk in split_ensembles(values, array.settings.n_neurons):
+            before = _map(lambda tensor, chunk=chunk: tensor[:, chunk], state)
+            part = array.run_ensembles(
+                array.encoders[chunk], mask, before, values[..., chunk], *(weight[chunk] for weight in weights)
+            )
+            decoded[..., chunk] = part[0]
+            spikes += part[1]
+            for whole, tensor in zip(after, part[2], strict=True):
+                whole[:, chunk] = tensor
+        ctx.array, ctx.mask, ctx.state_type = array, mask, type(state)
+        ctx.save_for_backward(*inputs, *state)
+        ctx.mark_non_differentiable(*after)
+        return decoded, spikes, *after
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        array: EnsembleArray = ctx.array
+        own = list(array.neuron.parameters())
+        values, *weights = ctx.saved_tensors[:4]
+        state = ctx.state_type(*ctx.saved_tensors[4 + len(own) :])
+        totals = [torch.zeros_like(tensor) for tensor in (values, *weights, *own)]
+        for chunk in split_ensembles(values, array.settings.n_neurons):
+            places = [totals[0][..., chunk], *(total[chunk] for total in totals[1:4]), *totals[4:]]
+            leaves = [values[..., chunk], *(weight[chunk] for weight in weights)]
+            leaves = [leaf.detach().requires_grad_() for leaf in leaves]
+            before = _map(lambda tensor, chunk=chunk: tensor[:, chunk], state)
+            with torch.enable_grad():
+                decoded, spikes, _ = array.run_ensembles(array.encoders[chunk], ctx.mask, before, *leaves)
+            parts = torch.autograd.grad((decoded, spikes), [*leaves, *own], (grads[0][..., chunk], grads[1]))
+            for place, part in zip(places, parts, strict=True):
+                place += part
+        return None, None, None, *totals
+
+
+def split_ensembles(values: Tensor, n_neurons: int) -> list[slice]:
+    """Chunks of the ensembles of ``values`` (B, T, E), so that (B, T, chunk, N) has at most ``CHUNK_VALUES``."""
+    batch, steps, ensembles = values.shape
+    size = max(1, CHUNK_VALUES // (batch * steps * n_neurons))
+    return [slice(start, min(start + size, ensembles)) for start in range(0, ensembles, size)]
 
 
 def solve_decoders(

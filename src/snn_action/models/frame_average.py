@@ -3,7 +3,8 @@
     logits_t = W mean(x_0 .. x_t) + b,  W and b minimise  sum_clips -log p(label) + strength / 2 |W|^2
 
 where the mean is that of each clip's last real step. The order of frames is lost, so a model of time is worth
-only what it gains over this one. Features are standardised, each by its own deviation.
+only what it gains over this one. Features are standardised on the training set, each by its own deviation or all by
+one (see ``InputStandardiser``), whichever suits the validation clips better.
 """
 
 from typing import ClassVar, Literal, NamedTuple
@@ -12,10 +13,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from snn_action.models.base import ModelSettings, TemporalModel, check_mask
+from snn_action.models.base import ModelSettings, Scaling, TemporalModel, check_mask
 
 STRENGTHS = tuple(10 ** (k / 2) for k in range(8, -7, -1))  # 10^4 down to 10^-3
 DEFAULT_STRENGTH = 10.0
+SCALINGS: tuple[Scaling, ...] = ("feature", "global")
+DEFAULT_SCALING: Scaling = "global"
 
 Clips = tuple[Tensor, Tensor, Tensor]
 
@@ -46,7 +49,7 @@ class FrameAverage(TemporalModel):
     strength: Tensor
 
     def __init__(self, in_features: int, num_classes: int) -> None:
-        super().__init__(in_features, num_classes)
+        super().__init__(in_features, num_classes, DEFAULT_SCALING)
         self.register_buffer("weight", torch.zeros(num_classes, in_features))
         self.register_buffer("bias", torch.zeros(num_classes))
         self.register_buffer("strength", torch.tensor(DEFAULT_STRENGTH))
@@ -73,9 +76,9 @@ class FrameAverage(TemporalModel):
     def fit(self, features: Tensor, mask: Tensor, labels: Tensor, validation: Clips | None = None) -> None:
         """Fit to ``features`` (C, T, D), ``mask`` (C, T) and ``labels`` (C,), in float64, deterministically.
 
-        With ``validation``, the strength is the one of ``STRENGTHS`` with the least negative log-likelihood of the
-        validation clips, given the training clips; then mean, deviation, W and b are fitted to both together.
-        Without, it is ``DEFAULT_STRENGTH``.
+        With ``validation``, scaling and strength are those of ``SCALINGS`` and ``STRENGTHS`` with the least negative
+        log-likelihood of the validation clips, given the training clips; then mean, deviation, W and b are fitted to
+        both together. Without, they are ``DEFAULT_SCALING`` and ``DEFAULT_STRENGTH``.
 
         Raises:
             ValueError: shapes do not fit, a mask has a hole, a label is out of range or a feature is not finite.
@@ -83,18 +86,25 @@ class FrameAverage(TemporalModel):
         self._check(features, mask, labels)
         if validation is not None:
             self._check(*validation)
-        strength = DEFAULT_STRENGTH
+        scaling, strength = DEFAULT_SCALING, DEFAULT_STRENGTH
         clips, real = list(features), list(mask)
-        self.standardiser.fit(clips, real)
         if validation is not None:
             more, more_real, more_labels = list(validation[0]), list(validation[1]), validation[2]
-            training = self._means(clips, real), labels
-            strength = choose_strength(training, (self._means(more, more_real), more_labels), self.num_classes)
+            found = []
+            for candidate in SCALINGS:
+                self._standardise(candidate, clips, real)
+                training = self._means(clips, real), labels
+                found.append((*choose_strength(training, (self._means(more, more_real), more_labels)), candidate))
+            _, strength, scaling = min(found)
             clips, real, labels = clips + more, real + more_real, torch.cat([labels, more_labels])
-            self.standardiser.fit(clips, real)
+        self._standardise(scaling, clips, real)
         weight, bias = fit_logistic(self._means(clips, real), labels, self.num_classes, strength)
         self.weight, self.bias = weight.to(self.weight), bias.to(self.bias)
         self.strength = self.strength.new_tensor(strength)
+
+    def _standardise(self, scaling: Scaling, clips: list[Tensor], real: list[Tensor]) -> None:
+        self.standardiser.scaling = scaling
+        self.standardiser.fit(clips, real)
 
     def _means(self, clips: list[Tensor], real: list[Tensor]) -> Tensor:
         """Each clip's mean over its real steps, standardised, float64."""
@@ -146,12 +156,13 @@ def fit_logistic(
     return weight.detach(), bias.detach()
 
 
-def choose_strength(training: tuple[Tensor, Tensor], validation: tuple[Tensor, Tensor], num_classes: int) -> float:
-    """The strength under which ``training`` (x, labels) makes ``validation`` likeliest.
+def choose_strength(training: tuple[Tensor, Tensor], validation: tuple[Tensor, Tensor]) -> tuple[float, float]:
+    """The least loss of ``validation`` (x, labels), given ``training`` (x, labels), and the strength that gives it.
 
     From the strongest down, each fit starting from the last one's; it stops when three in a row were worse than the
     best, because weak strengths are slow to fit and the curve has one valley.
     """
+    num_classes = int(max(training[1].max(), validation[1].max())) + 1
     best, least, worse = DEFAULT_STRENGTH, float("inf"), 0
     start = None
     for strength in STRENGTHS:
@@ -160,7 +171,7 @@ def choose_strength(training: tuple[Tensor, Tensor], validation: tuple[Tensor, T
         best, least, worse = (strength, loss, 0) if loss < least else (best, least, worse + 1)
         if worse == 3:
             break
-    return best
+    return least, best
 
 
 def build(_: Settings, in_features: int, num_classes: int) -> FrameAverage:

@@ -18,7 +18,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from snn_action.models.base import ModelSettings, Scaling, TemporalModel
+from snn_action.models.base import ModelSettings, Scaling, TemporalModel, perturb
 from snn_action.neurons.base import hold
 
 
@@ -29,15 +29,16 @@ class Settings(ModelSettings):
     scaling: Scaling = Field(
         "global", description="Deviation to which the input is scaled: each feature's, or one for all"
     )
-    units: int = Field(256, ge=1, description="Hidden units; more remember and overfit more")
+    units: int = Field(128, ge=1, description="Hidden units; more remember and overfit more")
     order: int = Field(4, ge=1, description="Polynomials a memory; resolves about theta / order steps")
     theta: float = Field(28.0, gt=0, description="Steps that the memory holds; usually those of a clip")
-    memory_d: int = Field(64, ge=1, description="Values that are remembered, learned projections of the input")
-    input_to_hidden: bool = Field(True, description="The hidden units also see the input")
+    memory_d: int = Field(128, ge=1, description="Values that are remembered, learned projections of the input")
+    input_to_hidden: bool = Field(False, description="The hidden units also see the input")
     hidden_to_memory: bool = Field(False, description="The hidden units also write into the memory")
     memory_to_memory: bool = Field(False, description="The memory also writes into itself, trained")
     hidden_recurrence: bool = Field(False, description="The hidden units also see themselves one step before")
-    input_dropout: float = Field(0.0, ge=0, lt=1, description="Share of features dropped, the same in a clip's steps")
+    input_dropout: float = Field(0.0, ge=0, lt=1, description="Share of features dropped, one draw a clip")
+    input_noise: float = Field(0.0, ge=0, description="Deviation of noise on the scaled input, one draw a clip")
     dropout: float = Field(0.5, ge=0, lt=1, description="Share of hidden units dropped before the logits")
 
 
@@ -121,8 +122,8 @@ class LMU(TemporalModel):
 
     def hidden_steps(self, x: Tensor, state: State, mask: Tensor | None) -> tuple[Tensor, State]:
         """Hidden units (B, T, units) of standardised input, and the state after the last real step."""
-        if self.training and self.settings.input_dropout > 0:
-            x = x * F.dropout(torch.ones_like(x[:, :1]), self.settings.input_dropout)
+        if self.training:
+            x = perturb(x, self.settings.input_dropout, self.settings.input_noise)
         drive = self.encoder(x)
         push = None if self.input_kernel is None else self.input_kernel(x)
         if self.from_hidden is None and self.recurrent_kernel is None:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from snn_action.models.base import ModelSettings, Scaling, TemporalModel
+from snn_action.models.base import ModelSettings, Scaling, TemporalModel, perturb
 
 
 class Settings(ModelSettings):
@@ -21,6 +21,8 @@ class Settings(ModelSettings):
     layers: int = Field(3, ge=1, description="Stacked LSTM layers")
     units: int = Field(512, ge=1, description="Units of each LSTM layer")
     readout_units: int = Field(256, ge=1, description="Units of the ReLU layer after the last LSTM layer")
+    input_dropout: float = Field(0.0, ge=0, lt=1, description="Share of features dropped, one draw a clip")
+    input_noise: float = Field(0.0, ge=0, description="Deviation of noise on the scaled input, one draw a clip")
     dropout: float = Field(0.3, ge=0, lt=1, description="Share dropped between LSTM layers and before the logits")
 
 
@@ -50,6 +52,8 @@ class LSTM(TemporalModel):
     def forward_steps(self, x: Tensor, state: State, mask: Tensor | None) -> tuple[Tensor, State]:
         """Clips are packed by length, so that the state is that after each one's last real step."""
         steps = x.shape[1]
+        if self.training:
+            x = perturb(x, self.settings.input_dropout, self.settings.input_noise)
         before = (state.hidden.transpose(0, 1).contiguous(), state.cell.transpose(0, 1).contiguous())
         if mask is None:
             output, after = self.lstm(x, before)

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 
 from snn_action.errors import ConfigError
 from snn_action.models import TemporalModel
+from snn_action.seed_format.weights import check_weights
 
 PREFIX = "model."  # of the temporal model's weights in Lightning's state dict
 
@@ -36,10 +38,14 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         ConfigError: the file is missing or is no checkpoint of ours.
     """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot read the weights: {error.strerror or error}") from None
-    except (RuntimeError, pickle.UnpicklingError, zipfile.BadZipFile, EOFError, ValueError, KeyError) as error:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Detected pickle protocol")  # a foreign file: refused below
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
+        raise ConfigError(f"{path}: cannot read the weights: {error.strerror}") from None
+    except pickle.UnpicklingError:  # its message advises to load the file without this check
+        raise ConfigError(f"{path}: not a checkpoint of a run (it is no archive of plain tensors)") from None
+    except (RuntimeError, zipfile.BadZipFile, OSError, EOFError, ValueError, KeyError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ConfigError(f"{path}: not a checkpoint of a run ({reason})") from None
     if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):
@@ -51,12 +57,13 @@ def load_weights(model: TemporalModel, path: Path) -> None:
     """Put a checkpoint's weights into ``model``.
 
     Raises:
-        ConfigError: the file cannot be read, or holds weights of another architecture.
+        ConfigError: the file cannot be read, is one of NengoDL, or holds weights of another architecture.
     """
+    check_weights(path)
     weights = {
         key.removeprefix(PREFIX): value
         for key, value in read_checkpoint(path)["state_dict"].items()
-        if key.startswith(PREFIX)
+        if key.startswith(PREFIX) and isinstance(value, torch.Tensor)
     }
     own = model.state_dict()
     problems = [f"{key} is missing" for key in own.keys() - weights.keys()]

@@ -39,11 +39,11 @@ class ClipDataset(Dataset[Batch]):
 class EpochSampler(Sampler[int]):
     """A permutation drawn from (seed, epoch), or the given order; Lightning calls ``set_epoch``."""
 
-    def __init__(self, size: int, seed: int, shuffle: bool) -> None:
+    def __init__(self, size: int, seed: int, shuffle: bool, epoch: int = 0) -> None:
         self.size = size
         self.seed = seed
         self.shuffle = shuffle
-        self.epoch = 0
+        self.epoch = epoch
 
     def set_epoch(self, epoch: int) -> None:
         """Say which epoch comes next."""
@@ -63,7 +63,8 @@ def mix_seed(*parts: int) -> int:
     """One seed of several numbers; other numbers give another stream."""
     import numpy as np
 
-    return int(np.random.SeedSequence(list(parts)).generate_state(1, "uint64")[0] >> 1)
+    entropy = [len(parts), *parts]  # NumPy fills up with zeros: without the length, (1,) would equal (1, 0)
+    return int(np.random.SeedSequence(entropy).generate_state(1, "uint64")[0] >> 1)
 
 
 def make_loader(
@@ -75,12 +76,13 @@ def make_loader(
     shuffle: bool,
     workers: int = 0,
     pin_memory: bool = False,
+    epoch: int = 0,
 ) -> DataLoader[Batch]:
-    """Batches of ``clips`` for training."""
+    """Batches of ``clips`` for training; ``epoch`` comes first (workers fetch before Lightning has set it)."""
     return DataLoader(
         ClipDataset(features, clips),
         batch_size=batch_size,
-        sampler=EpochSampler(len(clips), seed, shuffle),
+        sampler=EpochSampler(len(clips), seed, shuffle, epoch),
         num_workers=workers,
         pin_memory=pin_memory and torch.cuda.is_available(),
         collate_fn=_keep,

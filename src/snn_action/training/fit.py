@@ -76,12 +76,13 @@ def train_model(
     if sides.test and config.evaluation.test_curve:
         measures["test"] = lambda: measure(sides.test)
     if not (folder / DONE).exists():
-        if settings.weights is not None:
-            load_weights(model, settings.weights)
         if settings.skip or not model.trained_by_gradient or settings.epochs == 0:
             _fit_at_once(model, features, sides, config, folder, measures, extra or {})
         else:
             _fit_epochs(model, features, sides, config, folder, measures, measure, extra or {}, progress)
+        for place in (folder, checkpoints):
+            for left in place.glob(".*.tmp"):  # of a process that was killed while it wrote
+                left.unlink()
         (folder / DONE).touch()
     load_weights(model, checkpoints / "best.ckpt")
 
@@ -96,13 +97,20 @@ def _fit_at_once(
     extra: dict[str, Any],
 ) -> None:
     """A model that learns without gradients, or that is tested with the weights it was given."""
-    if config.training.weights is None:
-        if config.training.skip:
-            raise ConfigError("training.skip tests the weights as they are: say which, by training.weights")
-        if model.trained_by_gradient:
-            model.prepare(*features.read(sides.train))
-        else:
-            fit_closed_form(model, features, sides.train, sides.validation)
+    settings = config.training
+    if settings.weights is not None:
+        if not settings.skip and not model.trained_by_gradient:
+            raise ConfigError(
+                "training.weights: this model is fitted at once, from no start; set training.skip to test the weights "
+                "as they are, or name none"
+            )
+        load_weights(model, settings.weights)
+    elif settings.skip:
+        raise ConfigError("training.skip tests the weights as they are: say which, by training.weights")
+    elif model.trained_by_gradient:
+        model.prepare(*features.read(sides.train))
+    else:
+        fit_closed_form(model, features, sides.train, sides.validation)
     keeper = Keeper()
     keeper.add({**extra, "epoch": 0, **{name: measure() for name, measure in measures.items()}})
     write_lines(folder, keeper.lines)
@@ -139,9 +147,12 @@ def _fit_epochs(
         raise ConfigError("precision: '16' needs a GPU; on the CPU use 'bf16' or '32'")
     last = folder / "checkpoints" / "last.ckpt"
     resuming = last.exists()
+    epoch = 0
     if resuming:
-        read_checkpoint(last)
-    elif settings.weights is None:
+        epoch = read_checkpoint(last)["epoch"] + 1
+    elif settings.weights is not None:
+        load_weights(model, settings.weights)
+    else:
         model.prepare(*features.read(sides.train))
     before = []
     if settings.initial_accuracy and not resuming and sides.test:
@@ -154,6 +165,7 @@ def _fit_epochs(
         shuffle=settings.shuffle,
         workers=settings.workers,
         pin_memory=settings.pin_memory,
+        epoch=epoch,
     )
     recogniser = Recogniser(model, settings, config.seed, len(loader))
     with show_epochs(settings.epochs, progress) as tell:

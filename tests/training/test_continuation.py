@@ -1,0 +1,159 @@
+"""A training that stopped before some epoch and is continued ends as one that did not, bit for bit."""
+
+import json
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+
+from snn_action.errors import ConfigError
+from snn_action.training import Sides
+from snn_action.training.checkpoints import read_checkpoint
+from snn_action.training.history import EpochRecorder
+
+MODELS = {
+    "lstm": {"type": "lstm", "units": 4, "layers": 2, "readout_units": 4, "dropout": 0.3},
+    **{
+        gradient: {"type": "ensemble_array", "n_ensembles": 6, "n_neurons": 5, "gradient": gradient, "dropout": 0.2}
+        for gradient in ("rate", "spike_aware", "surrogate")
+    },
+}
+
+
+class Stopped(Exception):  # noqa: N818
+    pass
+
+
+@contextmanager
+def stopping_before(epoch: int):
+    """Training stops when this epoch begins; it is an error where it does not come to that."""
+    begin = EpochRecorder.on_train_epoch_start
+
+    def begin_or_stop(self, trainer, pl_module):
+        if trainer.current_epoch == epoch:
+            raise Stopped
+        begin(self, trainer, pl_module)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(EpochRecorder, "on_train_epoch_start", begin_or_stop)
+        with pytest.raises(Stopped):
+            yield
+
+
+def lines_of(folder: Path) -> list[dict]:
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
+
+
+def state_of(folder: Path, name: str) -> dict:
+    """A checkpoint's weights, optimiser and schedule."""
+    content = read_checkpoint(folder / "checkpoints" / f"{name}.ckpt")
+    return {key: content[key] for key in ("state_dict", "optimizer_states", "lr_schedulers", "epoch", "global_step")}
+
+
+def assert_same(a, b):
+    assert type(a) is type(b)
+    if isinstance(a, dict):
+        assert a.keys() == b.keys()
+        for key in a:
+            assert_same(a[key], b[key])
+    elif isinstance(a, list | tuple):
+        assert len(a) == len(b)
+        for one, other in zip(a, b, strict=True):
+            assert_same(one, other)
+    elif isinstance(a, torch.Tensor):
+        assert torch.equal(a, b)
+    else:
+        assert a == b
+
+
+CASES = [
+    (None, {"warmup_epochs": 2}, "32"),
+    (None, {"optimizer": "adam", "weight_decay": 0.01, "gradient_clip": 0.1}, "32"),
+    (None, {"shuffle": False, "schedule": "constant"}, "32"),
+    (None, {"workers": 1}, "32"),
+    (None, {"initial_accuracy": True, "loss": {"timestep": 0.5, "clip": 1.0}, "label_smoothing": 0.1}, "32"),
+    (None, {}, "bf16"),
+    ("lstm", {}, "32"),
+    ("rate", {}, "32"),
+    ("spike_aware", {}, "32"),
+    ("surrogate", {}, "32"),
+]
+
+
+@pytest.mark.parametrize(("model", "extra", "precision"), CASES, ids=str)
+def test_weights_optimiser_and_lines_are_those_of_an_uninterrupted_training(
+    tmp_path, train, settings, model, extra, precision
+):
+    config = settings(MODELS.get(model), precision=precision, epochs=4, **extra)
+    whole = train(tmp_path / "whole", config)
+    for epoch in (1, 3):  # the second stop falls into a training that was continued itself
+        with stopping_before(epoch):
+            train(tmp_path / "cut", config)
+        assert [line["epoch"] for line in lines_of(tmp_path / "cut") if line["epoch"] >= 0] == list(range(epoch))
+    cut = train(tmp_path / "cut", config)
+    assert_same(dict(whole.state_dict()), dict(cut.state_dict()))
+    assert lines_of(tmp_path / "whole") == lines_of(tmp_path / "cut")
+    for name in ("last", "best"):
+        assert_same(state_of(tmp_path / "whole", name), state_of(tmp_path / "cut", name))
+
+
+@pytest.mark.parametrize("gradient", ["rate", "spike_aware", "surrogate"])
+def test_models_that_spike_learn_in_every_gradient_mode(tmp_path, train, settings, gradient):
+    config = settings(MODELS[gradient], epochs=15, feature_noise=0.0, learning_rate=0.02)
+    model = train(tmp_path, config, Sides(range(40)))
+    losses = [line["train"]["loss"] for line in lines_of(tmp_path)]
+    assert losses[-1] < 0.9 * losses[0]
+    assert model.training
+    assert all(bool(parameter.isfinite().all()) for parameter in model.parameters())
+
+
+def test_a_continued_training_needs_its_first_weights_no_more(tmp_path, train, settings):
+    train(tmp_path / "first", settings(epochs=1))
+    given = tmp_path / "first" / "checkpoints" / "best.ckpt"
+    config = settings(epochs=3, weights=str(given))
+    whole = train(tmp_path / "whole", config)
+    with stopping_before(2):
+        train(tmp_path / "cut", config)
+    given.unlink()
+    assert_same(dict(whole.state_dict()), dict(train(tmp_path / "cut", config).state_dict()))
+
+
+def test_a_broken_last_checkpoint_is_named(tmp_path, train, settings):
+    with stopping_before(1):
+        train(tmp_path, settings())
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    last.write_bytes(last.read_bytes()[:-100])
+    with pytest.raises(ConfigError, match=r"last\.ckpt: not a checkpoint"):
+        train(tmp_path, settings())
+
+
+def test_what_a_killed_process_left_half_written_is_swept_away(tmp_path, train, settings):
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / ".best.ckpt.tmp").write_bytes(b"half")
+    (tmp_path / ".metrics.jsonl.abc.tmp").write_bytes(b"half")
+    train(tmp_path, settings())
+    assert {path.name for path in tmp_path.iterdir()} == {"checkpoints", "metrics.jsonl", "trained"}
+    assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+
+
+def test_a_finished_training_is_only_read(tmp_path, train, settings, monkeypatch):
+    whole = train(tmp_path, settings())
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    monkeypatch.setattr(EpochRecorder, "__init__", None)
+    again = train(tmp_path, settings())
+    assert_same(dict(whole.state_dict()), dict(again.state_dict()))
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+def test_a_process_killed_after_the_last_epoch_has_nothing_left_to_train(tmp_path, train, settings, monkeypatch):
+    whole = train(tmp_path, settings())
+    lines = (tmp_path / "metrics.jsonl").read_bytes()
+    (tmp_path / "trained").unlink()
+    (tmp_path / "metrics.jsonl").unlink()
+    monkeypatch.setattr(EpochRecorder, "on_train_epoch_start", None)
+    again = train(tmp_path, settings())
+    assert_same(dict(whole.state_dict()), dict(again.state_dict()))
+    assert (tmp_path / "metrics.jsonl").read_bytes() == lines
+    assert (tmp_path / "trained").exists()

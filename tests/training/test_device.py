@@ -1,0 +1,45 @@
+import pytest
+import torch
+
+from snn_action.errors import ConfigError
+from snn_action.training import resolve_device
+
+
+@pytest.fixture
+def gpus(monkeypatch):
+    return lambda count: monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "accelerator", "main"),
+    [
+        ("auto", 0, "cpu", "cpu"),
+        ("cpu", 2, "cpu", "cpu"),
+        ("auto", 2, "cuda", "cuda:0"),
+        ("cuda", 1, "cuda", "cuda:0"),
+        ("cuda:1", 2, "cuda", "cuda:1"),
+        ("1", 2, "cuda", "cuda:1"),
+        ("1,0", 2, "cuda", "cuda:1"),
+    ],
+)
+def test_words_become_devices(gpus, name, count, accelerator, main):
+    gpus(count)
+    device = resolve_device(name)
+    assert device.accelerator == accelerator
+    assert device.main == torch.device(main)
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "says"),
+    [
+        ("cuda", 0, "device: 'cuda'.*no GPU.*'auto' or 'cpu'"),
+        ("0", 0, "device: '0'.*no GPU"),
+        ("cuda:2", 2, "GPU 2, but there are 2"),
+        ("0,3", 2, "GPU 3"),
+        ("1,1", 2, "twice"),
+    ],
+)
+def test_a_gpu_that_is_not_there_is_named(gpus, name, count, says):
+    gpus(count)
+    with pytest.raises(ConfigError, match=says):
+        resolve_device(name)

@@ -1,0 +1,64 @@
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from snn_action.config import LossSettings
+from snn_action.training.loss import sequence_loss
+
+
+def naive(logits, lengths, labels, timestep, clip, smoothing):
+    classes = logits.shape[-1]
+    total = 0.0
+    for c, length in enumerate(lengths):
+        target = [smoothing / classes + (1 - smoothing) * (k == labels[c]) for k in range(classes)]
+        shares = [[math.exp(v) / sum(math.exp(w) for w in row) for v in row] for row in logits[c, :length].tolist()]
+        mean = [sum(row[k] for row in shares) / length for k in range(classes)]
+        steps = sum(-sum(t * math.log(p) for t, p in zip(target, row, strict=True)) for row in shares) / length
+        total += timestep * steps - clip * sum(t * math.log(p) for t, p in zip(target, mean, strict=True))
+    return total / len(lengths)
+
+
+@given(
+    seed=st.integers(0, 2**31),
+    lengths=st.lists(st.integers(1, 5), min_size=1, max_size=4),
+    timestep=st.sampled_from([0.0, 0.5, 1.0]),
+    clip=st.sampled_from([0.0, 1.0, 2.0]),
+    smoothing=st.sampled_from([0.0, 0.1, 0.5]),
+)
+def test_equals_a_naive_sum(seed, lengths, timestep, clip, smoothing):
+    generator = torch.Generator().manual_seed(seed)
+    logits = 3 * torch.randn(len(lengths), max(lengths), 3, generator=generator)
+    labels = torch.randint(3, (len(lengths),), generator=generator)
+    mask = torch.arange(max(lengths)) < torch.tensor(lengths).unsqueeze(1)
+    got = sequence_loss(logits, mask, labels, LossSettings(timestep=timestep, clip=clip), smoothing)
+    assert float(got) == pytest.approx(naive(logits, lengths, labels.tolist(), timestep, clip, smoothing), rel=1e-4)
+
+
+@pytest.mark.parametrize("weights", [LossSettings(timestep=1, clip=0), LossSettings(timestep=0, clip=1)])
+def test_padding_changes_neither_loss_nor_gradient_whatever_it_holds(weights):
+    mask = torch.tensor([[True, True, False], [True, False, False]])
+    labels = torch.tensor([0, 1])
+    found = []
+    for padding in (0.0, 1e4, -1e4):
+        logits = torch.tensor([[[1.0, 2.0], [0.5, -1.0], [0, 0]], [[3.0, 0.0], [0, 0], [0, 0]]])
+        logits = torch.where(mask.unsqueeze(-1), logits, padding).requires_grad_()
+        loss = sequence_loss(logits, mask, labels, weights)
+        (gradient,) = torch.autograd.grad(loss, logits)
+        assert bool(gradient.isfinite().all())
+        assert not gradient[~mask].any()
+        found.append((loss.detach(), gradient))
+    for loss, gradient in found[1:]:
+        assert torch.equal(loss, found[0][0])
+        assert torch.equal(gradient, found[0][1])
+
+
+@pytest.mark.parametrize("weights", [LossSettings(timestep=1, clip=0), LossSettings(timestep=0, clip=1)])
+def test_a_sure_and_wrong_prediction_has_a_finite_loss_and_gradient(weights):
+    logits = torch.tensor([[[1e4, 0.0]]], requires_grad=True)
+    loss = sequence_loss(logits, torch.ones(1, 1, dtype=torch.bool), torch.tensor([1]), weights)
+    (gradient,) = torch.autograd.grad(loss, logits)
+    assert loss.item() == pytest.approx(1e4)
+    torch.testing.assert_close(gradient, torch.tensor([[[1.0, -1.0]]]))
