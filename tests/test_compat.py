@@ -23,13 +23,13 @@ def test_does_nothing_where_torchvision_is_whole(monkeypatch):
     whole = types.ModuleType("torchvision")
     declared = len(compat._libraries)
     monkeypatch.delitem(sys.modules, "torchvision", raising=False)
-    monkeypatch.setattr(compat.importlib, "import_module", lambda name: whole)
+    monkeypatch.setattr(compat.importlib, "import_module", lambda _: whole)
     assert compat.import_torchvision() is whole
     assert len(compat._libraries) == declared
 
 
 def test_another_failure_is_not_hidden(monkeypatch):
-    def fail(name):
+    def fail(_):
         raise RuntimeError("something else")
 
     monkeypatch.delitem(sys.modules, "torchvision", raising=False)

@@ -93,7 +93,7 @@ def test_a_run_id_is_a_plain_name(config, run_id):
 def test_resume_goes_on_where_a_run_was_interrupted(config, monkeypatch):
     whole = pipeline.run(config, run_id="whole")
 
-    def stop(*args, **kwargs):
+    def stop(*_, **__):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:

@@ -8,10 +8,11 @@ from pathlib import Path
 import snn_action
 
 PACKAGE = Path(snn_action.__file__).parent
-ROOMS = (
-    "errors compat files registry seed_format config run_folder data backbones features kernels neurons models "
-    "training evaluation report prediction export pipeline cli app"
-).split()
+ROOMS = [
+    *("errors", "compat", "files", "registry", "seed_format", "config", "run_folder", "data", "backbones", "features"),
+    *("kernels", "neurons", "models", "training", "evaluation", "report", "prediction", "export", "pipeline", "cli"),
+    "app",
+]
 LIBRARY_ROOMS = {"backbones", "kernels", "neurons", "models"}
 
 

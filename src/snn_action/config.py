@@ -74,7 +74,6 @@ class TrainingSettings(Settings):
     loss: LossSettings = LossSettings()
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     feature_noise: float = Field(0.0, ge=0, description="Deviation of noise on standardised inputs, new at each step")
-    clip_noise: float = Field(0.0, ge=0, description="The same, but one draw for all steps of a clip")
     gradient_clip: float | None = Field(None, gt=0)
     validation_share: float = Field(0.2, ge=0, lt=1, description="Share of training groups; 0: the last epoch counts")
     patience: int | None = Field(None, ge=1, description="Epochs without improvement before stopping; null: never")
@@ -104,7 +103,7 @@ class ReportSettings(Settings):
 class Config(Settings):
     """The whole configuration of a run."""
 
-    name: str = Field(min_length=1, pattern=r"^[\w.-]+$", description="Folder of the run below save_dir")
+    name: str = Field(min_length=1, pattern=r"^\w[\w.-]*$", description="Folder of the run below save_dir")
     seed: int = Field(0, ge=0, lt=2**32)
     save_dir: Path = Field(Path("save"), validate_default=False)  # JSON has no paths to validate it by
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda|cuda:\d+|\d+(,\d+)*)$", description="auto, cpu, cuda, GPUs")

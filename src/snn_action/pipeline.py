@@ -13,6 +13,7 @@ from snn_action.backbones import Backbone, build_backbone
 from snn_action.config import Config
 from snn_action.data.catalog import Catalog, Fold, split_validation
 from snn_action.data.clips import read_video
+from snn_action.data.datasets.seed_frames import PicklePaths
 from snn_action.data.transforms import normalise
 from snn_action.errors import ConfigError
 from snn_action.evaluation import (
@@ -28,6 +29,7 @@ from snn_action.evaluation import (
     write_predictions_csv,
 )
 from snn_action.features import FeatureSet, extract_features, from_arrays
+from snn_action.features.seed_pickles import keep_as_pickles
 from snn_action.files import write_atomic
 from snn_action.models import TemporalModel, build_model
 from snn_action.report import write_report
@@ -38,7 +40,9 @@ from snn_action.training import (
     find_best,
     fit_closed_form,
     load_weights,
+    read_checkpoint,
     read_lines,
+    require_trained,
     resolve_device,
     train_model,
     write_lines,
@@ -149,13 +153,22 @@ def _train_and_evaluate(config: Config, folder: Path, progress: bool) -> Run:
 
 
 def _train(config: Config, folder: Path, progress: bool, *, show_test: bool) -> Data:
-    resolve_device(config.device)  # before hours of work
+    _check_beforehand(config)
     with log_to(folder / "run.log"):
         data = load_data(config, progress=progress)
         _write_splits(config, data, folder)
         for fold in data.catalog.folds:
             _train_fold(config, data, fold, folder, progress, show_test)
     return data
+
+
+def _check_beforehand(config: Config) -> None:
+    """What would otherwise be noticed after hours of extraction."""
+    resolve_device(config.device)
+    if config.training.weights is not None:
+        read_checkpoint(config.training.weights)
+    elif config.training.skip:
+        raise ConfigError("training.skip tests the weights as they are: say which, by training.weights")
 
 
 def _write_splits(config: Config, data: Data, folder: Path) -> None:
@@ -183,7 +196,10 @@ def load_data(config: Config, *, progress: bool = False) -> Data:
         f"{done.n_reused} in the store, {len(done.bad)} unreadable"
     )
     logger.info(summary)
-    return Data(catalog.without(set(done.bad)), done.features, backbone, done.bad, done.seconds, summary)
+    catalog = catalog.without(set(done.bad))
+    if isinstance(pickles := getattr(config.dataset, "pickles", None), PicklePaths):
+        keep_as_pickles(pickles, catalog, done.features)
+    return Data(catalog, done.features, backbone, done.bad, done.seconds, summary)
 
 
 def _train_fold(config: Config, data: Data, fold: Fold, folder: Path, progress: bool, show_test: bool) -> None:
@@ -214,7 +230,7 @@ def _evaluate(config: Config, data: Data, folder: Path) -> Run:
     catalog, folds = data.catalog, []
     for fold in catalog.folds:
         model = build_model(config.model, data.features.dim, len(catalog.class_names), config.seed)
-        load_weights(model, fold_folder(folder, fold.name, len(catalog.folds)) / "checkpoints" / "best.ckpt")
+        load_weights(model, require_trained(fold_folder(folder, fold.name, len(catalog.folds)), folder))
         folds.append(_evaluate_fold(config, data, fold, model))
     seconds = time.perf_counter() - begin
     metrics = summarise(catalog, folds, model.n_neurons)

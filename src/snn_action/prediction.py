@@ -16,7 +16,7 @@ from snn_action.errors import ConfigError
 from snn_action.features import extract_video, prepare
 from snn_action.models import TemporalModel, build_model
 from snn_action.run_folder import fold_folder, read_run_config, read_splits
-from snn_action.training import load_weights, resolve_device
+from snn_action.training import load_weights, require_trained, resolve_device
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Prediction:
     Attributes:
         video: The path as it was given.
         class_names: Names of the K classes.
-        probabilities: Softmax averaged over the steps of each clip, then over clips (K,).
+        probabilities: Softmax averaged over the steps of each clip, then over clips (K,), as ``video`` accuracy does.
         over_time: For each clip, the softmax at each step (T, K).
         frames: For each clip, the frames at these steps (T,).
     """
@@ -94,7 +94,9 @@ class LoadedRun:
             logits, _ = self.model(features.to(self.device), mask=mask.to(self.device))
         shares = logits.float().softmax(-1).cpu().numpy()
         over_time = tuple(clip[real] for clip, real in zip(shares, mask.numpy(), strict=True))
-        mean = np.mean([clip.mean(0, dtype=np.float64) for clip in over_time], axis=0)
+        averages = self.model.averages_time
+        each = [clip[-1].astype(np.float64) if averages else clip.mean(0, dtype=np.float64) for clip in over_time]
+        mean = np.mean(each, axis=0)
         frames = tuple(clips.indices[positions] for positions in clips.clips)
         return Prediction(str(path), self.class_names, mean, over_time, frames)
 
@@ -125,9 +127,7 @@ def load_run(
     names = [entry["name"] for entry in splits["folds"]]
     if fold is not None and fold not in names:
         raise ConfigError(f"{folder}: no fold {fold!r}; it has {', '.join(names)}")
-    weights = fold_folder(folder, fold or names[0], len(names)) / "checkpoints" / "best.ckpt"
-    if not weights.is_file():
-        raise ConfigError(f"{folder}: not trained to the end ({weights} is missing); continue with --resume {folder}")
+    weights = require_trained(fold_folder(folder, fold or names[0], len(names)), folder)
     target = resolve_device(config.device).main
     backbone = build_backbone(config.backbone, config.seed)
     prepare(backbone, config, target)

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from snn_action.report import class_figures, figures, style
+from snn_action.report.finished_run import Example, read_run
 from snn_action.report.metrics import ClassResult, Epoch, Pair
-from snn_action.report.run_folder import Example, read_run
 
 
 def texts(figure):

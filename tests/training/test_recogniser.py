@@ -58,17 +58,3 @@ def test_noise_is_in_units_of_each_features_deviation(settings):
     batch = Batch(torch.full((400, 10, 2), 3.0), torch.ones(400, 10, dtype=torch.bool), torch.zeros(400).long())
     recogniser.training_step(batch, 0)
     assert (seen[0] - 3).std((0, 1)) == pytest.approx(0.5 * deviation, rel=0.05)
-
-
-def test_noise_of_a_clip_is_one_draw_for_all_its_steps(settings):
-    config = settings(feature_noise=0.0, clip_noise=0.5)
-    model = build_model({"type": "frame_average"}, 2, 3)
-    deviation = torch.tensor([10.0, 0.01])
-    model.standardiser.scale = 1 / deviation
-    seen = []
-    model.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
-    recogniser = Recogniser(model, config.training, seed=0, steps_per_epoch=1)
-    batch = Batch(torch.zeros(4000, 3, 2), torch.ones(4000, 3, dtype=torch.bool), torch.zeros(4000).long())
-    recogniser.training_step(batch, 0)
-    assert torch.equal(seen[0], seen[0][:, :1].expand_as(seen[0]))
-    assert seen[0][:, 0].std(0) == pytest.approx(0.5 * deviation, rel=0.05)

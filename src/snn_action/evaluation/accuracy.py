@@ -3,7 +3,8 @@
 ========  =====================================================================================
 timestep  every real time step of every clip is a prediction (what the original project reported)
 last      the last real step of every clip is
-clip      the softmax averaged over a clip's real steps is
+clip      the softmax averaged over a clip's real steps is; of a model that averages the features of all steps
+          seen itself (the baseline), the last step's
 video     that, averaged over all clips of a video, is (the headline)
 ========  =====================================================================================
 
@@ -38,8 +39,14 @@ class VideoPredictions:
 
 
 def average_steps(predictions: ClipPredictions, steps: int | None = None) -> Floats:
-    """Mean probabilities ``(C, K)`` over each clip's real steps, or over the first ``steps`` of them."""
+    """Mean probabilities ``(C, K)`` over each clip's real steps, or over the first ``steps`` of them.
+
+    Where each step's prediction is already one of the mean of all steps seen, it is the last of these steps'.
+    """
     seen = predictions.mask if steps is None else predictions.mask[:, :steps]
+    if predictions.averaged:
+        last = predictions.probabilities[np.arange(len(seen)), seen.sum(1) - 1]
+        return np.asarray(last, np.float64)
     total = (predictions.probabilities[:, : seen.shape[1]].astype(np.float64) * seen[:, :, None]).sum(1)
     return np.asarray(total / seen.sum(1)[:, None])
 

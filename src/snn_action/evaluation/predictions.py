@@ -27,6 +27,7 @@ class ClipPredictions:
         label: Class of each clip (C,).
         video: Index of each clip's video in the catalog (C,).
         spikes: Spikes of all neurons over each clip (C,); None where the model does not spike.
+        averaged: Each step's prediction is one of the mean over all steps seen (``TemporalModel.averages_time``).
     """
 
     probabilities: npt.NDArray[np.float32]
@@ -34,6 +35,7 @@ class ClipPredictions:
     label: Indices
     video: Indices
     spikes: Floats | None
+    averaged: bool = False
 
 
 def predict_clips(
@@ -77,9 +79,8 @@ def predict_clips(
             "the model's output is not finite: its weights have diverged, or do not belong to these features; "
             "train again with a lower training.learning_rate or with training.gradient_clip"
         )
-    return ClipPredictions(
-        probabilities, masks, features.label[chosen], features.video[chosen], spikes if spiking else None
-    )
+    label, video = features.label[chosen], features.video[chosen]
+    return ClipPredictions(probabilities, masks, label, video, spikes if spiking else None, model.averages_time)
 
 
 def find_spikes(state: Any) -> list[Tensor]:

@@ -42,6 +42,7 @@ def join_folds(parts: Sequence[ClipPredictions], videos: int) -> ClipPredictions
         np.concatenate([part.label for part in parts]),
         np.concatenate([part.video + fold * videos for fold, part in enumerate(parts)]),
         np.concatenate(spikes) if spikes else None,
+        parts[0].averaged,
     )
 
 

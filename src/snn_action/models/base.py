@@ -84,11 +84,14 @@ class TemporalModel(nn.Module, ABC):
     Attributes:
         n_neurons: Spiking neurons; 0: the model does not spike.
         accumulates_per_spike: Weights that one spike adds up (its fan-out), for counting operations.
+        averages_time: True where a step's prediction is already one of the mean over all steps seen: then a clip's
+            prediction is that of its last step, where other models' are averaged over steps.
         trained_by_gradient: False where the model is trained by its method ``fit`` instead.
     """
 
     n_neurons: int = 0
     accumulates_per_spike: int = 0
+    averages_time: ClassVar[bool] = False
     trained_by_gradient: ClassVar[bool] = True
 
     def __init__(self, in_features: int, num_classes: int, scaling: Scaling = "feature") -> None:

@@ -43,6 +43,7 @@ class FrameAverage(TemporalModel):
         strength: L2 strength of the last fit.
     """
 
+    averages_time: ClassVar[bool] = True
     trained_by_gradient: ClassVar[bool] = False
     weight: Tensor
     bias: Tensor

@@ -1,7 +1,7 @@
 """What a finished run has to say: read its folder, draw its figures, write its page, compare it with others."""
 
 from snn_action.report.comparison import compare_runs, make_table, show_runs, write_comparison
+from snn_action.report.finished_run import FinishedRun, read_run
 from snn_action.report.html import write_report
-from snn_action.report.run_folder import FinishedRun, read_run
 
 __all__ = ["FinishedRun", "compare_runs", "make_table", "read_run", "show_runs", "write_comparison", "write_report"]

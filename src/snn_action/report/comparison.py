@@ -13,8 +13,8 @@ from rich.text import Text
 
 from snn_action.errors import ConfigError, WorkError
 from snn_action.files import write_atomic
+from snn_action.report.finished_run import FinishedRun, read_run
 from snn_action.report.html import NO_VALUE, format_count, format_seconds, render_page, write_report
-from snn_action.report.run_folder import FinishedRun, read_run
 
 TEXT_HEADINGS = ("Run", "Dataset", "Features", "Model", "Seed")
 HEADINGS = (*TEXT_HEADINGS, "Video %", "Baseline %", "Step %", "Spikes", "Model ops", "Backbone ops", "Training")

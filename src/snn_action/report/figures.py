@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from snn_action.report.finished_run import Example
 from snn_action.report.metrics import Epoch
-from snn_action.report.run_folder import Example
 from snn_action.report.style import COLOURS, new_figure, shorten, show_share, styled
 
 Quantity = Literal["video", "timestep", "loss"]

@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from snn_action.errors import WorkError
 from snn_action.files import write_atomic
-from snn_action.report.run_folder import FinishedRun, read_run
+from snn_action.report.finished_run import FinishedRun, read_run
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

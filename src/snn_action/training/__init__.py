@@ -1,8 +1,8 @@
 """Training of temporal models by Lightning: seeded, resumable at every epoch."""
 
-from snn_action.training.checkpoints import load_weights
+from snn_action.training.checkpoints import load_weights, read_checkpoint
 from snn_action.training.device import Device, resolve_device
-from snn_action.training.fit import Sides, fit_closed_form, train_model
+from snn_action.training.fit import Sides, fit_closed_form, require_trained, train_model
 from snn_action.training.history import find_best, read_lines, write_lines
 from snn_action.training.loss import sequence_loss
 
@@ -12,7 +12,9 @@ __all__ = [
     "find_best",
     "fit_closed_form",
     "load_weights",
+    "read_checkpoint",
     "read_lines",
+    "require_trained",
     "resolve_device",
     "sequence_loss",
     "train_model",

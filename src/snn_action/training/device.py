@@ -1,10 +1,13 @@
 """Where to compute, from the words of the configuration."""
 
+import logging
 from dataclasses import dataclass
 
 import torch
 
 from snn_action.errors import ConfigError
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -19,7 +22,7 @@ class Device:
 def resolve_device(device: str) -> Device:
     """The device of ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or indices of GPUs such as ``0,1``.
 
-    ``auto`` is the first GPU where there is one.
+    ``auto`` is the first GPU where there is one. Of several GPUs the first is used.
 
     Raises:
         ConfigError: a GPU is asked for that is not there.
@@ -35,4 +38,6 @@ def resolve_device(device: str) -> Device:
         raise ConfigError(f"device: {device!r} asks for GPU {missing[0]}, but {there}; use 'auto' or 'cpu'")
     if len(set(indices)) < len(indices):
         raise ConfigError(f"device: {device!r} names a GPU twice")
-    return Device("cuda", indices, torch.device("cuda", indices[0]))
+    if len(indices) > 1:
+        logger.warning("device: of the GPUs %s only %d is used", named, indices[0])
+    return Device("cuda", indices[:1], torch.device("cuda", indices[0]))

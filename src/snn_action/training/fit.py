@@ -26,6 +26,18 @@ PRECISION: dict[str, Any] = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mi
 DONE = "trained"  # a fold's folder holds this file once its training is complete
 
 
+def require_trained(folder: Path, run: Path) -> Path:
+    """The checkpoint whose weights count, of the run's or fold's ``folder``.
+
+    Raises:
+        ConfigError: training has not come to its end.
+    """
+    weights = folder / "checkpoints" / "best.ckpt"
+    if not (folder / DONE).exists() or not weights.is_file():
+        raise ConfigError(f"{folder}: not trained to the end; continue with: snn-action run --resume {run}")
+    return weights
+
+
 @dataclass(frozen=True)
 class Sides:
     """Clips of a fold: to train on, to choose on (may be none), and to draw the test curve of (may be none)."""

@@ -35,13 +35,9 @@ class Recogniser(lightning.LightningModule):
         """The loss of a batch."""
         del batch_idx
         features, mask, label = batch
-        noise = torch.zeros(())
         if self.settings.feature_noise:
-            noise = self.settings.feature_noise * torch.randn_like(features)
-        if self.settings.clip_noise:
-            noise = noise + self.settings.clip_noise * torch.randn_like(features[:, :1])
-        if noise.ndim:
-            features = features + noise / self.model.standardiser.scale
+            deviation = self.settings.feature_noise / self.model.standardiser.scale
+            features = features + deviation * torch.randn_like(features)
         logits, _ = self.model(features, mask=mask)
         loss = sequence_loss(logits, mask, label, self.settings.loss, self.settings.label_smoothing)
         if not bool(loss.isfinite()):

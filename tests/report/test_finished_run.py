@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from snn_action.errors import ConfigError, WorkError
-from snn_action.report.run_folder import read_run
+from snn_action.report.finished_run import read_run
 
 
 def edit_json(path, change):
