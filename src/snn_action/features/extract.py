@@ -20,6 +20,7 @@ from snn_action.features.decoding import Job, decode_ahead
 from snn_action.features.embed import embed_clips, prepare
 from snn_action.features.feature_set import FeatureSet
 from snn_action.features.keys import digest_videos, feature_key
+from snn_action.features.memory import keep_freed_memory
 from snn_action.features.progress import track
 from snn_action.features.store import FeatureStore, Rows
 
@@ -141,7 +142,7 @@ def _run(
 
     size = config.clip.size or backbone.input_size
     decoded = decode_ahead(jobs, config.clip, size, config.seed, config.features.workers)
-    with track("Extracting features", len(jobs), progress) as tick:
+    with keep_freed_memory(), track("Extracting features", len(jobs), progress) as tick:
         for job, clips in zip(jobs, decoded, strict=True):
             if isinstance(clips, str):
                 failed.update(dict.fromkeys(job.keys.values(), clips))
