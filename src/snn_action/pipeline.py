@@ -99,6 +99,7 @@ def run(config: Config, *, run_id: str | None = None, progress: bool = False) ->
         ConfigError: the configuration cannot be followed; names the key or file.
         WorkError: the work failed; what was done is kept, ``resume`` goes on.
     """
+    _check_beforehand(config)
     return _train_and_evaluate(config, create_run(config, run_id), progress)
 
 
@@ -114,6 +115,7 @@ def resume(folder: str | Path, *, progress: bool = False) -> Run:
 
 def train(config: Config, *, run_id: str | None = None, progress: bool = False) -> Path:
     """Extract what is missing and train; the test set stays closed. Returns the run's folder."""
+    _check_beforehand(config)
     folder = create_run(config, run_id)
     _train(config, folder, progress, show_test=False)
     return folder
@@ -143,6 +145,7 @@ def _read_unfinished(folder: Path) -> Config:
     config = read_run_config(folder)
     if (folder / "metrics.json").exists():
         raise ConfigError(f"{folder}: this run is finished; test it again with: snn-action evaluate {folder}")
+    _check_beforehand(config)
     return config
 
 
@@ -153,7 +156,6 @@ def _train_and_evaluate(config: Config, folder: Path, progress: bool) -> Run:
 
 
 def _train(config: Config, folder: Path, progress: bool, *, show_test: bool) -> Data:
-    _check_beforehand(config)
     with log_to(folder / "run.log"):
         data = load_data(config, progress=progress)
         _write_splits(config, data, folder)
@@ -163,7 +165,7 @@ def _train(config: Config, folder: Path, progress: bool, *, show_test: bool) -> 
 
 
 def _check_beforehand(config: Config) -> None:
-    """What would otherwise be noticed after hours of extraction."""
+    """What would otherwise be noticed after hours of extraction; nothing is written before it."""
     resolve_device(config.device)
     if config.training.weights is not None:
         read_checkpoint(config.training.weights)
@@ -280,11 +282,6 @@ def _describe_work(
     lines = [line for one in folders for line in read_lines(one)]
     if len(folders) > 1:
         write_lines(folder, lines)
-    notes = list(data.catalog.notes)
-    if any(video.group is None for video in data.catalog.videos):
-        notes.append("Groups are unknown: there was no validation, and the last epoch counts.")
-    elif config.training.validation_share == 0 and model.trained_by_gradient:
-        notes.append("All training groups were trained on, without validation: the last epoch counts.")
     trained = [line.get("seconds", 0.0) for line in lines]
     return {
         "operations": operations,
@@ -294,8 +291,21 @@ def _describe_work(
         "bad_videos": [
             {"video": data.catalog.videos[index].name, "reason": reason} for index, reason in sorted(data.bad.items())
         ],
-        "notes": notes,
+        "notes": [*data.catalog.notes, *_note_training(config, data.catalog, model)],
     }
+
+
+def _note_training(config: Config, catalog: Catalog, model: TemporalModel) -> list[str]:
+    """What a reader must know of how the tested weights came about."""
+    if config.training.skip:
+        return [f"Nothing was trained: the weights in {config.training.weights} were tested as they are."]
+    if not model.trained_by_gradient:
+        return []
+    if any(video.group is None for video in catalog.videos):
+        return ["Groups are unknown: there was no validation, and the last epoch counts."]
+    if config.training.validation_share == 0:
+        return ["All training groups were trained on, without validation: the last epoch counts."]
+    return []
 
 
 def _count_backbone(config: Config, data: Data, steps: int) -> dict[str, float] | None:

@@ -35,8 +35,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """A checkpoint's content, on the CPU.
 
     Raises:
-        ConfigError: the file is missing or is no checkpoint of ours.
+        ConfigError: the file is missing, is one of NengoDL, or is no checkpoint of ours.
     """
+    check_weights(path)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Detected pickle protocol")  # a foreign file: refused below
@@ -59,7 +60,6 @@ def load_weights(model: TemporalModel, path: Path) -> None:
     Raises:
         ConfigError: the file cannot be read, is one of NengoDL, or holds weights of another architecture.
     """
-    check_weights(path)
     weights = {
         key.removeprefix(PREFIX): value
         for key, value in read_checkpoint(path)["state_dict"].items()

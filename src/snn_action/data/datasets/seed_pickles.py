@@ -16,7 +16,7 @@ from snn_action.seed_format.translate import LEAK
 Features = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
 
-NO_GROUPS = "These pickles do not say which videos belong together: there is no validation, the last epoch counts."
+NO_GROUPS = "These pickles do not say which videos belong together, so no group can be held out for validation."
 
 
 class Settings(BaseSettings):

@@ -1,0 +1,60 @@
+"""What the accuracy benchmarks share: run a configuration over seeds, print a table, put it into docs/results.md."""
+
+import os
+import re
+import statistics
+import subprocess
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from snn_action import pipeline
+from snn_action.config import load_config
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "docs" / "results.md"
+
+
+def run_seeds(config: str, overrides: Sequence[str], seeds: int) -> list[dict[str, Any]]:
+    """``metrics.json`` of one run for each seed 0, 1, ..."""
+    runs = []
+    for seed in range(seeds):
+        settings = load_config(ROOT / "configs" / config, [*overrides, f"seed={seed}"])
+        runs.append(pipeline.run(settings).metrics)
+        print(f"{config} {' '.join(overrides)} seed {seed}: {headline(runs[-1]):.3f}", file=sys.stderr, flush=True)
+    return runs
+
+
+def headline(metrics: dict[str, Any], kind: str = "video", of: str = "accuracy") -> float:
+    """An accuracy of a run, over several folds their mean."""
+    return float(metrics.get("mean", metrics)[of][kind])
+
+
+def show(values: Sequence[float]) -> str:
+    """Mean and, of several values, standard deviation, in per cent."""
+    percent = [100 * value for value in values]
+    spread = f" ± {statistics.stdev(percent):.1f}" if len(percent) > 1 else ""
+    return f"{statistics.mean(percent):.1f}{spread}"
+
+
+def make_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def write_section(title: str, text: str, table: str) -> None:
+    """Print a section and put it into docs/results.md in the place of the last one of that title."""
+    commit = subprocess.run(
+        ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+    ).stdout.strip()
+    command = f"python benchmarks/{Path(sys.argv[0]).name}"
+    stamp = f"`{command}`, {datetime.now(UTC):%Y-%m-%d}, commit {commit}, {os.cpu_count()} CPU cores."
+    section = f"## {title}\n\n{text}\n\n{table}\n\n{stamp}\n"
+    print(section)
+    old = RESULTS.read_text(encoding="utf-8") if RESULTS.exists() else "# Results\n\nWritten by the scripts named.\n"
+    pattern = re.compile(rf"^## {re.escape(title)}\n.*?(?=^## |\Z)", re.MULTILINE | re.DOTALL)
+    new = pattern.sub(lambda _: section, old) if pattern.search(old) else f"{old.rstrip()}\n\n{section}"
+    RESULTS.write_text(new, encoding="utf-8")
