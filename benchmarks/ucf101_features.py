@@ -2,8 +2,8 @@
 
     python benchmarks/ucf101_features.py FEATURES.npz [--seeds 3] [--models lmu ...]
 
-Settings are those of ``configs/ucf101_features_<model>.json``. The weights of the epoch of least validation loss count
-(groups of the training videos); the test videos are opened once, at the end of each run.
+Settings are those of ``configs/ucf101_features_<model>.json``, found on groups of the training videos: the models train
+on all training videos and the last epoch counts. The test videos are opened once, at the end of each run.
 """
 
 import argparse
@@ -35,8 +35,8 @@ def main() -> None:
     header = ("model", "video %", "last %", "timestep %", "baseline video %", "spikes / neuron / step", "training s")
     write_section(
         "UCF101 features",
-        f"Mean and standard deviation over {arguments.seeds} seeds; the seed also draws the validation groups. Test "
-        "videos of official split 1, other groups than the training videos'.",
+        f"Mean and standard deviation over {arguments.seeds} seeds. Test videos of official split 1, other groups than "
+        "the training videos'. The baseline's seed draws the validation groups on which its L2 strength is chosen.",
         make_table(header, rows),
     )
 

@@ -77,7 +77,9 @@ def pickles(tmp_path: Path) -> Path:
     for side, count in (("train", 24), ("test", 9)):
         classes = np.arange(count) % 3
         features = means[classes][:, None] + rng.normal(size=(count, 7, 6))
-        write_pickles(tmp_path / "var_data" / f"{side}_data", tmp_path / "var_data" / f"{side}_labels", features, classes)
+        write_pickles(
+            tmp_path / "var_data" / f"{side}_data", tmp_path / "var_data" / f"{side}_labels", features, classes
+        )
     return tmp_path
 
 
@@ -91,7 +93,7 @@ def read_lines(run: Path) -> list[dict]:
 
 
 def test_the_originals_configuration_runs_on_its_pickles(main, pickles):
-    code, printed, logged = main("-c", "config.json", *SMALL)
+    code, printed, logged = main("-c", "config.json", *SMALL, "-o", "training.learning_rate=0.05")
     assert code == 0, printed
     assert "video accuracy" in printed
     assert '"n_ensembles": 10000' in logged, "the same in today's form is shown"
@@ -194,13 +196,11 @@ def test_frames_go_through_the_cnn_into_pickles_that_a_second_run_imports(main, 
     assert content["train_data"].shape == (7, 4, 512), "frames 1 to end_frame - 1"
     assert content["test_data"].shape == (3, 4, 512)
     assert content["train_data"].dtype == np.float64
-    short = [name for name in sorted(places) if name.startswith("train")].__len__()
     assert content["test_labels"][:, :, 0].tolist() == [[0] * 4, [1] * 4, [2] * 4]
     assert sorted(content["train_labels"][:, 0, 0].tolist()) == [0, 0, 1, 1, 1, 2, 2]
     padded = (content["train_data"] == 0).all(-1)
     assert padded.sum() == 2
     assert padded.any(1).sum() == 1, "the short video is padded with zeros"
-    assert short == 6
 
     write_config(tmp_path)
     code, printed, _ = main("-c", "config.json", *SMALL, "--run-id", "pickles")

@@ -85,9 +85,9 @@ def count_packets(monkeypatch):
     counts = {"decoded": 0, "rgb": 0}
     to_rgb = decode._to_rgb
 
-    def convert(frame):
+    def convert(frame, converter):
         counts["rgb"] += 1
-        return to_rgb(frame)
+        return to_rgb(frame, converter)
 
     class Packet:
         def __init__(self, packet):

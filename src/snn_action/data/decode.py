@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import PIL
 from av.video.frame import PictureType
+from av.video.reformatter import VideoReformatter
 
 from snn_action.data.container import Reach, check_whole
 from snn_action.data.frame_folder import open_frame_folder
@@ -150,6 +151,7 @@ class VideoFile:
         timeline, wanted = self.timeline, iter(indices)
         target = next(wanted)
         start = timeline.starts[target]
+        converter = VideoReformatter()
         key = None  # the frame at which decoding went on, until it is seen
         with _open(self.path) as (container, stream):
             try:
@@ -170,7 +172,7 @@ class VideoFile:
                         if index > target:
                             return
                         if index == target:
-                            yield _to_rgb(frame)
+                            yield _to_rgb(frame, converter)
                             following = next(wanted, None)
                             if following is None:
                                 return
@@ -184,13 +186,14 @@ class VideoFile:
         """As ``read``, counting frames from the beginning."""
         wanted = iter(indices)
         target, index = next(wanted), -1
+        converter = VideoReformatter()
         with _open(self.path) as (container, stream):
             try:
                 for packet in container.demux(stream):
                     for frame in packet.decode():
                         index += 1
                         if index == target:
-                            yield _to_rgb(frame)
+                            yield _to_rgb(frame, converter)
                             following = next(wanted, None)
                             if following is None:
                                 return
@@ -259,9 +262,9 @@ def _order(shown: list[int | None], keys: list[tuple[int, int | None]], guessed:
     return Timeline(len(times), tuple(times), tuple(starts)) if times else Timeline(len(shown), None, ())
 
 
-def _to_rgb(frame: Any) -> Frame:
-    """``(H, W, 3)`` uint8, turned as the file asks for."""
-    image: Frame = frame.to_ndarray(format="rgb24")
+def _to_rgb(frame: Any, converter: VideoReformatter) -> Frame:
+    """``(H, W, 3)`` uint8, turned as the file asks for; a converter that is used again spares its making."""
+    image = np.asarray(converter.reformat(frame, format="rgb24").to_ndarray(), np.uint8)
     quarters = round(frame.rotation / 90) % 4
     return np.ascontiguousarray(np.rot90(image, quarters)) if quarters else image
 

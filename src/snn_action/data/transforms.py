@@ -13,7 +13,7 @@ TRANSFORM_VERSION = "1"
 
 
 def resize(frames: npt.NDArray[np.uint8], size: int) -> Tensor:
-    """Frames ``(T, H, W, C)`` uint8 as ``(T, C, size, size)`` uint8, bilinear and antialiased.
+    """Frames ``(T, H, W, C)`` uint8 as ``(T, C, size, size)`` uint8, bilinear and antialiased, channels last in memory.
 
     The whole field is kept and stretched to a square, as in the original project.
     """
@@ -22,7 +22,7 @@ def resize(frames: npt.NDArray[np.uint8], size: int) -> Tensor:
 
     images = torch.from_numpy(np.require(frames, requirements=["C", "W"])).permute(0, 3, 1, 2)
     resized: Tensor = functional.resize(images, [size, size], antialias=True)
-    return resized.contiguous()
+    return resized
 
 
 def normalise(clip: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
@@ -30,7 +30,7 @@ def normalise(clip: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tens
     shape = (-1, 1, 1)
     scale = torch.tensor(std, device=clip.device).mul(255).view(shape)
     shift = (torch.tensor(mean, device=clip.device) / torch.tensor(std, device=clip.device)).view(shape)
-    return clip.to(torch.float32) / scale - shift
+    return clip.to(torch.float32, copy=True).div_(scale).sub_(shift)
 
 
 def difference_image(later: npt.NDArray[np.uint8], earlier: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

@@ -38,7 +38,7 @@ def test_features_labels_and_split(tmp_path):
         np.concatenate([values["train_data"], values["test_data"]]).astype(np.float32),
     )
     assert catalog.arrays.lengths.tolist() == [4] * 9
-    assert "no validation" in catalog.notes[0]
+    assert "held out for validation" in catalog.notes[0]
     assert any("inflated" in note for note in catalog.notes)
 
 
