@@ -12,16 +12,13 @@ from snn_action import registry
 from snn_action.backbones import Backbone, build_backbone
 from snn_action.config import Config
 from snn_action.data.catalog import Catalog, Fold, split_validation
-from snn_action.data.clips import read_video
 from snn_action.data.datasets.seed_frames import PicklePaths
-from snn_action.data.transforms import normalise
 from snn_action.errors import ConfigError
 from snn_action.evaluation import (
     ClipPredictions,
     FoldResult,
-    Operations,
+    count_backbone_operations,
     count_model_operations,
-    count_operations,
     measure_loss,
     predict_clips,
     summarise,
@@ -277,7 +274,8 @@ def _describe_work(
     per_clip = None if spikes is None else spikes["per_clip"]
     operations = {"model": count_model_operations(model.cpu(), clip, per_clip).to_dict(), "backbone": None}
     if data.backbone is not None:
-        operations["backbone"] = _count_backbone(config, data, clip.shape[1])
+        counted = count_backbone_operations(data.backbone, data.catalog, config, clip.shape[1])
+        operations["backbone"] = None if counted is None else counted.to_dict()
     folders = [fold_folder(folder, fold.name, len(data.catalog.folds)) for fold in data.catalog.folds]
     lines = [line for one in folders for line in read_lines(one)]
     if len(folders) > 1:
@@ -306,22 +304,6 @@ def _note_training(config: Config, catalog: Catalog, model: TemporalModel) -> li
     if config.training.validation_share == 0:
         return ["All training groups were trained on, without validation: the last epoch counts."]
     return []
-
-
-def _count_backbone(config: Config, data: Data, steps: int) -> dict[str, float] | None:
-    """Operations of the backbone on a clip: those on one frame of each stream, times its steps."""
-    if data.backbone is None:
-        return None
-    tested = data.catalog.videos[data.catalog.folds[0].test[0]]
-    if tested.path is None:
-        return None
-    size = config.clip.size or data.backbone.input_size
-    clips = read_video(tested.path, config.clip, size, config.seed, tested.name)
-    backbone, total = data.backbone.cpu(), Operations(0.0, 0.0, 0.0)
-    for images in clips.streams.values():
-        middle = images[len(images) // 2 : len(images) // 2 + 1]
-        total = total.plus(count_operations(backbone, normalise(middle, backbone.mean, backbone.std)))
-    return total.times(steps).to_dict()
 
 
 def _choose_shown(config: Config, data: Data, result: FoldResult, fold: Fold) -> list[Shown]:

@@ -16,6 +16,7 @@ To add an item, write one such module and add one line here.
 import difflib
 import importlib
 import json
+import reprlib
 from collections.abc import Callable, Iterator, Mapping
 from types import ModuleType
 from typing import Annotated, Any, Literal, TypeVar
@@ -68,11 +69,7 @@ class SettingsError(ConfigError):
 
     def __init__(self, problems: list[tuple[tuple[str, ...], str]]) -> None:
         self.problems = problems
-        super().__init__("; ".join(f"{'.'.join(place)}: {text}" for place, text in problems))
-
-    def below(self, *place: str) -> "SettingsError":
-        """The same problems, seen from further out."""
-        return SettingsError([((*place, *inner), text) for inner, text in self.problems])
+        super().__init__("; ".join(f"{'.'.join(place)}: {text}" if place else text for place, text in problems))
 
 
 def suggest(name: str, known: list[str]) -> str:
@@ -107,7 +104,7 @@ def validate(cls: type[S], value: Mapping[str, Any]) -> S:
     try:
         return cls.model_validate_json(json.dumps(value, default=str))
     except ValidationError as error:
-        raise SettingsError([_explain(cls, dict(entry)) for entry in error.errors()]) from None
+        raise SettingsError([problem for entry in error.errors() for problem in _explain(cls, dict(entry))]) from None
 
 
 def parse(kind: Kind, value: Any) -> Settings:
@@ -119,7 +116,7 @@ def parse(kind: Kind, value: Any) -> Settings:
     if isinstance(value, Settings):
         return value
     if not isinstance(value, Mapping):
-        raise SettingsError([((), f"must be an object with a 'type', not {value!r}")])
+        raise SettingsError([((), f"must be an object with a 'type', not {reprlib.repr(value)}")])
     name = value.get("type")
     if not isinstance(name, str):
         raise SettingsError([(("type",), f"missing: which {kind}? Known: {', '.join(REGISTRY[kind])}")])
@@ -133,11 +130,8 @@ def parse(kind: Kind, value: Any) -> Settings:
 def registered(kind: Kind) -> Any:
     """The annotation of a settings field that holds any registered item of ``kind``."""
 
-    def check(value: Any, info: Any) -> Settings:
-        try:
-            return parse(kind, value)
-        except SettingsError as error:
-            raise error.below(info.field_name) from None
+    def check(value: Any) -> Settings:
+        return parse(kind, value)  # pydantic keeps its SettingsError, ``_explain`` takes it apart
 
     return Annotated[SerializeAsAny[Settings], BeforeValidator(check), Field(json_schema_extra={"registered": kind})]
 
@@ -148,14 +142,21 @@ def build(kind: Kind, settings: Settings, *args: Any) -> Any:
     return maker(settings, *args)
 
 
-def _explain(cls: type[BaseModel], entry: dict[str, Any]) -> tuple[tuple[str, ...], str]:
+def _explain(cls: type[BaseModel], entry: dict[str, Any]) -> list[tuple[tuple[str, ...], str]]:
+    """Each problem of pydantic's ``entry`` with its place; those of a registered item come with it."""
     place = tuple(str(part) for part in entry["loc"])
     if entry["type"] == "extra_forbidden":
         owner = _owner(cls, place[:-1])
-        return place, f"unknown key; {suggest(place[-1], list(owner.model_fields))}"
+        return [(place, f"unknown key; {suggest(place[-1], list(owner.model_fields))}")]
     if entry["type"] == "missing":
-        return place, "missing; it has no default"
-    return place, f"{entry['msg']} (got {entry['input']!r})"
+        return [(place, "missing; it has no default")]
+    cause = entry.get("ctx", {}).get("error")
+    if isinstance(cause, SettingsError):
+        return [((*place, *inner), text) for inner, text in cause.problems]
+    text = entry["msg"] if cause is None else str(cause)  # without pydantic's "Value error, "
+    if isinstance(entry["input"], Mapping):  # what does not fit together is named in the text
+        return [(place, text)]
+    return [(place, f"{text} (got {reprlib.repr(entry['input'])})")]
 
 
 def _owner(cls: type[BaseModel], place: tuple[str, ...]) -> type[BaseModel]:

@@ -81,22 +81,29 @@ class Catalog:
 
     def __post_init__(self) -> None:
         if len(self.class_names) < 2:
-            raise ConfigError(f"a recogniser needs at least two classes, found {list(self.class_names)}")
+            raise ConfigError(
+                f"dataset: a recogniser needs at least two classes, found {list(self.class_names)}; add videos of another"
+            )
         if not self.folds:
-            raise ConfigError("the dataset has no split into training and test videos")
+            raise ConfigError("dataset: no split into training and test videos")
         if len({video.name for video in self.videos}) < len(self.videos):
-            raise ConfigError("two videos of the dataset have the same name")
+            raise ConfigError("dataset: two videos have the same name")
         for fold in self.folds:
             for side, indices in (("training", fold.train), ("test", fold.test)):
                 if not indices:
-                    raise ConfigError(f"split {fold.name}: no {side} videos")
+                    raise ConfigError(f"dataset: split {fold.name} has no {side} videos; choose or make another split")
             trained = {self.videos[i].label for i in fold.train}
             absent = sorted({self.videos[i].label for i in fold.test} - trained)
             if absent:
                 names = ", ".join(self.class_names[label] for label in absent)
-                raise ConfigError(f"split {fold.name}: tested but never trained: {names}")
+                raise ConfigError(
+                    f"dataset: split {fold.name} tests classes that were never trained: {names}; "
+                    "add training videos of them, or take them out of the test"
+                )
             if len(trained) < 2:
-                raise ConfigError(f"split {fold.name}: all training videos are of one class")
+                raise ConfigError(
+                    f"dataset: split {fold.name}: all training videos are of one class; a recogniser needs two"
+                )
 
     def without(self, bad: set[int]) -> "Catalog":
         """The same catalog whose folds do not name the videos in ``bad`` (indices stay the same)."""

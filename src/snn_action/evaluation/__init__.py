@@ -1,6 +1,7 @@
 """Honest numbers: what a model said of the test clips, and what is counted of it."""
 
 from snn_action.evaluation.accuracy import measure_accuracy, measure_loss
+from snn_action.evaluation.backbone_operations import count_backbone_operations
 from snn_action.evaluation.operations import Operations, count_model_operations, count_operations
 from snn_action.evaluation.predictions import ClipPredictions, predict_clips
 from snn_action.evaluation.results import FoldResult, summarise, write_confusion_csv, write_predictions_csv
@@ -9,6 +10,7 @@ __all__ = [
     "ClipPredictions",
     "FoldResult",
     "Operations",
+    "count_backbone_operations",
     "count_model_operations",
     "count_operations",
     "measure_accuracy",

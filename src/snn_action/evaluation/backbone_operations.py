@@ -1,0 +1,22 @@
+"""Operations of a backbone on one clip of a catalog's videos."""
+
+from snn_action.backbones import Backbone
+from snn_action.config import Config
+from snn_action.data.catalog import Catalog
+from snn_action.data.clips import read_video
+from snn_action.data.transforms import normalise
+from snn_action.evaluation.operations import Operations, count_operations
+
+
+def count_backbone_operations(backbone: Backbone, catalog: Catalog, config: Config, steps: int) -> Operations | None:
+    """Operations on the middle frame of the first test video, in each stream, times ``steps``; None without videos."""
+    tested = catalog.videos[catalog.folds[0].test[0]]
+    if tested.path is None:
+        return None
+    size = config.clip.size or backbone.input_size
+    clips = read_video(tested.path, config.clip, size, config.seed, tested.name)
+    backbone, total = backbone.cpu(), Operations(0.0, 0.0, 0.0)
+    for images in clips.streams.values():
+        middle = images[len(images) // 2 : len(images) // 2 + 1]
+        total = total.plus(count_operations(backbone, normalise(middle, backbone.mean, backbone.std)))
+    return total.times(steps)
