@@ -82,7 +82,7 @@ class Catalog:
     def __post_init__(self) -> None:
         if len(self.class_names) < 2:
             raise ConfigError(
-                f"dataset: a recogniser needs at least two classes, found {list(self.class_names)}; add videos of another"
+                f"dataset: a recogniser needs at least two classes, found {list(self.class_names)}; add a class"
             )
         if not self.folds:
             raise ConfigError("dataset: no split into training and test videos")

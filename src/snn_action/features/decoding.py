@@ -1,5 +1,6 @@
 """Videos decoded ahead by worker processes, in order, while the network works on earlier ones."""
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,7 +55,13 @@ def decode_ahead(
         WorkError: a worker process died.
     """
     workers = min(workers, len(jobs))
-    loader = DataLoader(_Videos(jobs, clip, size, seed), batch_size=None, num_workers=workers, collate_fn=_as_it_is)
+    loader = DataLoader(
+        _Videos(jobs, clip, size, seed),
+        batch_size=None,
+        num_workers=workers,
+        collate_fn=_as_it_is,
+        worker_init_fn=_step_back,
+    )
     return _receive(jobs, iter(loader), workers)  # the workers start here, before the caller starts threads
 
 
@@ -73,3 +80,8 @@ def _receive(jobs: Sequence[Job], decoded: Iterator[VideoClips | str], workers: 
 
 def _as_it_is(item: Any) -> Any:
     return item
+
+
+def _step_back(_: int) -> None:
+    """Let the network go first: its threads wait for one another, so a moment taken from one is taken from all."""
+    os.nice(19)
