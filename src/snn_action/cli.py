@@ -19,6 +19,7 @@ app = typer.Typer(
 )
 
 DEFAULT_CONFIG = Path("configs/config.json")
+INTERRUPTED = 130  # the exit code that Typer makes of Ctrl-C
 ConfigFile = Annotated[Path, typer.Option("-c", "--config", help="Configuration file (JSON).")]
 RunConfigFile = Annotated[
     Path | None, typer.Option("-c", "--config", help=f"Configuration file (JSON); default {DEFAULT_CONFIG}.")
@@ -171,7 +172,11 @@ def main() -> NoReturn:
     words = [word for word in sys.argv[1:] if word != "--debug"]
     try:
         app(words)
-    except (Exception, KeyboardInterrupt) as error:
+    except SystemExit as stopped:
+        if stopped.code == INTERRUPTED:
+            typer.echo("finished epochs and shards are kept: see --resume", err=True)
+        raise
+    except Exception as error:
         if len(words) < len(sys.argv) - 1:
             raise
         sys.exit(_tell(error))
@@ -182,9 +187,6 @@ def _tell(error: BaseException) -> int:
     if isinstance(error, ConfigError):
         typer.echo(f"error: {error}", err=True)
         return 2
-    if isinstance(error, KeyboardInterrupt):
-        typer.echo("interrupted; finished epochs and shards are kept (see --resume)", err=True)
-        return 130
     if isinstance(error, WorkError | OSError):
         typer.echo(f"error: {error}", err=True)
         return 1
