@@ -1,0 +1,1 @@
+"""One module a dataset: ``Settings`` and ``build``; the registry names them."""
