@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -43,3 +44,70 @@ def write_config(tmp_path: Path):
         return path
 
     return write
+
+
+def encode_video(path: Path, direction: int = 1, group: int = 0, frames: int = 12, codec: str = "mpeg4") -> Path:
+    """A real video of 48 x 48 pixels: a bar that moves right (``direction`` 1) or left (-1) over a group's colour."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream(codec, rate=12)
+        stream.height = stream.width = 48
+        stream.pix_fmt = "yuv420p"
+        stream.codec_context.thread_count = 1
+        for index in range(frames):
+            image = np.full((48, 48, 3), 20 + 15 * group, np.uint8)
+            start = (3 * index if direction > 0 else 33 - 3 * index) % 40
+            image[:, start : start + 8] = (250, 60, 60) if direction > 0 else (60, 60, 250)
+            output.mux(stream.encode(av.VideoFrame.from_ndarray(image, "rgb24")))
+        output.mux(stream.encode(None))
+    return path
+
+
+@pytest.fixture(scope="session")
+def write_clip():
+    return encode_video
+
+
+@pytest.fixture
+def video_set(tmp_path: Path) -> Path:
+    """Two classes of six videos: ``videos/<Left, Right>/v_g<group>.avi``."""
+    for name, direction in (("Left", -1), ("Right", 1)):
+        for group in range(1, 7):
+            encode_video(tmp_path / "videos" / name / f"v_g{group}.avi", direction, group)
+    return tmp_path / "videos"
+
+
+@pytest.fixture
+def video_config(video_set: Path, write_config):
+    """Write a configuration that trains on ``video_set``; sections are put over it."""
+
+    def write(dataset: dict | None = None, **sections: object) -> Path:
+        own = {"type": "folder", "path": str(video_set), "group_pattern": r"_(g\d+)", "test_groups": ["g1", "g2"]}
+        small = {"clip": {"frames": 8}, "backbone": {"name": "tiny"}}
+        return write_config({**own, **(dataset or {})}, **{**small, **sections})
+
+    return write
+
+
+@pytest.fixture
+def command(monkeypatch, capsys, caplog):
+    """Run a command in this process: ``code, stdout, stderr``, log messages among the last."""
+    import logging
+
+    from snn_action.cli import main
+
+    def run(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["snn-action", *map(str, words)])
+        logger = logging.getLogger("snn_action")
+        level = logger.level
+        caplog.clear()
+        try:
+            with pytest.raises(SystemExit) as left:
+                main()
+        finally:
+            logger.setLevel(level)
+        out, err = capsys.readouterr()
+        code = left.value.code
+        return (code if isinstance(code, int) else 0 if code is None else 1), out, caplog.text + err
+
+    return run

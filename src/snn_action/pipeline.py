@@ -31,7 +31,7 @@ from snn_action.files import write_atomic
 from snn_action.models import TemporalModel, build_model
 from snn_action.report import write_report
 from snn_action.report.examples import Shown, choose_videos, write_examples
-from snn_action.run_folder import create_run, fold_folder, log_to, read_run_config, write_splits
+from snn_action.run_folder import fold_folder, log_to, new_run, read_run_config, write_splits
 from snn_action.training import (
     Sides,
     find_best,
@@ -97,7 +97,8 @@ def run(config: Config, *, run_id: str | None = None, progress: bool = False) ->
         WorkError: the work failed; what was done is kept, ``resume`` goes on.
     """
     _check_beforehand(config)
-    return _train_and_evaluate(config, create_run(config, run_id), progress)
+    with new_run(config, run_id) as folder:
+        return _train_and_evaluate(config, folder, progress)
 
 
 def resume(folder: str | Path, *, progress: bool = False) -> Run:
@@ -113,8 +114,8 @@ def resume(folder: str | Path, *, progress: bool = False) -> Run:
 def train(config: Config, *, run_id: str | None = None, progress: bool = False) -> Path:
     """Extract what is missing and train; the test set stays closed. Returns the run's folder."""
     _check_beforehand(config)
-    folder = create_run(config, run_id)
-    _train(config, folder, progress, show_test=False)
+    with new_run(config, run_id) as folder:
+        _train(config, folder, progress, show_test=False)
     return folder
 
 

@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import platform
+import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -37,6 +38,21 @@ def create_run(config: Config, run_id: str | None = None) -> Path:
     except OSError as error:
         raise WorkError(f"{parent}: cannot write the run's folder: {error.strerror}") from error
     return folder
+
+
+@contextmanager
+def new_run(config: Config, run_id: str | None = None) -> Iterator[Path]:
+    """``create_run``, for the work inside; a configuration that cannot be followed leaves no folder behind.
+
+    The folder stays where weights are in it, and after any other failure, as ``--resume`` goes on from there.
+    """
+    folder = create_run(config, run_id)
+    try:
+        yield folder
+    except ConfigError:
+        if not any(folder.rglob("*.ckpt")):
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def _claim(parent: Path, run_id: str | None) -> Path:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import pickle
 import re
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -44,7 +45,7 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
             state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except Exception as error:  # a broken file raises nearly anything
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        if "weights_only" in reason:  # PyTorch goes on to advise loading it without that check: not with us
+        if isinstance(error, pickle.UnpicklingError):  # PyTorch advises to load it without that check: not with us
             reason = "it holds more than tensors, or is no file of PyTorch"
         raise ConfigError(
             f"backbone.weights: {path}: cannot be read, broken or not a plain state dict ({reason})"

@@ -75,5 +75,7 @@ def load_weights(model: TemporalModel, path: Path) -> None:
     ]
     if problems:
         shown = "; ".join(sorted(problems)[:4]) + (f"; and {len(problems) - 4} more" if len(problems) > 4 else "")
-        raise ConfigError(f"{path}: weights of another architecture: {shown}")
+        raise ConfigError(
+            f"{path}: weights of another architecture: {shown}; use the settings of 'model' that they were trained with"
+        )
     model.load_state_dict(weights)

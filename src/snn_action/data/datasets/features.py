@@ -103,7 +103,9 @@ def _check_features(source: Path, features: _Array) -> npt.NDArray[np.floating[A
         kept = features if features.dtype in (np.float16, np.float32) else features.astype(np.float32)
     for index, video in enumerate(kept):
         if not np.isfinite(video).all():
-            raise ConfigError(f"{source}: features hold NaN or infinity, first in video {index} of {len(kept)}")
+            raise ConfigError(
+                f"{source}: features hold NaN or infinity, first in video {index} of {len(kept)}; extract them again"
+            )
     return kept
 
 

@@ -1,0 +1,122 @@
+import json
+import logging
+import os
+from pathlib import Path
+
+import pytest
+
+from snn_action.config import load_config
+from snn_action.errors import ConfigError, WorkError
+from snn_action.run_folder import (
+    create_run,
+    describe_environment,
+    find_latest_run,
+    fold_folder,
+    log_to,
+    new_run,
+    read_run_config,
+    read_splits,
+    write_splits,
+)
+
+
+@pytest.fixture
+def config(write_config):
+    return load_config(write_config({"type": "features", "path": "features.npz"}))
+
+
+def test_a_new_run_holds_its_configuration_and_environment(config):
+    folder = create_run(config, "one")
+    assert folder == config.save_dir / "test" / "one"
+    assert read_run_config(folder) == config
+    assert read_run_config(folder, ["seed=4"]).seed == 4
+    environment = json.loads((folder / "environment.json").read_text())
+    assert environment.keys() == describe_environment().keys()
+    assert environment["packages"]["torch"].startswith("2.")
+
+
+def test_runs_of_the_same_second_have_names_of_their_own(config):
+    folders = {create_run(config) for _ in range(3)}
+    assert len(folders) == 3
+
+
+def test_a_name_that_is_taken_or_no_name(config):
+    create_run(config, "one")
+    with pytest.raises(ConfigError, match=r"one: this run exists; continue it with --resume .*one, or name another"):
+        create_run(config, "one")
+    with pytest.raises(ConfigError, match="not a plain folder name"):
+        create_run(config, "a/b")
+
+
+def test_a_place_that_cannot_be_written(config, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(WorkError, match="cannot write the run's folder: Not a directory"):
+        create_run(config.model_copy(update={"save_dir": tmp_path / "file"}))
+
+
+def test_a_configuration_that_cannot_be_followed_leaves_no_folder(config):
+    with pytest.raises(ConfigError, match="no such"), new_run(config, "one") as folder:
+        raise ConfigError("no such video")
+    assert not folder.exists()
+
+
+def test_a_run_that_can_go_on_stays(config):
+    with pytest.raises(WorkError), new_run(config, "one") as first:
+        raise WorkError("no network")
+    with pytest.raises(KeyboardInterrupt), new_run(config, "two") as second:
+        raise KeyboardInterrupt
+    with pytest.raises(ConfigError), new_run(config, "three") as third:  # noqa: PT012
+        (third / "checkpoints").mkdir()
+        (third / "checkpoints" / "last.ckpt").touch()
+        raise ConfigError("report")
+    for folder in (first, second, third):
+        assert (folder / "config.json").is_file()
+
+
+def test_a_run_that_exists_is_not_removed_by_one_that_may_not_take_its_name(config):
+    folder = create_run(config, "one")
+    with pytest.raises(ConfigError, match="exists"), new_run(config, "one"):
+        pass
+    assert (folder / "config.json").is_file()
+
+
+def test_the_newest_run_is_found(config):
+    with pytest.raises(ConfigError, match="no run there yet"):
+        find_latest_run(config)
+    first, second = create_run(config, "b"), create_run(config, "a")
+    os.utime(first / "config.json", ns=(1, 1))
+    os.utime(second / "config.json", ns=(2, 2))
+    (config.save_dir / "test" / "no run").mkdir()
+    assert find_latest_run(config) == second
+
+
+def test_splits(config):
+    folder = create_run(config, "one")
+    with pytest.raises(ConfigError, match=r"not begun to train; continue it with --resume .*one"):
+        read_splits(folder)
+    splits = {"class_names": ["Über", "b"], "folds": []}
+    write_splits(folder, splits)
+    assert read_splits(folder) == splits
+
+
+def test_what_is_no_run(tmp_path):
+    with pytest.raises(ConfigError, match=r"not the folder of a run \(it has no config\.json\)"):
+        read_run_config(tmp_path / "nowhere")
+
+
+def test_folds_lie_below_the_run():
+    assert fold_folder(Path("run"), "1", 1) == Path("run")
+    assert fold_folder(Path("run"), "2", 3) == Path("run/folds/2")
+
+
+def test_the_log_is_written_inside_only(tmp_path):
+    logger = logging.getLogger("snn_action.anything")
+    package = logging.getLogger("snn_action")
+    before = (package.level, list(package.handlers))
+    with log_to(tmp_path / "run.log"):
+        logger.info("inside")
+    logger.info("outside")
+    assert (package.level, list(package.handlers)) == before
+    text = (tmp_path / "run.log").read_text()
+    assert "INFO snn_action.anything: inside" in text
+    assert "outside" not in text
