@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ from snn_action.data.decode import Frame, FrameSource, open_video
 from snn_action.data.sampling import Indices, sample_clips
 from snn_action.data.transforms import difference_image, resize
 
+RESIZED_TOGETHER = 8  # frames: each call costs as much again as one small frame
+
 
 @dataclass(frozen=True)
 class VideoClips:
@@ -22,7 +25,7 @@ class VideoClips:
         n_frames: Frames of the video.
         indices: Every frame that a clip holds, once, increasing (U,).
         clips: For each clip, positions in ``indices`` (n,), n <= ``clip.frames``.
-        streams: For each stream, images of these frames (U, 3, S, S) uint8.
+        streams: For each stream, images of these frames (U, 3, S, S) uint8, channels last in memory.
     """
 
     n_frames: int
@@ -35,7 +38,8 @@ def read_video(path: str | Path, clip: ClipSettings, size: int, seed: int, name:
     """Sample the clips of a video, decode the frames they need and resize them.
 
     A difference image is made of decoded frames, before resizing: frame ``t + span`` minus frame ``t - span``,
-    indices held at the ends. At most ``2 span + 1`` decoded frames are kept at a time.
+    indices held at the ends. At most ``2 span + 1`` decoded frames are kept at a time, and a few that are resized
+    together.
 
     Args:
         path: Video file or folder of JPEG frames.
@@ -51,11 +55,15 @@ def read_video(path: str | Path, clip: ClipSettings, size: int, seed: int, name:
     clips = sample_clips(source.n_frames, clip, seed, name)
     indices = np.unique(np.concatenate(clips))
     streams: dict[Stream, Tensor] = {
-        stream: torch.empty(len(indices), 3, size, size, dtype=torch.uint8) for stream in clip.streams
+        stream: torch.empty((len(indices), 3, size, size), dtype=torch.uint8, memory_format=torch.channels_last)
+        for stream in clip.streams
     }
-    for position, views in enumerate(_view(source, indices.tolist(), clip)):
-        for stream, view in views.items():
-            streams[stream][position] = resize(view[np.newaxis], size)[0]
+    views = _view(source, indices.tolist(), clip)
+    done = 0
+    while together := list(islice(views, RESIZED_TOGETHER)):
+        for stream, images in streams.items():
+            images[done : done + len(together)] = resize(np.stack([view[stream] for view in together]), size)
+        done += len(together)
     return VideoClips(source.n_frames, indices, tuple(np.searchsorted(indices, chosen) for chosen in clips), streams)
 
 
