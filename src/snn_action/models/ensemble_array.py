@@ -5,8 +5,9 @@
     logits_t = W_out d_t + c,  d_t = sum_n decoder_n s_tn     (E decoded values)
 
 Gains and biases follow from ``max_rates`` and ``intercepts``, decoders from regularised least squares, so that each
-ensemble at first stands for its value on [-1, 1]; all three are trained after. Ensembles are computed in chunks that
-are computed again in the backward pass: memory does not grow with B x T x E x N.
+ensemble at first stands for its value on [-1, 1]; all three are trained after. All neurons of an ensemble go over time
+in one fused kernel (``kernels``) where there is one for them; elsewhere ensembles are computed in chunks, which are
+computed again in the backward pass. Memory does not grow with B x T x E x N either way.
 """
 
 import math
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from snn_action import registry
+from snn_action.kernels import ensemble_array as fused
 from snn_action.models.base import ModelSettings, Scaling, TemporalModel, perturb
 from snn_action.neurons import spiking_rectified_linear
 from snn_action.neurons.base import Gradient, Neuron
@@ -114,16 +116,35 @@ class EnsembleArray(TemporalModel):
         filtered = state.filtered
         if self.synapse is not None:
             x, filtered = self.synapse(x, filtered, mask)
-        values = self.input_kernel(x).to(self.gain)  # neurons keep the parameters' precision under autocast
-        chunks = split_ensembles(values, s.n_neurons)
+        values = project(self.input_kernel.weight, x).to(self.gain)  # neurons keep that precision under autocast
+        decoded, spikes, neurons = self._run_array(values, state.neurons, mask)
+        logits = project(self.readout.weight, F.dropout(decoded, s.dropout, self.training)) + self.readout.bias
+        return logits, State(filtered, neurons, state.spikes + spikes)
+
+    def _run_array(self, values: Tensor, state: Any, mask: Tensor | None) -> tuple[Tensor, Tensor, Any]:
+        """Decoded values (B, T, E), spikes (B,) and state of all ensembles: fused where that can be, else in chunks."""
+        if (mode := self._fused_mode(values, state)) is not None:
+            per_step = self.rate_unit * self.neuron.dt
+            decoders = self.decoders * (self.neuron.amplitude / per_step)
+            gain, bias = self.gain * self.encoders * per_step, self.bias * per_step
+            decoded, spikes, voltage = fused.run(values, gain, bias, decoders, state.voltage, mask, mode)
+            return decoded, spikes, state._replace(voltage=voltage)
+        n_neurons = self.settings.n_neurons
+        chunks = split_ensembles(values, n_neurons)
         inputs = values, self.gain, self.bias, self.decoders
         if len(chunks) == 1:
-            decoded, spikes, neurons = self.run_ensembles(self.encoders, mask, state.neurons, *inputs)
-        else:
-            result = _Chunked.apply(self, mask, state.neurons, *inputs, *self.neuron.parameters())  # type: ignore[no-untyped-call]
-            decoded, spikes, neurons = result[0], result[1], type(state.neurons)(*result[2:])
-        logits = self.readout(F.dropout(decoded, s.dropout, self.training))
-        return logits, State(filtered, neurons, state.spikes + spikes)
+            return self.run_ensembles(self.encoders, mask, state, *inputs)
+        decoded, spikes, *after = _Chunked.apply(self, mask, state, *inputs, *self.neuron.parameters())  # type: ignore[no-untyped-call]
+        return decoded, spikes, type(state)(*after)
+
+    def _fused_mode(self, values: Tensor, state: Any) -> Gradient | None:
+        """The mode in which the fused kernel does what this array is asked now; None where it cannot."""
+        neuron = self.neuron
+        if not isinstance(neuron, spiking_rectified_linear.SpikingRectifiedLinear) or not fused.is_available(values):
+            return None
+        if state.voltage.requires_grad or (neuron.gradient == "surrogate" and neuron.settings.surrogate != "arctan"):
+            return None
+        return "spike_aware" if neuron.gradient == "rate" and not self.training else neuron.gradient
 
     def step_once(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """One step is a sequence of one."""
@@ -195,6 +216,13 @@ class _Chunked(torch.autograd.Function):
             for place, part in zip(places, parts, strict=True):
                 place += part
         return None, None, None, *totals
+
+
+def project(weight: Tensor, x: Tensor) -> Tensor:
+    """``x`` (B, T, D) times ``weight`` (E, D): (B, T, E), which lies in memory as (E, T, B), as the kernels have it."""
+    batch, steps, size = x.shape
+    flat = x.permute(2, 1, 0).reshape(size, steps * batch)
+    return (weight @ flat).view(-1, steps, batch).permute(2, 1, 0)
 
 
 def split_ensembles(values: Tensor, n_neurons: int) -> list[slice]:
