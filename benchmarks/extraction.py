@@ -27,7 +27,7 @@ from snn_action.data.clips import read_video
 from snn_action.data.transforms import normalise
 from snn_action.features.embed import prepare
 from snn_action.features.extract import extract_features
-from snn_action.features.memory import keep_freed_memory
+from snn_action.memory import keep_freed_memory
 
 
 def make_config(arguments: argparse.Namespace, store: Path) -> Config:

@@ -9,7 +9,19 @@ import snn_action
 
 PACKAGE = Path(snn_action.__file__).parent
 ROOMS = [
-    *("errors", "compat", "files", "registry", "seed_format", "config", "run_folder", "data", "backbones", "features"),
+    *(
+        "errors",
+        "compat",
+        "files",
+        "memory",
+        "registry",
+        "seed_format",
+        "config",
+        "run_folder",
+        "data",
+        "backbones",
+        "features",
+    ),
     *("kernels", "neurons", "models", "training", "evaluation", "report", "prediction", "export", "pipeline", "cli"),
     "app",
 ]

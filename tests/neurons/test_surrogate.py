@@ -1,16 +1,40 @@
+import math
+from statistics import NormalDist
+
 import pytest
 import torch
 
 from snn_action.neurons.surrogate import SURROGATES, arctan, attach, pass_gradient
 
+AREAS = {"arctan": 1.0, "sigmoid": 1.0, "triangle": 1.0, "super_spike": 0.2, "multi_gaussian": 0.85}
+
 
 @pytest.mark.parametrize("name", SURROGATES)
-def test_a_surrogate_is_an_even_bump_of_area_one(name):
+def test_a_surrogate_is_an_even_bump_of_its_area(name):
     x = torch.linspace(-2000, 2000, 4_000_001, dtype=torch.float64)
     g = SURROGATES[name](x)
-    torch.testing.assert_close(torch.trapezoid(g, x).item(), 1.0, rtol=0, atol=1e-3)
+    torch.testing.assert_close(torch.trapezoid(g, x).item(), AREAS[name], rtol=0, atol=1e-3)
     torch.testing.assert_close(g, g.flip(0))
     assert abs(x[g.argmax()]) < 1e-9
+
+
+def narrow_and_wide(x: float) -> float:
+    wide = NormalDist(sigma=3.0)
+    return 1.15 * NormalDist(sigma=0.5).pdf(x) - 0.15 * (wide.pdf(x - 0.5) + wide.pdf(x + 0.5))
+
+
+@pytest.mark.parametrize(
+    ("name", "formula"),
+    [
+        ("sigmoid", lambda x: 1 / math.cosh(2 * x) ** 2),
+        ("triangle", lambda x: max(0.0, 1 - abs(x))),
+        ("super_spike", lambda x: (1 + 10 * abs(x)) ** -2),
+        ("multi_gaussian", narrow_and_wide),
+    ],
+)
+def test_a_surrogate_has_the_values_of_its_formula(name, formula):
+    x = torch.linspace(-2, 2, 17, dtype=torch.float64)
+    torch.testing.assert_close(SURROGATES[name](x), torch.tensor([formula(v) for v in x.tolist()], dtype=torch.float64))
 
 
 def test_arctan_is_the_derivative_of_its_step():

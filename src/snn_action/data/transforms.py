@@ -27,13 +27,13 @@ def resize(frames: npt.NDArray[np.uint8], size: int) -> Tensor:
 
 def normalise(clip: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
     """``(clip / 255 - mean) / std`` for each channel: ``(..., C, S, S)`` uint8 to float32, channels last in memory."""
-    channels, width = clip.shape[-3], clip.shape[-1]
     deviation = torch.tensor(std, dtype=torch.float32, device=clip.device)
     shift = torch.tensor(mean, dtype=torch.float32, device=clip.device) / deviation
+    images = clip.movedim(-3, -1).to(torch.float32, copy=True).contiguous()
+    width = images.shape[-2]
     # whole lines of pixels: over three channels alone the vector units would stand idle
-    lines = clip.movedim(-3, -1).to(torch.float32, copy=True).contiguous().unflatten(-2, (1, width)).flatten(-2)
-    lines.div_(deviation.mul(255).repeat(width)).sub_(shift.repeat(width))
-    return lines.unflatten(-1, (width, channels)).squeeze(-3).movedim(-1, -3)
+    images.view(-1, width * len(std)).div_(deviation.mul(255).repeat(width)).sub_(shift.repeat(width))
+    return images.movedim(-1, -3)
 
 
 def difference_image(later: npt.NDArray[np.uint8], earlier: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from snn_action.errors import WorkError
 from snn_action.features.feature_set import FeatureSet
+from snn_action.memory import keep_freed_memory
 from snn_action.models import TemporalModel
 
 Floats = npt.NDArray[np.float64]
@@ -61,7 +62,7 @@ def predict_clips(
     spiking = False
     was_training = model.training
     model.eval().to(device)
-    with torch.inference_mode():
+    with torch.inference_mode(), keep_freed_memory():
         for start in range(0, len(chosen), batch_size):
             rows = slice(start, start + batch_size)
             batch, mask = features.read(chosen[rows].tolist())

@@ -20,9 +20,9 @@ from snn_action.features.decoding import Job, decode_ahead
 from snn_action.features.embed import embed_clips, prepare
 from snn_action.features.feature_set import FeatureSet
 from snn_action.features.keys import digest_videos, feature_key
-from snn_action.features.memory import keep_freed_memory
 from snn_action.features.progress import track
 from snn_action.features.store import FeatureStore, Rows
+from snn_action.memory import keep_freed_memory
 
 logger = logging.getLogger(__name__)
 

@@ -5,7 +5,9 @@ of 16 clips keep their voltages in registers over all steps. Each ensemble is su
 number of threads. Backward passes compute the spikes again.
 """
 
+import hashlib
 import math
+from pathlib import Path
 from typing import Any
 
 import numba
@@ -19,13 +21,22 @@ NEURONS_MULTIPLE = math.lcm(srl.TOGETHER, srl.TOGETHER_BACKWARD)  # of an ensemb
 
 Array = npt.NDArray[np.float32]
 _inline: Any = numba.njit(cache=True, error_model="numpy")
-# types are given so that a state that lies otherwise in memory does not compile anew
-_CUBE, _MATRIX, _ANY_CUBE = numba.float32[:, :, ::1], numba.float32[:, ::1], numba.float32[:, :, :]
-_GIVEN = (_CUBE, _MATRIX, _MATRIX, _MATRIX, _ANY_CUBE, _MATRIX, numba.boolean)
+_CUBE, _MATRIX = numba.float32[:, :, ::1], numba.float32[:, ::1]
+_GIVEN = (_CUBE, _MATRIX, _MATRIX, _MATRIX, _CUBE, _MATRIX, numba.boolean)
+
+
+# Numba keeps machine code on disk by the file of a function alone; what is called here stands in others too
+_SOURCES = hashlib.sha256(
+    b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
+).hexdigest()
 
 
 def _parallel(*types: Any) -> Any:
-    return numba.njit(numba.void(*_GIVEN, *types), cache=True, error_model="numpy", parallel=True)
+    def compile_function(function: Any) -> Any:
+        function.__qualname__ += f"_{_SOURCES[:16]}"
+        return numba.njit(numba.void(*_GIVEN, *types), cache=True, error_model="numpy", parallel=True)(function)
+
+    return compile_function
 
 
 @_inline
@@ -38,22 +49,31 @@ def _room(rows: int) -> Array:
 
 @_inline
 def _take(source: Array, first: int, room: Array) -> None:
-    """Copy 16 clips of (rows, B) into (rows, 16), beyond the last clip zeros."""
-    width = min(LANES, source.shape[1] - first)
+    """Copy 16 clips of (rows, B) into (rows, 16), beyond the last clip zeros; one clip alone stands for all."""
+    width = source.shape[1] - first
     for t in range(source.shape[0]):
-        for b in range(width):
-            room[t, b] = source[t, first + b]
-        for b in range(width, LANES):
-            room[t, b] = 0
+        if source.shape[1] == 1:
+            room[t, :] = source[t, 0]
+        elif width >= LANES:
+            for b in range(LANES):  # of constant length: one load, one store
+                room[t, b] = source[t, first + b]
+        else:
+            room[t, :] = 0
+            for b in range(width):
+                room[t, b] = source[t, first + b]
 
 
 @_inline
 def _give(room: Array, first: int, target: Array) -> None:
     """Copy (rows, 16) to 16 clips of (rows, B), those that there are."""
-    width = min(LANES, target.shape[1] - first)
+    width = target.shape[1] - first
     for t in range(target.shape[0]):
-        for b in range(width):
-            target[t, first + b] = room[t, b]
+        if width >= LANES:
+            for b in range(LANES):
+                target[t, first + b] = room[t, b]
+        else:
+            for b in range(width):
+                target[t, first + b] = room[t, b]
 
 
 @_parallel(_CUBE, _MATRIX, _CUBE)
@@ -63,9 +83,9 @@ def forward(
 ) -> None:  # fmt: skip
     """Write decoded values (E, T, B), spike counts (E, B) and voltages (E, N, B) after the last step.
 
-    ``gain``, ``bias`` and ``decoders`` are (E, N), ``before`` (E, N, B); N is a multiple of ``NEURONS_MULTIPLE``.
-    ``real`` (T, B) is 1 on real steps, 0 on padding; it is empty where every step is real. With ``rates``,
-    ``n_t = max(c_t, 0)`` and voltages stay as they are.
+    ``gain``, ``bias`` and ``decoders`` are (E, N), N a multiple of ``NEURONS_MULTIPLE``; ``before`` is (E, N, B), or
+    (E, N, 1) for all clips. ``real`` (T, B) is 1 on real steps and 0 on padding, empty where every step is real. With
+    ``rates``, ``n_t = max(c_t, 0)`` and voltages stay as they are.
     """
     ensembles, steps, batch = x.shape
     neurons = gain.shape[1]

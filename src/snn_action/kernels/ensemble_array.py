@@ -27,7 +27,7 @@ class Fused(NamedTuple):
 
 
 def is_available(values: Tensor) -> bool:
-    """Whether ``run`` takes ``values`` (B, T, E): on the CPU, in float32, of enough clips to fill vector registers."""
+    """Whether ``run`` takes such ``values`` (B, T, E): on the CPU, in float32, of clips enough to fill a vector."""
     return values.device.type == "cpu" and values.dtype == torch.float32 and len(values) >= 8
 
 
@@ -39,6 +39,7 @@ def run(
     voltage: Tensor,
     mask: Tensor | None = None,
     mode: Mode = "spike_aware",
+    out: Tensor | None = None,
 ) -> Fused:
     """See ``cpu`` for the equations. Gradients go to the first four; none runs through voltages.
 
@@ -52,6 +53,7 @@ def run(
         voltage: Voltages in [0, 1) at the start (B, E, N).
         mask: True on real steps (B, T); on the others neurons get no current.
         mode: ``rate`` (rates in the place of spikes, voltages left), ``spike_aware`` or ``surrogate`` (arctan).
+        out: Memory (E, N, B) for the voltages that are returned.
 
     Raises:
         ValueError: wrong shapes, or values that ``is_available`` does not admit.
@@ -67,7 +69,7 @@ def run(
         )
     if voltage.shape != (batch, *gain.shape):
         raise ValueError(f"voltage must be {(batch, *gain.shape)}, not {tuple(voltage.shape)}")
-    return Fused(*_Fused.apply(values, gain, bias, decoders, voltage, mask, mode))
+    return Fused(*_Fused.apply(values, gain, bias, decoders, voltage, mask, mode, out))
 
 
 class _Fused(torch.autograd.Function):
@@ -81,18 +83,23 @@ class _Fused(torch.autograd.Function):
         voltage: Tensor,
         mask: Tensor | None,
         mode: Mode,
+        out: Tensor | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         kernel = _load()
         x, weights, neurons = _lay(values), _pad(kernel, gain, bias, decoders), gain.shape[1]
         padded = weights[0].shape[1] - neurons
-        real = values.new_zeros(0, 0) if mask is None else mask.T.to(torch.float32).contiguous()
+        padding = mask is not None and not bool(mask.all())
+        real = mask.T.to(torch.float32).contiguous() if mask is not None and padding else values.new_zeros(0, 0)
         decoded, counts = torch.empty_like(x), x.new_empty(x.shape[0], x.shape[2])
-        before = F.pad(voltage, (0, padded)) if padded else voltage
-        after = voltage.new_empty(*weights[0].shape, len(values))
-        arguments = x, *weights, before.permute(1, 2, 0), real
+        before = voltage if voltage.stride(0) else voltage[:1]  # the same in all clips
+        before = (F.pad(before, (0, padded)) if padded else before).permute(1, 2, 0).contiguous()
+        after = voltage.new_empty(*weights[0].shape, len(values)) if out is None or padded else out
+        arguments = x, *weights, before, real
         kernel.forward(*_arrays(*arguments), mode == "rate", *_arrays(decoded, counts, after))
         ctx.mode, ctx.neurons = mode, neurons
         ctx.save_for_backward(*arguments)
+        if out is not None and padded:
+            after = out.copy_(after[:, :neurons])
         voltage = after.permute(2, 0, 1)[..., :neurons]
         ctx.mark_non_differentiable(voltage)
         return decoded.permute(2, 1, 0), counts.sum(0), voltage
@@ -108,7 +115,7 @@ class _Fused(torch.autograd.Function):
             ctx.mode == "surrogate",
             *_arrays(_lay(grads[0]), grads[1].contiguous().unsqueeze(0), grad_x, grad_weights),
         )
-        return grad_x.permute(2, 1, 0), *grad_weights[..., : ctx.neurons].unbind(0), None, None, None
+        return grad_x.permute(2, 1, 0), *grad_weights[..., : ctx.neurons].unbind(0), None, None, None, None
 
 
 @cache

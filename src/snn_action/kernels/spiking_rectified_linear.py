@@ -11,6 +11,7 @@ get no current.
 """
 
 import math
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -40,6 +41,14 @@ def integrate(voltage: Vector, current: Vector) -> tuple[Vector, Vector, Vector]
     return spikes, full - spikes, full
 
 
+def sum_pairs(vectors: Sequence[Vector]) -> Vector:
+    """Their sum, in pairs of pairs, so that few additions wait for one another."""
+    if len(vectors) == 1:
+        return vectors[0]
+    half = len(vectors) // 2
+    return sum_pairs(vectors[:half]) + sum_pairs(vectors[half:])
+
+
 def arctan_slope(full: Vector) -> Vector:
     """``1 / (1 + (pi (u - nearest threshold))^2)``, see ``neurons.surrogate``."""
     one = constant(full.builder, 1.0)
@@ -55,7 +64,7 @@ def _advance(builder: Any, places: list[Any], masked: bool, rates: bool) -> None
 
     def body(t: Any, carried: list[Vector]) -> list[Vector]:
         now, total, n = values.load(t), totals.load(t), carried[-1]
-        after = []
+        after, fired = [], []
         for gain, bias, decoder, voltage in zip(gains, biases, decoders, carried[:-1], strict=True):
             current = relu(fma(gain, now, bias))
             if masked:
@@ -63,10 +72,11 @@ def _advance(builder: Any, places: list[Any], masked: bool, rates: bool) -> None
             spikes, left = current, voltage
             if not rates:
                 spikes, left, _ = integrate(voltage, current)
-            total, n = fma(decoder, spikes, total), n + spikes
+            total = fma(decoder, spikes, total)
             after.append(left)
+            fired.append(spikes)
         totals.store(t, total)
-        return [*after, n]
+        return [*after, n + sum_pairs(fired)]
 
     *last, n = loop(builder, steps, [*(voltages.load(i) for i in range(TOGETHER)), counts.load(0)], body)
     for i, voltage in enumerate(last):

@@ -12,6 +12,7 @@ computed again in the backward pass. Memory does not grow with B x T x E x N eit
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal, NamedTuple, Self
 
 import torch
@@ -27,6 +28,7 @@ from snn_action.neurons.base import Gradient, Neuron
 from snn_action.neurons.synapse import Lowpass, LowpassState
 from snn_action.registry import registered
 
+FUSED_VALUES = 2**21  # values of a (B, T, chunk) tensor
 CHUNK_VALUES = 2**21  # values of a (B, T, chunk, N) tensor: 8 MiB in float32
 EVALUATION_POINTS = 201
 REGULARISATION = 0.1  # Nengo's LstsqL2: noise of 0.1 of the highest rate
@@ -116,31 +118,50 @@ class EnsembleArray(TemporalModel):
         filtered = state.filtered
         if self.synapse is not None:
             x, filtered = self.synapse(x, filtered, mask)
-        values = project(self.input_kernel.weight, x).to(self.gain)  # neurons keep that precision under autocast
-        decoded, spikes, neurons = self._run_array(values, state.neurons, mask)
-        logits = project(self.readout.weight, F.dropout(decoded, s.dropout, self.training)) + self.readout.bias
+        mode = self._fused_mode(x, state.neurons)
+        run = self._run_in_chunks if mode is None else partial(self._run_fused, mode=mode)
+        logits, spikes, neurons = run(x, state.neurons, mask)
         return logits, State(filtered, neurons, state.spikes + spikes)
 
-    def _run_array(self, values: Tensor, state: Any, mask: Tensor | None) -> tuple[Tensor, Tensor, Any]:
-        """Decoded values (B, T, E), spikes (B,) and state of all ensembles: fused where that can be, else in chunks."""
-        if (mode := self._fused_mode(values, state)) is not None:
-            per_step = self.rate_unit * self.neuron.dt
-            decoders = self.decoders * (self.neuron.amplitude / per_step)
-            gain, bias = self.gain * self.encoders * per_step, self.bias * per_step
-            decoded, spikes, voltage = fused.run(values, gain, bias, decoders, state.voltage, mask, mode)
-            return decoded, spikes, state._replace(voltage=voltage)
-        n_neurons = self.settings.n_neurons
-        chunks = split_ensembles(values, n_neurons)
+    def _run_in_chunks(self, x: Tensor, state: Any, mask: Tensor | None) -> tuple[Tensor, Tensor, Any]:
+        """Logits, spikes (B,) and state from filtered input, with PyTorch's own operations."""
+        values = self.input_kernel(x).to(self.gain)  # neurons keep the parameters' precision under autocast
         inputs = values, self.gain, self.bias, self.decoders
-        if len(chunks) == 1:
-            return self.run_ensembles(self.encoders, mask, state, *inputs)
-        decoded, spikes, *after = _Chunked.apply(self, mask, state, *inputs, *self.neuron.parameters())  # type: ignore[no-untyped-call]
-        return decoded, spikes, type(state)(*after)
+        if len(split_ensembles(values, self.settings.n_neurons)) == 1:
+            decoded, spikes, state = self.run_ensembles(self.encoders, mask, state, *inputs)
+        else:
+            decoded, spikes, *after = _Chunked.apply(self, mask, state, *inputs, *self.neuron.parameters())  # type: ignore[no-untyped-call]
+            state = type(state)(*after)
+        return self.readout(F.dropout(decoded, self.settings.dropout, self.training)), spikes, state
 
-    def _fused_mode(self, values: Tensor, state: Any) -> Gradient | None:
+    def _run_fused(self, x: Tensor, state: Any, mask: Tensor | None, mode: Gradient) -> tuple[Tensor, Tensor, Any]:
+        """As ``_run_in_chunks``, some ensembles after others from their input weights to their share of the logits."""
+        batch, steps, _ = x.shape
+        per_step = self.rate_unit * self.neuron.dt
+        decoders = self.decoders * (self.neuron.amplitude / per_step)
+        weights = self.input_kernel.weight, self.gain * self.encoders * per_step, self.bias * per_step, decoders
+        parts = math.ceil(len(self.gain) * batch * steps / FUSED_VALUES)
+        size = math.ceil(len(self.gain) / parts)
+        voltage = x.new_empty(*self.gain.shape, batch)
+        flat = x.permute(2, 1, 0).flatten(1)  # (D, T B): what the products give lies as the kernel has it
+        logits, spikes = self.readout.bias.unsqueeze(1), x.new_zeros(batch)
+        for readout, before, after, kernel, gain, bias, decoder in zip(
+            torch.split(self.readout.weight, size, 1),
+            torch.split(state.voltage, size, 1),
+            *(torch.split(tensor, size) for tensor in (voltage, *weights)),
+            strict=True,
+        ):
+            values = (kernel @ flat).to(self.gain).view(-1, steps, batch).permute(2, 1, 0)
+            result = fused.run(values, gain, bias, decoder, before, mask, mode, out=after)
+            decoded = F.dropout(result.decoded, self.settings.dropout, self.training)
+            logits = logits + readout @ decoded.permute(2, 1, 0).flatten(1)
+            spikes = spikes + result.spikes
+        return logits.view(-1, steps, batch).permute(2, 1, 0), spikes, state._replace(voltage=voltage.permute(2, 0, 1))
+
+    def _fused_mode(self, x: Tensor, state: Any) -> Gradient | None:
         """The mode in which the fused kernel does what this array is asked now; None where it cannot."""
         neuron = self.neuron
-        if not isinstance(neuron, spiking_rectified_linear.SpikingRectifiedLinear) or not fused.is_available(values):
+        if not isinstance(neuron, spiking_rectified_linear.SpikingRectifiedLinear) or not fused.is_available(x):
             return None
         if state.voltage.requires_grad or (neuron.gradient == "surrogate" and neuron.settings.surrogate != "arctan"):
             return None
@@ -216,13 +237,6 @@ class _Chunked(torch.autograd.Function):
             for place, part in zip(places, parts, strict=True):
                 place += part
         return None, None, None, *totals
-
-
-def project(weight: Tensor, x: Tensor) -> Tensor:
-    """``x`` (B, T, D) times ``weight`` (E, D): (B, T, E), which lies in memory as (E, T, B), as the kernels have it."""
-    batch, steps, size = x.shape
-    flat = x.permute(2, 1, 0).reshape(size, steps * batch)
-    return (weight @ flat).view(-1, steps, batch).permute(2, 1, 0)
 
 
 def split_ensembles(values: Tensor, n_neurons: int) -> list[slice]:

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from snn_action.errors import ConfigError
-from snn_action.neurons.surrogate import pass_gradient
+from snn_action.neurons.surrogate import SurrogateName, pass_gradient
 from snn_action.registry import Settings
 
 Gradient = Literal["rate", "spike_aware", "surrogate"]
@@ -22,6 +22,17 @@ class NeuronSettings(Settings):
     dt: float = Field(0.001, gt=0, description="Length of a time step in seconds")
 
 
+class SpikingSettings(NeuronSettings):
+    """What every neuron that spikes can be asked."""
+
+    amplitude: float = Field(1.0, gt=0, description="Area of one spike")
+    initial_voltage: Literal["zero", "uniform"] = Field(
+        "zero", description="Voltage at a clip's start; 'uniform': each neuron its own in [0, 1), drawn from 'seed'"
+    )
+    seed: int = Field(0, ge=0, lt=2**32, description="Of everything that the neuron draws")
+    surrogate: SurrogateName = Field("arctan", description="Derivative of a spike in gradient mode 'surrogate'")
+
+
 class Neuron(nn.Module, ABC):
     """Base of all neurons.
 
@@ -31,10 +42,13 @@ class Neuron(nn.Module, ABC):
     - ``spike_aware``: spikes forward, the derivative of ``rate`` backward, none through the state;
     - ``surrogate``: spikes forward, backward through time as ``advance`` defines it.
 
+    A rate neuron (``spiking`` false) has the one mode ``rate``, and its output is that of ``advance``.
+
     State is a NamedTuple of tensors with the batch first. Neurons may lie along several axes, ``(B, T, E, N)``.
     """
 
     gradients: ClassVar[tuple[Gradient, ...]] = ("rate", "spike_aware", "surrogate")
+    spiking: ClassVar[bool] = True
 
     def __init__(self, gradient: Gradient, dt: float, amplitude: float = 1.0) -> None:
         if gradient not in self.gradients:
@@ -62,9 +76,11 @@ class Neuron(nn.Module, ABC):
             raise ValueError(f"mask must have shape {tuple(current.shape[:2])}, not {tuple(mask.shape)}")
         if state is None:
             state = self.initial_state(current.shape[0], current.shape[2:], current.device, current.dtype)
-        if self.gradient == "rate" and self.training:
+        else:
+            check_state(state, current)
+        if self.gradient == "rate" and self.training and self.spiking:
             return self.rate(current), state
-        if self.gradient == "surrogate" or not torch.is_grad_enabled():
+        if self.gradient == "surrogate" or not self.spiking or not torch.is_grad_enabled():
             return self._run(current, state, mask)
         with torch.no_grad():
             spikes, state = self._run(current, state, mask)
@@ -106,6 +122,32 @@ class Neuron(nn.Module, ABC):
         Raises:
             ValueError: a rate or an intercept is out of range.
         """
+
+
+def draw_voltage(
+    settings: SpikingSettings, batch: int, shape: Sequence[int], device: torch.device, dtype: torch.dtype
+) -> Tensor:
+    """Voltages (B, ...) at a clip's start: zero, or one random value in [0, 1) a neuron, the same in every clip."""
+    if settings.initial_voltage == "zero":
+        return torch.zeros(batch, *shape, device=device, dtype=dtype)
+    generator = torch.Generator().manual_seed(settings.seed)
+    return torch.rand(*shape, generator=generator).to(device, dtype).expand(batch, *shape)
+
+
+def check_state(state: Any, current: Tensor) -> None:
+    """Check that each tensor of a state is of the batch and the neurons of ``current`` (B, T, ...).
+
+    Raises:
+        ValueError: one is not; its name is given.
+    """
+    batch, shape = current.shape[0], current.shape[2:]
+    for name, tensor in zip(getattr(state, "_fields", ()), state, strict=False):
+        if isinstance(tensor, Tensor):
+            if tensor.shape[0] != batch or (tensor.ndim > 1 and tensor.shape[-len(shape) :] != shape):
+                wanted = f"{batch} clips of {tuple(shape)} neurons"
+                raise ValueError(f"state.{name} has shape {tuple(tensor.shape)}, which is not that of {wanted}")
+        else:
+            check_state(tensor, current)
 
 
 def check_rates(max_rates: Tensor, intercepts: Tensor) -> None:

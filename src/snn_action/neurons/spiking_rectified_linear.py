@@ -12,23 +12,16 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
-from snn_action.neurons.base import Gradient, Neuron, NeuronSettings, check_rates
+from snn_action.neurons.base import Gradient, Neuron, SpikingSettings, check_rates, draw_voltage
 from snn_action.neurons.surrogate import SURROGATES, Surrogate, attach
 
 
-class Settings(NeuronSettings):
+class Settings(SpikingSettings):
     """Spiking rectified linear neuron."""
 
     type: Literal["spiking_rectified_linear"] = "spiking_rectified_linear"
-    amplitude: float = Field(1.0, gt=0, description="Area of one spike")
-    initial_voltage: Literal["zero", "uniform"] = Field(
-        "zero", description="Voltage at a clip's start; 'uniform': each neuron its own in [0, 1), drawn from 'seed'"
-    )
-    seed: int = Field(0, ge=0, lt=2**32, description="Of initial_voltage 'uniform'")
-    surrogate: Literal["arctan"] = Field("arctan", description="Derivative of a spike in gradient mode 'surrogate'")
 
 
 class State(NamedTuple):
@@ -65,11 +58,7 @@ class SpikingRectifiedLinear(Neuron):
 
     def initial_state(self, batch: int, shape: Sequence[int], device: torch.device, dtype: torch.dtype) -> State:
         """Zero, or one random voltage a neuron, the same in every clip."""
-        if self.settings.initial_voltage == "zero":
-            return State(torch.zeros(batch, *shape, device=device, dtype=dtype))
-        generator = torch.Generator().manual_seed(self.settings.seed)
-        voltage = torch.rand(*shape, generator=generator).to(device, dtype)
-        return State(voltage.expand(batch, *shape))
+        return State(draw_voltage(self.settings, batch, shape, device, dtype))
 
     def rate(self, current: Tensor) -> Tensor:
         """``amplitude max(J, 0)``."""

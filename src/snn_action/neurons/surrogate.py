@@ -5,11 +5,12 @@ A surrogate is a function ``g(x)`` of the distance ``x`` of a membrane from its 
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
+SurrogateName = Literal["arctan", "sigmoid", "triangle", "super_spike", "multi_gaussian"]
 Surrogate = Callable[[Tensor], Tensor]
 
 
@@ -18,7 +19,39 @@ def arctan(x: Tensor, alpha: float = 2.0) -> Tensor:
     return (alpha / 2) / (1 + (math.pi / 2 * alpha * x).square())
 
 
-SURROGATES: dict[str, Surrogate] = {"arctan": arctan}
+def sigmoid(x: Tensor, alpha: float = 4.0) -> Tensor:
+    """``g(x) = alpha s (1 - s)``, s the logistic curve at alpha x, area 1 (Zenke and Vogels 2021)."""
+    s = torch.sigmoid(alpha * x)
+    return alpha * s * (1 - s)
+
+
+def triangle(x: Tensor, width: float = 1.0) -> Tensor:
+    """``g(x) = max(0, 1 - |x| / width) / width``, area 1 (Esser et al. 2016; Bellec et al. 2018)."""
+    return (1 - x.abs() / width).relu() / width
+
+
+def super_spike(x: Tensor, beta: float = 10.0) -> Tensor:
+    """``g(x) = 1 / (1 + beta |x|)^2``, height 1 at the threshold (Zenke and Ganguli 2018)."""
+    return (1 + beta * x.abs()).square().reciprocal()
+
+
+def multi_gaussian(x: Tensor, sigma: float = 0.5, height: float = 0.15, scale: float = 6.0) -> Tensor:
+    """``g(x) = (1 + h) N(x; 0, sigma) - h N(x; sigma, s sigma) - h N(x; -sigma, s sigma)`` (Yin et al. 2021)."""
+
+    def normal(y: Tensor, deviation: float) -> Tensor:
+        return torch.exp(-0.5 * (y / deviation).square()) / (deviation * math.sqrt(2 * math.pi))
+
+    sides = normal(x - sigma, scale * sigma) + normal(x + sigma, scale * sigma)
+    return (1 + height) * normal(x, sigma) - height * sides
+
+
+SURROGATES: dict[SurrogateName, Surrogate] = {
+    "arctan": arctan,
+    "sigmoid": sigmoid,
+    "triangle": triangle,
+    "super_spike": super_spike,
+    "multi_gaussian": multi_gaussian,
+}
 
 
 class _PassGradient(torch.autograd.Function):

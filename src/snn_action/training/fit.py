@@ -14,6 +14,7 @@ from snn_action.compat import lightning
 from snn_action.config import Config
 from snn_action.errors import ConfigError
 from snn_action.features.feature_set import FeatureSet
+from snn_action.memory import keep_freed_memory
 from snn_action.models import TemporalModel
 from snn_action.training.checkpoints import load_weights, read_checkpoint, save_weights
 from snn_action.training.clips import make_loader
@@ -183,7 +184,7 @@ def _fit_epochs(
     with show_epochs(settings.epochs, progress) as tell:
         recorder = EpochRecorder(folder, measures, settings.patience, tell, extra, before)
         generators = [device.main] if device.accelerator == "cuda" else []
-        with _quiet_lightning(), torch.random.fork_rng(generators):
+        with _quiet_lightning(), keep_freed_memory(), torch.random.fork_rng(generators):
             trainer = _make_trainer(config, device, recorder, folder)
             try:
                 trainer.fit(recogniser, loader, ckpt_path=str(last) if resuming else None)

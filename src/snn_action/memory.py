@@ -1,6 +1,6 @@
 """Keeps the C library from giving memory back and asking for it again, thousands of times a second.
 
-A CNN on the CPU allocates and frees tens of megabytes at every layer. glibc takes each such block fresh from the
+A network on the CPU allocates and frees tens of megabytes at every layer. glibc takes each such block fresh from the
 kernel and returns it, and the kernel clears every page again: that can cost more than the arithmetic. While large
 blocks are kept, they are used again.
 """

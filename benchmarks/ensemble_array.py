@@ -1,0 +1,162 @@
+"""Clips per second and memory of the ensemble array, against the machine's own limit and against NengoDL.
+
+    python benchmarks/ensemble_array.py [--peers FOLDER] [--ensembles 1000 10000]
+
+FOLDER holds the virtual environment ``nengo_dl``, made as ``benchmarks/peers/README.md`` says; without it only the
+limit is compared. 25 steps, 512 inputs, 14 outputs, ensembles of 50 SpikingRectifiedLinear neurons, medians of 5.
+
+The limit is what the machine gives in the same run: the matrix products at the rate of a large single-precision
+product, and 6 vector operations a neuron-step forward and 12 backward at the rate of a loop of fused multiply-adds.
+"""
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numba
+import numpy as np
+import torch
+from table import make_table, write_section
+
+from snn_action.kernels.vector import LANES, Memory, Vector, constant, fma, instruction, loop
+from snn_action.memory import keep_freed_memory
+from snn_action.models import build_model
+
+STEPS, INPUTS, OUTPUTS, NEURONS, REPETITIONS = 25, 512, 14, 50, 5
+CHAINS, TURNS = 12, 1_000_000
+PEER = Path(__file__).parent / "peers" / "nengo_dl_array.py"
+
+
+def _multiply_add(builder, places) -> None:
+    """turns, room: ``CHAINS`` vectors, each multiplied and added to again and again."""
+    factor, summand = constant(builder, 0.5), constant(builder, 1.0)
+
+    def body(_, carried: list[Vector]) -> list[Vector]:
+        return [fma(vector, factor, summand) for vector in carried]
+
+    last = loop(builder, places[0], [constant(builder, float(i)) for i in range(CHAINS)], body)
+    for i, vector in enumerate(last):
+        Memory(builder, places[1]).store(i, vector)
+
+
+_fma_chains = instruction(2, _multiply_add)
+
+
+@numba.njit(parallel=True)
+def _run_chains(turns: int, threads: int) -> None:
+    for _ in numba.prange(threads):
+        raw = np.empty((CHAINS + 1) * LANES, np.float32)
+        room = raw[(-(raw.ctypes.data // 4)) % LANES :]
+        _fma_chains((turns, room.ctypes.data))
+        raw[:] = 0
+
+
+def time_of(work: Callable[[], object]) -> float:
+    """Median seconds of ``REPETITIONS`` runs, after one that warms up."""
+    seconds = []
+    for _ in range(REPETITIONS + 1):
+        begin = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - begin)
+    return statistics.median(seconds[1:])
+
+
+def measure_machine() -> tuple[float, float]:
+    """Multiply-adds a second of a large matrix product, and of a loop in registers on all threads."""
+    size, threads = 3000, torch.get_num_threads()
+    a, b = torch.randn(size, size), torch.randn(size, size)
+    product = size**3 / time_of(lambda: a @ b)
+    return product, threads * TURNS * CHAINS * LANES / time_of(lambda: _run_chains(TURNS, threads))
+
+
+def least_seconds(ensembles: int, batch: int, train: bool, machine: tuple[float, float]) -> float:
+    """The limit of a batch; the input needs no gradient."""
+    product, vector = machine
+    rows = batch * STEPS * ensembles
+    products = rows * (INPUTS * (2 if train else 1) + OUTPUTS * (3 if train else 1))
+    return products / product + rows * NEURONS * (18 if train else 6) / vector
+
+
+def run_ours(ensembles: int, batch: int, train: bool) -> dict[str, float]:
+    """As ``nengo_dl_array.py``: a step of Adam on the cross-entropy of time steps, or a forward pass."""
+    begin = time.perf_counter()
+    settings = {"type": "ensemble_array", "n_ensembles": ensembles, "n_neurons": NEURONS, "gradient": "spike_aware"}
+    model = build_model(settings, in_features=INPUTS, num_classes=OUTPUTS, seed=0).train(train)
+    built = time.perf_counter() - begin
+    x, y = torch.randn(batch, STEPS, INPUTS), torch.zeros(batch * STEPS, dtype=torch.long)
+    optimizer = torch.optim.Adam(model.parameters(), 1e-3)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(model(x)[0].flatten(0, 1), y).backward()
+        optimizer.step()
+
+    with torch.set_grad_enabled(train), keep_freed_memory():  # as training and evaluation do
+        seconds = time_of(step if train else lambda: model(x))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    return {"clips_per_second": batch / seconds, "peak_gib": peak, "build_seconds": built}
+
+
+def ask(command: list[str]) -> dict[str, float] | None:
+    """The JSON that a process prints last; None where it does not end well (no memory, say)."""
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    return json.loads(process.stdout.strip().splitlines()[-1]) if process.returncode == 0 else None
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--peers", type=Path)
+    parser.add_argument("--ensembles", type=int, nargs="+", default=[1000, 10000])
+    parser.add_argument("--batch", type=int, default=96)
+    parser.add_argument("--peer-batches", type=int, nargs="+", default=[10, 32])
+    parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.one:
+        ensembles, batch, what = arguments.one
+        print(json.dumps(run_ours(int(ensembles), int(batch), what == "train")))
+        return
+    rows = []
+    for ensembles in arguments.ensembles:
+        for what in ("infer", "train"):
+            machine = measure_machine()
+            ours = ask([sys.executable, __file__, "--one", str(ensembles), str(arguments.batch), what])
+            if ours is None:
+                raise SystemExit(f"{ensembles} ensembles at batch {arguments.batch}: the process failed")
+            least = least_seconds(ensembles, arguments.batch, what == "train", machine)
+            share = ours["clips_per_second"] * least / arguments.batch
+            row = [str(ensembles), what, f"{ours['clips_per_second']:.0f}", f"{share:.0%}", f"{ours['peak_gib']:.2f}"]
+            if arguments.peers:
+                python = str(arguments.peers / "nengo_dl" / "bin" / "python")
+                found = {
+                    batch: result
+                    for batch in arguments.peer_batches
+                    if (result := ask([python, str(PEER), str(ensembles), str(batch), what]))
+                }
+                fastest = max(found, key=lambda batch: found[batch]["clips_per_second"])
+                theirs = found[fastest]["clips_per_second"]
+                row += [
+                    f"{theirs:.1f} (batch {fastest})",
+                    f"{ours['clips_per_second'] / theirs:.1f}",
+                    ", ".join(f"{result['peak_gib']:.2f} (batch {batch})" for batch, result in found.items()),
+                ]
+            rows.append(row)
+            print(" | ".join(rows[-1]), file=sys.stderr, flush=True)
+    header = ["ensembles", "", "clips/s", "of the limit", "peak GiB"]
+    header += ["NengoDL clips/s", "times", "NengoDL peak GiB"] if arguments.peers else []
+    write_section(
+        "Speed of the ensemble array",
+        f"Ensembles of {NEURONS} SpikingRectifiedLinear neurons, {STEPS} steps, {INPUTS} inputs, {OUTPUTS} outputs, "
+        f"batches of {arguments.batch}; medians of {REPETITIONS}, memory of the whole process. The limit and NengoDL "
+        "(at its fastest batch) are measured in the same run; NengoDL trains on rates, ours on spikes.",
+        make_table(header, rows),
+    )
+
+
+if __name__ == "__main__":
+    main()

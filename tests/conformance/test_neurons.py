@@ -1,0 +1,126 @@
+"""What every registered neuron must do, in each of its gradient modes."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from snn_action import registry
+from snn_action.errors import ConfigError
+from snn_action.neurons.base import Neuron
+
+ALL = ("rate", "spike_aware", "surrogate")
+MODULES = dict(registry.items("neuron"))
+
+
+def make(name: str, mode: str | None = None) -> Neuron:
+    """A neuron in float64; without a mode, in the first that it has."""
+    neuron: Neuron = registry.build("neuron", registry.parse("neuron", {"type": name}), mode or MODES[name][0])
+    return neuron.double()
+
+
+def find_modes(name: str) -> tuple[str, ...]:
+    for mode in ALL:
+        try:
+            neuron: Neuron = registry.build("neuron", MODULES[name].Settings(), mode)
+        except ConfigError:
+            continue
+        return neuron.gradients
+    raise AssertionError(f"{name} has no gradient mode at all")
+
+
+MODES = {name: find_modes(name) for name in MODULES}
+CASES = [(name, mode) for name, modes in MODES.items() for mode in modes]
+MISSING = [(name, mode) for name, modes in MODES.items() for mode in ALL if mode not in modes]
+
+
+@pytest.mark.parametrize(("name", "mode"), [*MISSING, ("spiking_rectified_linear", "exact")])
+def test_a_mode_that_is_missing_is_an_error_that_shows_those_there_are(name, mode):
+    with pytest.raises(ConfigError, match=f"no gradient mode '{mode}'; it has {', '.join(MODES[name])}"):
+        registry.build("neuron", MODULES[name].Settings(), mode)
+
+
+def drive(neuron: Neuron, batch: int = 3, steps: int = 24, n: int = 5, seed: int = 0) -> Tensor:
+    """Currents that make about half of the neurons fire."""
+    generator = torch.Generator().manual_seed(seed)
+    try:
+        gain, bias = neuron.gain_bias(torch.full((n,), 150.0).double(), torch.linspace(-0.9, 0.5, n).double())
+    except ConfigError:
+        gain, bias = torch.full((n,), 3.0).double(), torch.zeros(n).double()
+    values = 1.5 * torch.randn(batch, 1, n, generator=generator, dtype=torch.float64)
+    return gain * (values + 0.3 * torch.randn(batch, steps, n, generator=generator, dtype=torch.float64)) + bias
+
+
+def flatten(state) -> list[Tensor]:
+    return [state] if isinstance(state, Tensor) else [tensor for part in state for tensor in flatten(part)]
+
+
+@pytest.mark.parametrize(("name", "mode"), CASES)
+@pytest.mark.parametrize("train", [False, True])
+def test_stepping_equals_forward(name, mode, train):
+    neuron = make(name, mode).train(train)
+    current = drive(neuron)
+    whole, final = neuron(current)
+    state = neuron.initial_state(3, current.shape[2:], current.device, current.dtype)
+    for t, now in enumerate(current.unbind(1)):
+        output, state = neuron.step(now, state)
+        torch.testing.assert_close(output, whole[:, t], rtol=1e-9, atol=1e-9)
+    for stepped, ended in zip(flatten(state), flatten(final), strict=True):
+        torch.testing.assert_close(stepped, ended, rtol=1e-9, atol=1e-9)
+    first, middle = neuron(current[:, :7])
+    second, _ = neuron(current[:, 7:], middle)
+    torch.testing.assert_close(torch.cat([first, second], 1), whole, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize(("name", "mode"), CASES)
+def test_padding_leaves_the_state_and_the_real_steps(name, mode):
+    neuron = make(name, mode).eval()
+    current = drive(neuron)
+    lengths = torch.tensor([24, 1, 9])
+    mask = torch.arange(24) < lengths.unsqueeze(1)
+    masked, after = neuron(current, mask=mask)
+    plain, _ = neuron(current)
+    assert torch.equal(masked[mask], plain[mask])
+    for clip, length in enumerate(lengths.tolist()):
+        _, cut = neuron(current[:, :length])
+        for held, ended in zip(flatten(after), flatten(cut), strict=True):
+            torch.testing.assert_close(held[clip], ended[clip], rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize(("name", "mode"), CASES)
+def test_gradients_are_finite_and_reach_the_current_and_every_parameter(name, mode):
+    neuron = make(name, mode).train()
+    current = drive(neuron, steps=60).requires_grad_()
+    output, _ = neuron(current)
+    leaves = [current, *neuron.parameters()]
+    for gradient in torch.autograd.grad(output.square().mean(), leaves):
+        assert gradient.isfinite().all()
+        assert gradient.any()
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_spikes_are_whole_and_some(name):
+    neuron = make(name).eval()
+    output, _ = neuron(drive(neuron, steps=200))
+    assert output.isfinite().all()
+    assert output.any()
+    if neuron.spiking:
+        counts = neuron.count(output)
+        torch.testing.assert_close(counts, counts.round(), rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_neurons_may_lie_along_several_axes_and_a_state_must_fit(name):
+    neuron = make(name).eval()
+    current = drive(neuron, n=6)
+    flat, _ = neuron(current)
+    square, state = neuron(current.unflatten(2, (2, 3)))
+    torch.testing.assert_close(square.flatten(2), flat, rtol=1e-9, atol=1e-9)
+    if len(flatten(state)):
+        with pytest.raises(ValueError, match="state"):
+            neuron(current.unflatten(2, (2, 3))[:2], state)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_seed_gives_the_same_output_again(name):
+    outputs = [neuron(drive(neuron))[0] for neuron in (make(name).eval(), make(name).eval())]
+    assert torch.equal(*outputs)
