@@ -1,5 +1,7 @@
 """What every registered neuron must do, in each of its gradient modes."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor
@@ -124,3 +126,13 @@ def test_neurons_may_lie_along_several_axes_and_a_state_must_fit(name):
 def test_a_seed_gives_the_same_output_again(name):
     outputs = [neuron(drive(neuron))[0] for neuron in (make(name).eval(), make(name).eval())]
     assert torch.equal(*outputs)
+
+
+def test_the_documented_table_is_what_neurons_have():
+    text = (Path(__file__).parents[2] / "docs" / "neurons.md").read_text(encoding="utf-8")
+    rows = {}
+    for line in text.splitlines():
+        cells = [cell.strip().strip("`") for cell in line.strip("|").split("|")]
+        if len(cells) == 5 and cells[0] in MODULES:
+            rows[cells[0]] = tuple(mode for mode, cell in zip(ALL, cells[1:4], strict=True) if cell == "yes")
+    assert rows == {name: tuple(mode for mode in ALL if mode in modes) for name, modes in MODES.items()}
