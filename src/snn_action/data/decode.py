@@ -263,8 +263,11 @@ def _order(shown: list[int | None], keys: list[tuple[int, int | None]], guessed:
 
 
 def _to_rgb(frame: Any, converter: VideoReformatter) -> Frame:
-    """``(H, W, 3)`` uint8, turned as the file asks for; a converter that is used again spares its making."""
-    image = np.asarray(converter.reformat(frame, format="rgb24").to_ndarray(), np.uint8)
+    """``(H, W, 3)`` uint8, turned as the file asks for; a converter that is used again spares its making.
+
+    One thread: for a frame of this size, starting others takes longer than its conversion.
+    """
+    image = np.asarray(converter.reformat(frame, format="rgb24", threads=1).to_ndarray(), np.uint8)
     quarters = round(frame.rotation / 90) % 4
     return np.ascontiguousarray(np.rot90(image, quarters)) if quarters else image
 
