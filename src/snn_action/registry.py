@@ -45,6 +45,14 @@ REGISTRY: dict[Kind, dict[str, str]] = {
     },
     "neuron": {
         "spiking_rectified_linear": "snn_action.neurons.spiking_rectified_linear",
+        "rectified_linear": "snn_action.neurons.rectified_linear",
+        "lif": "snn_action.neurons.lif",
+        "lif_rate": "snn_action.neurons.lif_rate",
+        "soft_lif_rate": "snn_action.neurons.soft_lif_rate",
+        "adaptive_lif": "snn_action.neurons.adaptive_lif",
+        "adaptive_lif_rate": "snn_action.neurons.adaptive_lif_rate",
+        "izhikevich": "snn_action.neurons.izhikevich",
+        "regular_spiking": "snn_action.neurons.regular_spiking",
     },
     "model": {
         "frame_average": "snn_action.models.frame_average",

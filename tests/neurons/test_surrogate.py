@@ -58,3 +58,17 @@ def test_pass_gradient_keeps_the_value_to_the_last_bit():
     assert torch.equal(result, value)
     (gradient,) = torch.autograd.grad((result * torch.tensor([2.0, 5.0])).sum(), proxy)
     assert gradient.tolist() == [2.0, 5.0]
+
+
+@pytest.mark.parametrize(
+    ("name", "step"),
+    [
+        ("sigmoid", lambda x: torch.sigmoid(4 * x)),
+        ("triangle", lambda x: torch.where(x < 0, (1 + x).relu() ** 2 / 2, 1 - (1 - x).relu() ** 2 / 2)),
+        ("super_spike", lambda x: x / (1 + 10 * x.abs())),
+    ],
+)
+def test_a_surrogate_is_the_derivative_of_its_step(name, step):
+    x = torch.linspace(-2, 2, 16, dtype=torch.float64, requires_grad=True)
+    (derivative,) = torch.autograd.grad(step(x).sum(), x)
+    torch.testing.assert_close(SURROGATES[name](x.detach()), derivative)

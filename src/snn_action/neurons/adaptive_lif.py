@@ -1,0 +1,95 @@
+"""Spiking LIF neuron whose spikes build up an adaptation that is taken from its current (Nengo's AdaptiveLIF).
+
+    one step of ``lif`` at the current J - n, with output o
+    n = n + (dt / tau_n) (inc_n o - n)
+
+At a constant current its mean output ``a`` comes close to the solution of ``a = r(J - inc_n a)``, r that of
+``lif_rate``, once the adaptation has settled (a few tau_n).
+"""
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from snn_action.neurons import lif
+from snn_action.neurons.adaptive_lif_rate import adapt, settled_rate
+from snn_action.neurons.base import Gradient, Neuron, draw_voltage
+from snn_action.neurons.lif_rate import lif_gain_bias
+from snn_action.neurons.surrogate import SURROGATES, Surrogate
+
+
+class Settings(lif.LIFSettings):
+    """Spiking leaky integrate-and-fire neuron with adaptation."""
+
+    type: Literal["adaptive_lif"] = "adaptive_lif"
+    tau_n: float = Field(1.0, gt=0, description="Time constant of the adaptation in seconds")
+    inc_n: float = Field(0.01, ge=0, description="Adaptation that an output of 1 a second settles at")
+
+
+class State(NamedTuple):
+    """Voltage (B, N) in units of the threshold, refractory time (B, N) in seconds, adaptation (B, N) of the current."""
+
+    voltage: Tensor
+    refractory_time: Tensor
+    adaptation: Tensor
+
+
+def step(current: Tensor, state: State, settings: Settings, surrogate: Surrogate) -> tuple[Tensor, State]:
+    """One step: output (B, N) of ``current`` (B, N) in spikes a second, and the state after it.
+
+    Backward as in ``lif``, and through the adaptation.
+    """
+    s = settings
+    output, membrane = lif.step(
+        current - state.adaptation,
+        lif.State(state.voltage, state.refractory_time),
+        s.dt,
+        s.tau_rc,
+        s.tau_ref,
+        s.min_voltage,
+        s.amplitude,
+        surrogate,
+    )
+    return output, State(*membrane, adapt(state.adaptation, output, s.dt, s.tau_n, s.inc_n))
+
+
+class AdaptiveLIF(Neuron):
+    """Module around ``step``; modes ``rate``, ``spike_aware`` and ``surrogate``.
+
+    The first two see the settled rate, as if the adaptation were instant.
+    """
+
+    def __init__(self, settings: Settings, gradient: Gradient) -> None:
+        super().__init__(gradient, settings.dt, settings.amplitude)
+        self.settings = settings
+        self.surrogate = SURROGATES[settings.surrogate]
+
+    def advance(self, current: Tensor, state: State) -> tuple[Tensor, State]:
+        """See ``step``."""
+        return step(current, state, self.settings, self.surrogate)
+
+    def initial_state(self, batch: int, shape: Sequence[int], device: torch.device, dtype: torch.dtype) -> State:
+        """Neither refractory nor adapted; voltage zero, or one random value a neuron, the same in every clip."""
+        voltage = draw_voltage(self.settings, batch, shape, device, dtype)
+        return State(voltage, torch.zeros_like(voltage), torch.zeros_like(voltage))
+
+    def rate(self, current: Tensor) -> Tensor:
+        """See ``settled_rate``; ``rate_sigma`` smooths its derivative."""
+        s = self.settings
+        return settled_rate(current, s.inc_n, s.tau_rc, s.tau_ref, s.amplitude, s.rate_sigma)
+
+    def gain_bias(self, max_rates: Tensor, intercepts: Tensor) -> tuple[Tensor, Tensor]:
+        """Those of the LIF neuron without adaptation (as Nengo): ``max_rates`` are met before adaptation sets in."""
+        return lif_gain_bias(max_rates, intercepts, self.settings.tau_rc, self.settings.tau_ref)
+
+
+def build(settings: Settings, gradient: Gradient = "spike_aware") -> AdaptiveLIF:
+    """The neuron that ``settings`` describe.
+
+    Raises:
+        ConfigError: the neuron has no such gradient mode.
+    """
+    return AdaptiveLIF(settings, gradient)

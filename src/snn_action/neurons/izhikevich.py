@@ -1,0 +1,166 @@
+"""Izhikevich neuron: a quadratic membrane (mV) and a recovery variable, stepped as Nengo 3.2 does.
+
+    J' = max(J, -30)                                         (below, the equations are unstable)
+    v' = v + (0.04 v^2 + 5 v + 140 - u + J') 1000 dt
+    s  = v' >= 30,  output s / dt
+    v  = reset_voltage where s, else v'
+    u  = u + tau_recovery (coupling v - u) 1000 dt + reset_recovery s
+
+Backward (mode ``surrogate``), three choices keep the gradient finite over long clips: ``dv'/dv``, which is
+``1 + (0.08 v + 5) 1000 dt`` and up to 8 on the way to a spike, is clamped to [-1, 1]; the reset of the voltage and
+the jump of the recovery are constants; a spike's distance is ``(v' - 30) / (30 - reset_voltage)``, as a voltage of
+0 to 1 has it in other neurons. There is no closed form of the rate. Source: Izhikevich 2003.
+"""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import Tensor
+
+from snn_action.errors import ConfigError
+from snn_action.neurons.base import Gradient, Neuron, NeuronSettings, check_rates
+from snn_action.neurons.surrogate import SURROGATES, Surrogate, SurrogateName, attach
+
+THRESHOLD = 30.0
+LOWEST_CURRENT = -30.0
+
+
+class Settings(NeuronSettings):
+    """Izhikevich neuron; the defaults are a regular spiking one."""
+
+    type: Literal["izhikevich"] = "izhikevich"
+    tau_recovery: float = Field(0.02, gt=0, description="Share of the way that the recovery goes in a millisecond")
+    coupling: float = Field(0.2, ge=0, description="Recovery a millivolt to which the voltage draws it")
+    reset_voltage: float = Field(-65.0, lt=THRESHOLD, description="Voltage after a spike, in mV")
+    reset_recovery: float = Field(8.0, description="What a spike adds to the recovery")
+    surrogate: SurrogateName = Field("arctan", description="Derivative of a spike in gradient mode 'surrogate'")
+
+
+class State(NamedTuple):
+    """Voltage in mV and recovery, both (B, N)."""
+
+    voltage: Tensor
+    recovery: Tensor
+
+
+class _Membrane(torch.autograd.Function):
+    """``v'`` of the voltage and of the drive ``J' - u``, with ``dv'/dv`` clamped backward."""
+
+    @staticmethod
+    def forward(ctx: Any, voltage: Tensor, recovery: Tensor, current: Tensor, scale: float) -> Tensor:
+        ctx.save_for_backward(voltage)
+        ctx.scale = scale
+        return voltage + (0.04 * voltage.square() + 5 * voltage + 140 - recovery + current) * scale
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        (voltage,) = ctx.saved_tensors
+        slope = (1 + (0.08 * voltage + 5) * ctx.scale).clamp(-1, 1)
+        drive = grads[0] * ctx.scale
+        return grads[0] * slope, -drive, drive, None
+
+
+def step(current: Tensor, state: State, settings: Settings, surrogate: Surrogate) -> tuple[Tensor, State]:
+    """One step: output (B, N) of ``current`` (B, N) in spikes a second, and the state after it."""
+    scale = 1000 * settings.dt
+    current = current.clamp(min=LOWEST_CURRENT)
+    voltage: Tensor = _Membrane.apply(state.voltage, state.recovery, current, scale)  # type: ignore[no-untyped-call]
+    fired = voltage.detach() >= THRESHOLD
+    jump = fired.to(voltage.dtype)
+    spikes = jump
+    if torch.is_grad_enabled() and voltage.requires_grad:
+        spikes = attach(jump, (voltage - THRESHOLD) / (THRESHOLD - settings.reset_voltage), surrogate)
+    voltage = voltage.masked_fill(fired, settings.reset_voltage)
+    change = settings.tau_recovery * (settings.coupling * voltage - state.recovery) * scale
+    recovery = state.recovery + change + settings.reset_recovery * jump
+    return spikes / settings.dt, State(voltage, recovery)
+
+
+class Izhikevich(Neuron):
+    """Module around ``step``; mode ``surrogate`` only, as the rate has no closed form."""
+
+    gradients: ClassVar[tuple[Gradient, ...]] = ("surrogate",)
+
+    def __init__(self, settings: Settings, gradient: Gradient) -> None:
+        super().__init__(gradient, settings.dt)
+        self.settings = settings
+        self.surrogate = SURROGATES[settings.surrogate]
+
+    def advance(self, current: Tensor, state: State) -> tuple[Tensor, State]:
+        """See ``step``."""
+        return step(current, state, self.settings, self.surrogate)
+
+    def initial_state(self, batch: int, shape: Sequence[int], device: torch.device, dtype: torch.dtype) -> State:
+        """``reset_voltage``, and the recovery to which it draws, ``coupling reset_voltage``.
+
+        Nengo starts at a voltage in [0, 1) and recovery 0, from which every neuron fires in its first step.
+        """
+        voltage = torch.full((batch, *shape), self.settings.reset_voltage, device=device, dtype=dtype)
+        return State(voltage, self.settings.coupling * voltage)
+
+    def rate(self, current: Tensor) -> Tensor:  # noqa: ARG002 - the contract names it
+        """Not defined.
+
+        Raises:
+            ConfigError: always.
+        """
+        raise ConfigError("izhikevich has no closed form of its rate; use gradient mode 'surrogate'")
+
+    def gain_bias(self, max_rates: Tensor, intercepts: Tensor) -> tuple[Tensor, Tensor]:
+        """``gain = (J_max - J_0) / (1 - intercept)``, ``bias = J_0 - gain intercept``, from a simulated rate curve.
+
+        ``J_0`` is the largest current that gives no spikes, ``J_max`` the one that gives the maximal rate.
+
+        Raises:
+            ValueError: a rate or an intercept is out of range, or a rate cannot be reached.
+        """
+        check_rates(max_rates, intercepts)
+        rates, currents = _inverse_curve(self.settings.model_dump_json(exclude={"surrogate"}))
+        wanted = max_rates.detach().cpu().double().numpy()
+        if wanted.size and wanted.max() > rates[-1]:
+            raise ValueError(f"max_rates: {wanted.max():g} cannot be reached, the neuron's highest is {rates[-1]:g}")
+        highest = torch.from_numpy(np.interp(wanted, rates, currents)).to(max_rates)
+        start = float(currents[0])
+        gain = (highest - start) / (1 - intercepts)
+        return gain, start - gain * intercepts
+
+
+@lru_cache(maxsize=16)
+def _inverse_curve(settings_json: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Rising rates (spikes a second, from 0) and the smallest currents that give them, the rheobase at rate 0.
+
+    Spikes of one second are counted, after 0.2 s in which a neuron settles: some fire once at the onset only.
+    """
+    settings = Settings.model_validate_json(settings_json)
+    neuron = Izhikevich(settings, "surrogate")
+    low = torch.arange(LOWEST_CURRENT, 30, 0.02, dtype=torch.float64)
+    grid = torch.cat([low, torch.arange(30, 1000, 0.5, dtype=torch.float64)])
+    settle, steps = round(0.2 / settings.dt), max(round(1 / settings.dt), 1)
+    total = torch.zeros_like(grid)
+    with torch.no_grad():
+        state = neuron.initial_state(1, grid.shape, grid.device, grid.dtype)
+        for t in range(settle + steps):
+            spikes, state = neuron.advance(grid.unsqueeze(0), state)
+            if t >= settle:
+                total += spikes[0] / steps
+    curve = np.maximum.accumulate(total.numpy().round(9))
+    rates, first = np.unique(curve, return_index=True)
+    currents = grid.numpy()[first]
+    positive = int((curve == 0).sum())
+    start = grid.numpy()[max(positive - 1, 0)]
+    fires = rates > 0
+    return np.append(0.0, rates[fires]), np.append(start, currents[fires])
+
+
+def build(settings: Settings, gradient: Gradient = "surrogate") -> Izhikevich:
+    """The neuron that ``settings`` describe.
+
+    Raises:
+        ConfigError: the neuron has no such gradient mode.
+    """
+    return Izhikevich(settings, gradient)

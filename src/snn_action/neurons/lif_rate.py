@@ -1,0 +1,106 @@
+"""Rate of a leaky integrate-and-fire neuron at a constant current (Nengo's LIFRate), without state.
+
+    r(J) = amplitude / (tau_ref + tau_rc log(1 + 1 / (J - 1)))  for J > 1, else 0
+
+The slope grows without bound as J falls to 1 and is zero at and below 1; ``soft_lif_rate`` has a bounded one.
+"""
+
+from collections.abc import Sequence
+from typing import ClassVar, Literal, NamedTuple
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from snn_action.neurons.base import Gradient, Neuron, NeuronSettings, check_rates
+
+
+class LIFRateSettings(NeuronSettings):
+    """What the rate neurons of the LIF family share."""
+
+    tau_rc: float = Field(0.02, gt=0, description="Time constant of the membrane in seconds")
+    tau_ref: float = Field(0.002, ge=0, description="Refractory time after a spike in seconds")
+    amplitude: float = Field(1.0, gt=0, description="Factor of the output")
+
+
+class Settings(LIFRateSettings):
+    """Leaky integrate-and-fire rate neuron."""
+
+    type: Literal["lif_rate"] = "lif_rate"
+
+
+class State(NamedTuple):
+    """Empty: the output depends on the present current alone."""
+
+
+def lif_rate(current: Tensor, tau_rc: float, tau_ref: float, amplitude: float) -> Tensor:
+    """``r(J)`` of any shape, with a derivative that is finite everywhere."""
+    over = current - 1
+    # The second `where` alone would let the infinite derivative of the branch not taken through as 0 * inf.
+    safe = torch.where(over > 0, over, 1)
+    return torch.where(over > 0, amplitude / (tau_ref + tau_rc * torch.log1p(1 / safe)), 0)
+
+
+def lif_slope(current: Tensor, tau_rc: float, tau_ref: float, amplitude: float) -> Tensor:
+    """``dr/dJ = r^2 tau_rc / (amplitude (J - 1) J)`` for J > 1, else 0."""
+    over = current - 1
+    safe = torch.where(over > 0, over, 1)
+    period = tau_ref + tau_rc * torch.log1p(1 / safe)
+    return torch.where(over > 0, amplitude * tau_rc / (period.square() * safe * (safe + 1)), 0)
+
+
+def lif_gain_bias(max_rates: Tensor, intercepts: Tensor, tau_rc: float, tau_ref: float) -> tuple[Tensor, Tensor]:
+    """``gain = 1 / ((1 - intercept) (exp((1 / max_rate - tau_ref) / tau_rc) - 1))``, ``bias = 1 - gain intercept``.
+
+    Rates are spikes a second, before the amplitude.
+
+    Raises:
+        ValueError: a rate is not positive or reaches ``1 / tau_ref``, or an intercept is not in [-1, 1).
+    """
+    check_rates(max_rates, intercepts)
+    if not bool((max_rates * tau_ref < 1).all()):
+        raise ValueError(f"max_rates must be below 1 / tau_ref = {1 / tau_ref:g} spikes a second")
+    gain = 1 / (torch.expm1((1 / max_rates - tau_ref) / tau_rc) * (1 - intercepts))
+    return gain, 1 - gain * intercepts
+
+
+def step(current: Tensor, state: State, tau_rc: float, tau_ref: float, amplitude: float) -> tuple[Tensor, State]:
+    """Output (B, N) of ``current`` (B, N), in spikes a second times amplitude, and the state as it was."""
+    return lif_rate(current, tau_rc, tau_ref, amplitude), state
+
+
+class LIFRate(Neuron):
+    """Module around ``step``; its one mode is ``rate``."""
+
+    gradients: ClassVar[tuple[Gradient, ...]] = ("rate",)
+    spiking: ClassVar[bool] = False
+
+    def __init__(self, settings: Settings, gradient: Gradient) -> None:
+        super().__init__(gradient, settings.dt, settings.amplitude)
+        self.settings = settings
+
+    def advance(self, current: Tensor, state: State) -> tuple[Tensor, State]:
+        """See ``step``."""
+        return step(current, state, self.settings.tau_rc, self.settings.tau_ref, self.amplitude)
+
+    def initial_state(self, batch: int, shape: Sequence[int], device: torch.device, dtype: torch.dtype) -> State:
+        """Empty."""
+        del batch, shape, device, dtype  # nothing to lay out
+        return State()
+
+    def rate(self, current: Tensor) -> Tensor:
+        """``r(J)``."""
+        return lif_rate(current, self.settings.tau_rc, self.settings.tau_ref, self.amplitude)
+
+    def gain_bias(self, max_rates: Tensor, intercepts: Tensor) -> tuple[Tensor, Tensor]:
+        """See ``lif_gain_bias``."""
+        return lif_gain_bias(max_rates, intercepts, self.settings.tau_rc, self.settings.tau_ref)
+
+
+def build(settings: Settings, gradient: Gradient = "rate") -> LIFRate:
+    """The neuron that ``settings`` describe.
+
+    Raises:
+        ConfigError: the neuron has no such gradient mode.
+    """
+    return LIFRate(settings, gradient)

@@ -1,0 +1,99 @@
+"""LIF rate with a smoothed threshold (NengoDL's SoftLIFRate; Hunsberger and Eliasmith 2015), without state.
+
+    z = sigma log(1 + exp((J - 1) / sigma))
+    r(J) = amplitude / (tau_ref + tau_rc log(1 + 1 / z))
+
+As sigma goes to 0 it becomes the LIF rate. Its slope is finite and positive everywhere, so no neuron is without a
+gradient.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import ClassVar, Literal, NamedTuple
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn.functional import softplus
+
+from snn_action.neurons.base import Gradient, Neuron
+from snn_action.neurons.lif_rate import LIFRateSettings, lif_gain_bias
+
+# Below this (J - 1) / sigma, z is so small that log(1 + 1 / z) is -log(z) to the last bit, and z may underflow.
+TAIL = -20.0
+
+
+class Settings(LIFRateSettings):
+    """Leaky integrate-and-fire rate neuron with a smoothed threshold."""
+
+    type: Literal["soft_lif_rate"] = "soft_lif_rate"
+    sigma: float = Field(1.0, gt=0, description="Width of the smoothed threshold, in units of the current")
+
+
+class State(NamedTuple):
+    """Empty: the output depends on the present current alone."""
+
+
+def soft_lif_rate(current: Tensor, sigma: float, tau_rc: float, tau_ref: float, amplitude: float) -> Tensor:
+    """``r(J)`` of any shape."""
+    x = (current - 1) / sigma
+    near = x > TAIL
+    z = softplus(torch.where(near, x, 0)) * sigma
+    wait = torch.where(near, torch.log1p(1 / z), -x - math.log(sigma))
+    return amplitude / (tau_ref + tau_rc * wait)
+
+
+def soft_lif_slope(current: Tensor, sigma: float, tau_rc: float, tau_ref: float, amplitude: float) -> Tensor:
+    """``dr/dJ = r^2 tau_rc s / (amplitude z (1 + z))``, s the logistic curve at (J - 1) / sigma."""
+    x = (current - 1) / sigma
+    near = x > TAIL
+    z = softplus(torch.where(near, x, 0)) * sigma
+    period = tau_ref + tau_rc * torch.where(near, torch.log1p(1 / z), -x - math.log(sigma))
+    share = torch.where(near, torch.sigmoid(x) / (z * (1 + z)), 1 / sigma)
+    return amplitude * tau_rc * share / period.square()
+
+
+def step(
+    current: Tensor, state: State, sigma: float, tau_rc: float, tau_ref: float, amplitude: float
+) -> tuple[Tensor, State]:
+    """Output (B, N) of ``current`` (B, N), in spikes a second times amplitude, and the state as it was."""
+    return soft_lif_rate(current, sigma, tau_rc, tau_ref, amplitude), state
+
+
+class SoftLIFRate(Neuron):
+    """Module around ``step``; its one mode is ``rate``."""
+
+    gradients: ClassVar[tuple[Gradient, ...]] = ("rate",)
+    spiking: ClassVar[bool] = False
+
+    def __init__(self, settings: Settings, gradient: Gradient) -> None:
+        super().__init__(gradient, settings.dt, settings.amplitude)
+        self.settings = settings
+
+    def advance(self, current: Tensor, state: State) -> tuple[Tensor, State]:
+        """See ``step``."""
+        s = self.settings
+        return step(current, state, s.sigma, s.tau_rc, s.tau_ref, self.amplitude)
+
+    def initial_state(self, batch: int, shape: Sequence[int], device: torch.device, dtype: torch.dtype) -> State:
+        """Empty."""
+        del batch, shape, device, dtype  # nothing to lay out
+        return State()
+
+    def rate(self, current: Tensor) -> Tensor:
+        """``r(J)``."""
+        s = self.settings
+        return soft_lif_rate(current, s.sigma, s.tau_rc, s.tau_ref, self.amplitude)
+
+    def gain_bias(self, max_rates: Tensor, intercepts: Tensor) -> tuple[Tensor, Tensor]:
+        """Those of the LIF rate without smoothing (as NengoDL), which this one meets as sigma goes to 0."""
+        return lif_gain_bias(max_rates, intercepts, self.settings.tau_rc, self.settings.tau_ref)
+
+
+def build(settings: Settings, gradient: Gradient = "rate") -> SoftLIFRate:
+    """The neuron that ``settings`` describe.
+
+    Raises:
+        ConfigError: the neuron has no such gradient mode.
+    """
+    return SoftLIFRate(settings, gradient)
