@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from snn_action.neurons.synapse import Lowpass
+from snn_action.neurons.synapse import Alpha, LinearFilter, Lowpass
 
 
 def test_a_step_is_answered_by_its_exponential():
@@ -24,23 +24,86 @@ def test_the_impulse_is_a_geometric_row_of_area_one():
     )
 
 
-def test_a_sequence_may_be_given_in_parts_and_masked_steps_leave_the_state():
+def test_alpha_answers_a_step_with_its_closed_form():
+    filtered, _ = Alpha(0.01)(torch.ones(1, 80, 1, dtype=torch.float64))
+    time = torch.arange(1, 81, dtype=torch.float64) / 10
+    torch.testing.assert_close(filtered[0, :, 0], 1 - (1 + time) * torch.exp(-time))
+
+
+def test_a_damped_oscillator_answers_a_step_with_its_closed_form():
+    omega, damping = 60.0, 8.0  # H(s) = (omega^2 + damping^2) / ((s + damping)^2 + omega^2)
+    whole = omega**2 + damping**2
+    filtered, _ = LinearFilter([whole], [1, 2 * damping, whole])(torch.ones(1, 200, 1, dtype=torch.float64))
+    time = torch.arange(1, 201, dtype=torch.float64) / 1000
+    ringing = torch.cos(omega * time) + damping / omega * torch.sin(omega * time)
+    torch.testing.assert_close(filtered[0, :, 0], 1 - torch.exp(-damping * time) * ringing)
+
+
+def test_a_filter_with_a_direct_part_passes_what_changes():
+    filtered, _ = LinearFilter([0.02, 0], [0.02, 1])(torch.ones(1, 50, 1, dtype=torch.float64))  # s tau / (s tau + 1)
+    torch.testing.assert_close(filtered[0, :, 0], torch.exp(-torch.arange(50, dtype=torch.float64) / 20))
+
+
+def test_a_filter_of_order_zero_is_a_factor():
+    x = torch.randn(2, 5, 3, generator=torch.Generator().manual_seed(0))
+    filtered, state = LinearFilter([3.0], [2.0])(x)
+    torch.testing.assert_close(filtered, 1.5 * x)
+    assert state.vector.shape == (2, 3, 0)
+
+
+@pytest.mark.parametrize("kind", [Lowpass, Alpha])
+def test_a_learnable_time_constant_gives_the_same_and_has_its_gradient(kind):
+    x = torch.randn(2, 12, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    fixed, learnable = kind(0.007), kind(0.007, learnable=True).double()
+    torch.testing.assert_close(learnable(x)[0], fixed(x)[0], rtol=1e-6, atol=1e-6)
+    assert learnable.tau == pytest.approx(0.007)
+    weights = torch.rand_like(x)
+
+    def loss(log_tau: torch.Tensor) -> torch.Tensor:
+        return (torch.func.functional_call(learnable, {"log_tau": log_tau}, (x,))[0] * weights).sum()
+
+    assert torch.autograd.gradcheck(loss, (learnable.log_tau,))
+    assert [name for name, _ in fixed.named_parameters()] == []
+
+
+@pytest.mark.parametrize(
+    "synapse", [Lowpass(0.005), Alpha(0.003), LinearFilter([1, 2], [0.001, 0.1, 1])], ids=lambda s: type(s).__name__
+)
+def test_a_sequence_may_be_given_in_parts_and_masked_steps_leave_the_state(synapse):
     x = torch.randn(3, 9, 4, generator=torch.Generator().manual_seed(0))
-    synapse = Lowpass(0.005)
     whole, final = synapse(x)
     first, state = synapse(x[:, :4])
     second, state = synapse(x[:, 4:], state)
     assert torch.equal(torch.cat([first, second], 1), whole)
-    assert torch.equal(state.value, final.value)
+    assert all(torch.equal(a, b) for a, b in zip(state, final, strict=True))
     mask = torch.arange(9) < torch.tensor([9, 2, 5]).unsqueeze(1)
     _, masked = synapse(x, mask=mask)
-    torch.testing.assert_close(masked.value, torch.stack([whole[0, 8], whole[1, 1], whole[2, 4]]), rtol=0, atol=0)
+    for clip, length in enumerate((9, 2, 5)):
+        _, alone = synapse(x[clip : clip + 1, :length])
+        for held, ended in zip(masked, alone, strict=True):
+            torch.testing.assert_close(held[clip], ended[0])
 
 
+@pytest.mark.parametrize(
+    ("num", "den", "says"),
+    [
+        ([1, 2, 3], [1, 2], "num"),
+        ([], [1], "num"),
+        ([1], [0, 1], "den"),
+        ([1], [], "den"),
+        ([1], [1, math.nan], "finite"),
+    ],
+)
+def test_transfer_functions_are_checked(num, den, says):
+    with pytest.raises(ValueError, match=says):
+        LinearFilter(num, den)
+
+
+@pytest.mark.parametrize("kind", [Lowpass, Alpha])
 @pytest.mark.parametrize(("tau", "dt"), [(0.0, 0.001), (-1.0, 0.001), (float("nan"), 0.001), (0.1, 0.0)])
-def test_times_must_be_positive(tau, dt):
-    with pytest.raises(ValueError, match="must be positive"):
-        Lowpass(tau, dt)
+def test_times_must_be_positive(kind, tau, dt):
+    with pytest.raises(ValueError, match=r"^(tau|dt) must be positive"):
+        kind(tau, dt)
 
 
 def test_shapes_are_checked():

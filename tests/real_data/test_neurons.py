@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from snn_action.neurons import spiking_rectified_linear as srl
-from snn_action.neurons.synapse import Lowpass
+from snn_action.neurons.synapse import Alpha, LinearFilter, Lowpass
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,16 @@ def test_gain_and_bias(golden):
     torch.testing.assert_close(bias, read(golden, "gainbias_srl/bias"), rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize(("name", "tau"), [("lowpass5ms", 0.005), ("lowpass100ms", 0.1)])
-def test_lowpass(golden, name, tau):
-    filtered, _ = Lowpass(tau)(read(golden, f"{name}/in"))
+@pytest.mark.parametrize(
+    ("name", "synapse"),
+    [
+        ("lowpass5ms", Lowpass(0.005)),
+        ("lowpass100ms", Lowpass(0.1)),
+        ("lowpass100ms", LinearFilter([1], [0.1, 1])),
+        ("alpha10ms", Alpha(0.01)),
+        ("alpha10ms", LinearFilter([1], [1e-4, 2e-2, 1])),
+    ],
+)
+def test_synapses(golden, name, synapse):
+    filtered, _ = synapse(read(golden, f"{name}/in"))
     torch.testing.assert_close(filtered, read(golden, f"{name}/out"), rtol=1e-5, atol=1e-9)
