@@ -152,8 +152,8 @@ def main() -> None:
     write_section(
         "Speed of the ensemble array",
         f"Ensembles of {NEURONS} SpikingRectifiedLinear neurons, {STEPS} steps, {INPUTS} inputs, {OUTPUTS} outputs, "
-        f"batches of {arguments.batch}; medians of {REPETITIONS}, memory of the whole process. The limit is measured in "
-        "the same run."
+        f"batches of {arguments.batch}; medians of {REPETITIONS}, memory of the whole process. The limit is "
+        "measured in the same run."
         + (" So is NengoDL, at its fastest batch; it trains on rates, ours on spikes." if arguments.peers else ""),
         make_table(header, rows),
     )
