@@ -12,59 +12,44 @@ product, and 6 vector operations a neuron-step forward and 12 backward at the ra
 import argparse
 import json
 import resource
-import statistics
-import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numba
 import numpy as np
 import torch
 from table import make_table, write_section
+from timing import REPETITIONS, ask, time_of
 
-from snn_action.kernels.vector import LANES, Memory, Vector, constant, fma, instruction, loop
+from snn_action.kernels.machine_code import call, compile_function
+from snn_action.kernels.vector import LANES, Memory, Vector, constant, fma, loop
 from snn_action.memory import keep_freed_memory
 from snn_action.models import build_model
 
-STEPS, INPUTS, OUTPUTS, NEURONS, REPETITIONS = 25, 512, 14, 50, 5
+STEPS, INPUTS, OUTPUTS, NEURONS = 25, 512, 14, 50
 CHAINS, TURNS = 12, 1_000_000
 PEER = Path(__file__).parent / "peers" / "nengo_dl_array.py"
 
 
 def _multiply_add(builder, places) -> None:
     """turns, room: ``CHAINS`` vectors, each multiplied and added to again and again."""
-    factor, summand = constant(builder, 0.5), constant(builder, 1.0)
+    factor, summand = constant(0.5), constant(1.0)
 
     def body(_, carried: list[Vector]) -> list[Vector]:
-        return [fma(vector, factor, summand) for vector in carried]
+        return [fma(builder, vector, factor, summand) for vector in carried]
 
-    last = loop(builder, places[0], [constant(builder, float(i)) for i in range(CHAINS)], body)
+    last = loop(builder, places[0], [constant(float(i)) for i in range(CHAINS)], body)
     for i, vector in enumerate(last):
         Memory(builder, places[1]).store(i, vector)
 
 
-_fma_chains = instruction(2, _multiply_add)
-
-
 @numba.njit(parallel=True)
-def _run_chains(turns: int, threads: int) -> None:
+def _run_chains(chains: int, turns: int, threads: int) -> None:
     for _ in numba.prange(threads):
-        raw = np.empty((CHAINS + 1) * LANES, np.float32)
-        room = raw[(-(raw.ctypes.data // 4)) % LANES :]
-        _fma_chains((turns, room.ctypes.data))
-        raw[:] = 0
-
-
-def time_of(work: Callable[[], object]) -> float:
-    """Median seconds of ``REPETITIONS`` runs, after one that warms up."""
-    seconds = []
-    for _ in range(REPETITIONS + 1):
-        begin = time.perf_counter()
-        work()
-        seconds.append(time.perf_counter() - begin)
-    return statistics.median(seconds[1:])
+        room = np.empty(CHAINS * LANES, np.float32)
+        call(chains, (turns, room.ctypes.data))
+        room[:] = 0
 
 
 def measure_machine() -> tuple[float, float]:
@@ -72,7 +57,8 @@ def measure_machine() -> tuple[float, float]:
     size, threads = 3000, torch.get_num_threads()
     a, b = torch.randn(size, size), torch.randn(size, size)
     product = size**3 / time_of(lambda: a @ b)
-    return product, threads * TURNS * CHAINS * LANES / time_of(lambda: _run_chains(TURNS, threads))
+    chains = compile_function("multiply_add", 2, _multiply_add)
+    return product, threads * TURNS * CHAINS * LANES / time_of(lambda: _run_chains(chains, TURNS, threads))
 
 
 def least_seconds(ensembles: int, batch: int, train: bool, machine: tuple[float, float]) -> float:
@@ -101,12 +87,6 @@ def run_ours(ensembles: int, batch: int, train: bool) -> dict[str, float]:
         seconds = time_of(step if train else lambda: model(x))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     return {"clips_per_second": batch / seconds, "peak_gib": peak, "build_seconds": built}
-
-
-def ask(command: list[str]) -> dict[str, float] | None:
-    """The JSON that a process prints last; None where it does not end well (no memory, say)."""
-    process = subprocess.run(command, capture_output=True, text=True, check=False)
-    return json.loads(process.stdout.strip().splitlines()[-1]) if process.returncode == 0 else None
 
 
 def main() -> None:

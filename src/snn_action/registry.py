@@ -53,6 +53,11 @@ REGISTRY: dict[Kind, dict[str, str]] = {
         "adaptive_lif_rate": "snn_action.neurons.adaptive_lif_rate",
         "izhikevich": "snn_action.neurons.izhikevich",
         "regular_spiking": "snn_action.neurons.regular_spiking",
+        "stochastic_spiking": "snn_action.neurons.stochastic_spiking",
+        "poisson_spiking": "snn_action.neurons.poisson_spiking",
+        "if": "snn_action.neurons.integrate_and_fire",
+        "plif": "snn_action.neurons.parametric_lif",
+        "sliding_psn": "snn_action.neurons.sliding_psn",
     },
     "model": {
         "frame_average": "snn_action.models.frame_average",

@@ -1,12 +1,10 @@
-"""Fused loops on the CPU (Numba): an ensemble array over all time steps, its ensembles shared out among threads.
+"""Fused loops on the CPU (Numba): strips of neurons over all time steps, shared out among threads.
 
-See ``spiking_rectified_linear`` for the equations. The clips of a batch lie side by side, 16 in a vector; a few neurons
-of 16 clips keep their voltages in registers over all steps. Each ensemble is summed in the same order whatever the
-number of threads. Backward passes compute the spikes again.
+``strips`` writes what one thread does for 16 neurons, this module which strips there are and where their numbers lie.
+Each result is summed in the same order whatever the number of threads.
 """
 
 import hashlib
-import math
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +12,14 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from snn_action.kernels import spiking_rectified_linear as srl
+from snn_action.kernels.machine_code import call
 from snn_action.kernels.vector import LANES
-
-NEURONS_MULTIPLE = math.lcm(srl.TOGETHER, srl.TOGETHER_BACKWARD)  # of an ensemble's neurons
 
 Array = npt.NDArray[np.float32]
 _inline: Any = numba.njit(cache=True, error_model="numpy")
-_CUBE, _MATRIX = numba.float32[:, :, ::1], numba.float32[:, ::1]
-_GIVEN = (_CUBE, _MATRIX, _MATRIX, _MATRIX, _CUBE, _MATRIX, numba.boolean)
-
+_LINE, _MATRIX, _CUBE = numba.float32[::1], numba.float32[:, ::1], numba.float32[:, :, ::1]
+_STATES = numba.float32[:, :, :, ::1]
+_WHOLE, _WHOLES = numba.intp, numba.intp[::1]
 
 # Numba keeps machine code on disk by the file of a function alone; what is called here stands in others too
 _SOURCES = hashlib.sha256(
@@ -34,41 +30,43 @@ _SOURCES = hashlib.sha256(
 def _parallel(*types: Any) -> Any:
     def compile_function(function: Any) -> Any:
         function.__qualname__ += f"_{_SOURCES[:16]}"
-        return numba.njit(numba.void(*_GIVEN, *types), cache=True, error_model="numpy", parallel=True)(function)
+        return numba.njit(numba.void(*types), cache=True, error_model="numpy", parallel=True)(function)
 
     return compile_function
 
 
 @_inline
 def _room(rows: int) -> Array:
-    """(rows, 16), on a boundary of 64 bytes."""
-    raw = np.empty((rows + 1) * LANES, np.float32)
+    """(rows, 16) zeros, on a boundary of 64 bytes.
+
+    Numba frees an array that from here on is named by its address alone: touch it after its last use.
+    """
+    raw = np.zeros((rows + 1) * LANES, np.float32)
     start = (-(raw.ctypes.data // 4)) % LANES
     return raw[start : start + rows * LANES].reshape(rows, LANES)
 
 
 @_inline
 def _take(source: Array, first: int, room: Array) -> None:
-    """Copy 16 clips of (rows, B) into (rows, 16), beyond the last clip zeros; one clip alone stands for all."""
-    width = source.shape[1] - first
+    """Copy 16 columns of (rows, B) into (rows, 16), those that there are; one column alone stands for all."""
+    width = min(source.shape[1] - first, LANES)
     for t in range(source.shape[0]):
         if source.shape[1] == 1:
             room[t, :] = source[t, 0]
-        elif width >= LANES:
+        elif width == LANES:
             for b in range(LANES):  # of constant length: one load, one store
                 room[t, b] = source[t, first + b]
         else:
-            room[t, :] = 0
             for b in range(width):
                 room[t, b] = source[t, first + b]
 
 
 @_inline
 def _give(room: Array, first: int, target: Array) -> None:
-    """Copy (rows, 16) to 16 clips of (rows, B), those that there are."""
-    width = target.shape[1] - first
+    """Copy (rows, 16) to 16 columns of (rows, B), those that there are."""
+    width = min(target.shape[1] - first, LANES)
     for t in range(target.shape[0]):
-        if width >= LANES:
+        if width == LANES:
             for b in range(LANES):
                 target[t, first + b] = room[t, b]
         else:
@@ -76,97 +74,195 @@ def _give(room: Array, first: int, target: Array) -> None:
                 target[t, first + b] = room[t, b]
 
 
-@_parallel(_CUBE, _MATRIX, _CUBE)
-def forward(
-    x: Array, gain: Array, bias: Array, decoders: Array, before: Array, real: Array, rates: bool,
-    decoded: Array, counts: Array, after: Array,
-) -> None:  # fmt: skip
-    """Write decoded values (E, T, B), spike counts (E, B) and voltages (E, N, B) after the last step.
+@_inline
+def _place(array: Array, column: int = 0) -> int:
+    """The address of a column of the first row, a signed integer as all the rest."""
+    address: Any = numba.int64(array.ctypes.data) + numba.int64(4 * column)
+    return address  # type: ignore[no-any-return]
 
-    ``gain``, ``bias`` and ``decoders`` are (E, N), N a multiple of ``NEURONS_MULTIPLE``; ``before`` is (E, N, B), or
-    (E, N, 1) for all clips. ``real`` (T, B) is 1 on real steps and 0 on padding, empty where every step is real. With
-    ``rates``, ``n_t = max(c_t, 0)`` and voltages stay as they are.
+
+@_parallel(_CUBE, *[_MATRIX] * 3, _STATES, _MATRIX, _LINE, *[_WHOLE] * 3, _CUBE, _MATRIX, _STATES)
+def array_forward(
+    x: Array, gain: Array, bias: Array, decoders: Array, before: Array, real: Array, params: Array,
+    width: int, wide: int, single: int, decoded: Array, counts: Array, after: Array,
+) -> None:  # fmt: skip
+    """Write decoded values (E, T, B), spike counts (E, B) and states (S, E, N, B) after the last step.
+
+    ``x`` is (E, T, B); ``gain``, ``bias`` and ``decoders`` are (E, N); ``before`` is (S, E, N, B), or (S, E, N, 1) for
+    all clips. ``real`` (T, B) is 1 on real steps and 0 on padding, empty where every step is real. ``wide`` is the
+    strip of ``width`` neurons, ``single`` that of one.
     """
     ensembles, steps, batch = x.shape
-    neurons = gain.shape[1]
+    states, _, neurons, _ = before.shape
     masked = real.size > 0
+    ps = _place(params)
     for e in numba.prange(ensembles):
-        values, mask, sums, v, count = _room(steps), _room(steps), _room(steps), _room(neurons), _room(1)
-        xs, ms, ss, ns = values.ctypes.data, mask.ctypes.data, sums.ctypes.data, count.ctypes.data
+        values, mask, sums, count = _room(steps), _room(steps), _room(steps), _room(1)
+        v = _room(states * neurons)
+        decoded[e] = 0
         for first in range(0, batch, LANES):
-            _take(x[e], first, values)
-            _take(before[e], first, v)
-            if masked:
-                _take(real, first, mask)
-            sums[:] = 0
+            stride, xs, ms, ss = batch, _place(x[e], first), _place(real, first), _place(decoded[e], first)
+            if batch - first < LANES:
+                _take(x[e], first, values)
+                sums[:] = 0
+                if masked:
+                    _take(real, first, mask)
+                stride, xs, ms, ss = LANES, _place(values), _place(mask), _place(sums)
+            for s in range(states):
+                _take(before[s, e], first, v[s * neurons : (s + 1) * neurons])
             count[:] = 0
-            for i in range(0, neurons, srl.TOGETHER):
-                g, o, d = gain[e, i:].ctypes.data, bias[e, i:].ctypes.data, decoders[e, i:].ctypes.data
-                vs = v[i:].ctypes.data
-                if rates:
-                    if masked:
-                        srl.sum_rates_masked((steps, xs, ms, g, o, d, vs, ss, ns))
-                    else:
-                        srl.sum_rates((steps, xs, ms, g, o, d, vs, ss, ns))
-                elif masked:
-                    srl.advance_masked((steps, xs, ms, g, o, d, vs, ss, ns))
-                else:
-                    srl.advance((steps, xs, ms, g, o, d, vs, ss, ns))
-            _give(sums, first, decoded[e])
-            _give(v, first, after[e])
+            i = 0
+            while i < neurons:
+                strip, together = (wide, width) if i + width <= neurons else (single, 1)
+                weights = _place(gain[e, i:]), _place(bias[e, i:]), _place(decoders[e, i:])
+                state = _place(v) + 4 * LANES * i
+                call(strip, (steps, stride, xs, ms, *weights, state, neurons, ps, ss, _place(count)))
+                i += together
+            if batch - first < LANES:
+                _give(sums, first, decoded[e])
+            for s in range(states):
+                _give(v[s * neurons : (s + 1) * neurons], first, after[s, e])
             _give(count, first, counts[e : e + 1])
 
 
-@_parallel(numba.boolean, _CUBE, _MATRIX, _CUBE, _CUBE)
-def backward(
-    x: Array, gain: Array, bias: Array, decoders: Array, before: Array, real: Array, rates: bool, through_time: bool,
-    grad_decoded: Array, grad_counts: Array, grad_x: Array, grad_weights: Array,
+@_parallel(
+    _CUBE, *[_MATRIX] * 3, _STATES, _MATRIX, _LINE, *[_WHOLE] * 3, numba.boolean, _CUBE, _MATRIX, _CUBE, _CUBE, _MATRIX
+)
+def array_backward(
+    x: Array, gain: Array, bias: Array, decoders: Array, before: Array, real: Array, params: Array,
+    width: int, wide: int, single: int, through_time: bool,
+    grad_decoded: Array, grad_counts: Array, grad_x: Array, grad_weights: Array, grad_params: Array,
 ) -> None:  # fmt: skip
-    """Write gradients for x (E, T, B) and for gains, biases and decoders (3, E, N).
+    """Write gradients for x (E, T, B), for gains, biases and decoders (3, E, N), and each ensemble's for params (E, P).
 
-    ``grad_decoded`` is (E, T, B), ``grad_counts`` (1, B) the gradient of each spike for itself. Without
-    ``through_time``, ``dn_t / dc_t = [c_t > 0]``, the rate's derivative, and no gradient runs through the voltage; with
-    it, ``dn / du = s`` is the arctan surrogate at the nearest threshold 1, 2, ... and
-
-        dL/du_t = s_t dL/dn_t + (1 - s_t) dL/du_{t+1},  dL/dc_t = [c_t > 0] dL/du_t
+    ``grad_decoded`` is (E, T, B), ``grad_counts`` (1, B) the gradient of each spike for itself.
     """
     ensembles, steps, batch = x.shape
-    neurons = gain.shape[1]
+    states, _, neurons, _ = before.shape
     masked = real.size > 0
+    ps = _place(params)
     for e in numba.prange(ensembles):
-        values, mask, wanted, out, full = _room(steps), _room(steps), _room(steps), _room(steps), _room(steps)
-        v, each, of = _room(neurons), _room(1), _room(3 * srl.TOGETHER_BACKWARD)
-        xs, ms, ws, us = values.ctypes.data, mask.ctypes.data, wanted.ctypes.data, full.ctypes.data
-        es, ss, fs = each.ctypes.data, out.ctypes.data, of.ctypes.data
+        values, mask, wanted, out = _room(steps), _room(steps), _room(steps), _room(steps)
+        v, each, of, totals = _room(states * neurons), _room(1), _room(3 * width), _room(params.size)
+        passed = _room(steps * states if through_time else 0)
         grad_weights[:, e] = 0
-        together = 1 if through_time else srl.TOGETHER_BACKWARD
+        grad_params[e] = 0
+        grad_x[e] = 0
         for first in range(0, batch, LANES):
-            _take(x[e], first, values)
-            _take(grad_decoded[e], first, wanted)
+            stride, filled = batch, min(batch - first, LANES)
+            xs, ms = _place(x[e], first), _place(real, first)
+            ws, ss = _place(grad_decoded[e], first), _place(grad_x[e], first)
+            if filled < LANES:
+                _take(x[e], first, values)
+                _take(grad_decoded[e], first, wanted)
+                out[:] = 0
+                if masked:
+                    _take(real, first, mask)
+                stride, xs, ms = LANES, _place(values), _place(mask)
+                ws, ss = _place(wanted), _place(out)
             _take(grad_counts, first, each)
-            _take(before[e], first, v)
-            if masked:
-                _take(real, first, mask)
-            out[:] = 0
-            full[:] = 0  # an array that is named only by its address would be freed before its use
-            for i in range(0, neurons, together):
-                g, o, d = gain[e, i:].ctypes.data, bias[e, i:].ctypes.data, decoders[e, i:].ctypes.data
-                vs = v[i:].ctypes.data
+            for s in range(states):
+                _take(before[s, e], first, v[s * neurons : (s + 1) * neurons])
+            totals[:] = 0
+            i = 0
+            while i < neurons:
+                strip, together = (wide, width) if i + width <= neurons else (single, 1)
+                weights = _place(gain[e, i:]), _place(bias[e, i:]), _place(decoders[e, i:])
+                places = steps, stride, xs, ms, *weights, _place(v) + 4 * LANES * i, neurons, ps
+                rest = ws, _place(each), ss, _place(of), _place(totals)
                 if through_time:
-                    if masked:
-                        srl.through_time_masked((steps, xs, ms, g, o, d, vs, ws, es, ss, fs, us))
-                    else:
-                        srl.through_time((steps, xs, ms, g, o, d, vs, ws, es, ss, fs, us))
-                elif rates:
-                    if masked:
-                        srl.retreat_rates_masked((steps, xs, ms, g, o, d, vs, ws, es, ss, fs))
-                    else:
-                        srl.retreat_rates((steps, xs, ms, g, o, d, vs, ws, es, ss, fs))
-                elif masked:
-                    srl.retreat_masked((steps, xs, ms, g, o, d, vs, ws, es, ss, fs))
+                    call(strip, (*places, *rest, _place(passed)))
                 else:
-                    srl.retreat((steps, xs, ms, g, o, d, vs, ws, es, ss, fs))
+                    call(strip, (*places, *rest))
                 for j in range(together):
                     for kind in range(3):
-                        grad_weights[kind, e, i + j] += of[3 * j + kind].sum()
-            _give(out, first, grad_x[e])
+                        grad_weights[kind, e, i + j] += of[3 * j + kind, :filled].sum()
+                i += together
+            if filled < LANES:
+                _give(out, first, grad_x[e])
+            for p in range(params.size):
+                grad_params[e, p] += totals[p, :filled].sum()
+        passed[:] = 0
+        wanted[:] = 0
+
+
+@_parallel(_CUBE, _WHOLES, _CUBE, _LINE, *[_WHOLE] * 3, _CUBE)
+def neurons_forward(
+    current: Array, lengths: Any, states: Array, params: Array, width: int, wide: int, single: int, spikes: Array
+) -> None:
+    """Write spikes (B, T, N), zero on padding; replace ``states`` (S, B, N) by those after each clip's last real step.
+
+    ``current`` is (B, T, N), ``lengths`` (B,) the number of real steps.
+    """
+    batch, steps, neurons = current.shape
+    ps = _place(params)
+    block = LANES * width
+    blocks = (neurons + block - 1) // block
+    for job in numba.prange(batch * blocks):
+        clip, n = job // blocks, job % blocks * block
+        length, last = lengths[clip], min(n + block, neurons)
+        spikes[clip, length:, n:last] = 0
+        strip, together = (wide, width) if n + block <= neurons else (single, 1)
+        while n < last:
+            cs, ss, filled = _place(current[clip], n), _place(spikes[clip], n), min(last - n, LANES * together)
+            if filled >= LANES:
+                state = _place(states[0], clip * neurons + n) if states.size else 0
+                call(strip, (length, neurons, cs, ss, state, batch * neurons, ps))
+            else:
+                values, made, v = _room(steps), _room(steps), _room(states.shape[0])
+                _take(current[clip], n, values)
+                _take(states[:, clip], n, v)
+                places = _place(values), _place(made), _place(v)
+                call(strip, (length, LANES, *places, LANES, ps))
+                _give(made[:length], n, spikes[clip, :length])
+                _give(v, n, states[:, clip])
+                values[:] = 0
+            n += filled
+
+
+@_parallel(_CUBE, _WHOLES, _CUBE, _CUBE, _LINE, _WHOLE, _CUBE, _CUBE, _MATRIX)
+def neurons_backward(
+    current: Array, lengths: Any, states: Array, grad_states: Array, params: Array, strip: int,
+    grads: Array, grad_current: Array, grad_params: Array,
+) -> None:  # fmt: skip
+    """Write gradients of ``current`` (B, T, N) and of each job's parameters (B ceil(N / 16), P).
+
+    ``states`` (S, B, N) are those before the first step. ``grad_states`` (S, B, N) of those after each clip's last real
+    step are replaced by those of the states before.
+    """
+    batch, steps, neurons = current.shape
+    ps = _place(params)
+    blocks = (neurons + LANES - 1) // LANES
+    for job in numba.prange(batch * blocks):
+        clip, n = job // blocks, job % blocks * LANES
+        length, filled = lengths[clip], min(neurons - n, LANES)
+        grad_current[clip, length:, n : n + filled] = 0
+        totals, passed = _room(params.size), _room(steps * states.shape[0])
+        if filled == LANES:
+            cs, ws, ss = _place(current[clip], n), _place(grads[clip], n), _place(grad_current[clip], n)
+            before, of = 0, 0
+            if states.size:
+                before, of = (
+                    _place(states[0], clip * neurons + n),
+                    _place(grad_states[0], clip * neurons + n),
+                )
+            rooms = ss, _place(totals), _place(passed)
+            call(strip, (length, neurons, cs, ws, before, of, batch * neurons, ps, *rooms))
+        else:
+            values, wanted, out = _room(steps), _room(steps), _room(steps)
+            v, of_v = _room(states.shape[0]), _room(states.shape[0])
+            _take(current[clip], n, values)
+            _take(grads[clip], n, wanted)
+            _take(states[:, clip], n, v)
+            _take(grad_states[:, clip], n, of_v)
+            rows = _place(values), _place(wanted), _place(v), _place(of_v)
+            rooms = _place(out), _place(totals), _place(passed)
+            call(strip, (length, LANES, *rows, LANES, ps, *rooms))
+            _give(out[:length], n, grad_current[clip, :length])
+            _give(of_v, n, grad_states[:, clip])
+            values[:] = 0
+            wanted[:] = 0
+            v[:] = 0
+        for p in range(params.size):
+            grad_params[job, p] = totals[p, :filled].sum()
+        passed[:] = 0

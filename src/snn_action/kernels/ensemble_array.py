@@ -1,34 +1,35 @@
-"""An ensemble array of spiking rectified linear neurons, fused over time: one function, its gradients, its dispatch.
+"""An ensemble array fused over time, for any neuron: one function, its gradients, its dispatch.
 
-Only tensors ``(B, T, E)`` and ``(E, N)`` are made, and the voltages (B, E, N) once; none has B x T x E x N entries.
+For each neuron, with the value ``x_t`` that its ensemble stands for,
+
+    n_t, state_t = step(gain x_t + bias, state_{t-1}),  decoded_t = sum over neurons of decoder n_t
+
+Only tensors ``(B, T, E)`` and ``(E, N)`` are made, and the states (B, E, N) once; none has B x T x E x N entries.
+Backward passes compute the spikes again.
 """
 
-import logging
-from functools import cache
-from types import ModuleType
 from typing import Any, Literal, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-logger = logging.getLogger(__name__)
+from snn_action.kernels import dispatch
+from snn_action.kernels.program import Equations
 
 Mode = Literal["rate", "spike_aware", "surrogate"]
 
 
 class Fused(NamedTuple):
-    """Decoded values (B, T, E), spikes of each clip (B,), voltages (B, E, N) after each clip's last real step."""
+    """Decoded values (B, T, E), spikes of each clip (B,), states (B, E, N) after each clip's last real step."""
 
     decoded: Tensor
     spikes: Tensor
-    voltage: Tensor
+    states: tuple[Tensor, ...]
 
 
 def is_available(values: Tensor) -> bool:
     """Whether ``run`` takes such ``values`` (B, T, E): on the CPU, in float32, of clips enough to fill a vector."""
-    return values.device.type == "cpu" and values.dtype == torch.float32 and len(values) >= 8
+    return dispatch.is_available(values) and len(values) >= 8
 
 
 def run(
@@ -36,24 +37,31 @@ def run(
     gain: Tensor,
     bias: Tensor,
     decoders: Tensor,
-    voltage: Tensor,
+    states: tuple[Tensor, ...],
+    equations: Equations,
+    rates: Equations | None = None,
+    parameters: tuple[Tensor, ...] = (),
     mask: Tensor | None = None,
     mode: Mode = "spike_aware",
     out: Tensor | None = None,
 ) -> Fused:
-    """See ``cpu`` for the equations. Gradients go to the first four; none runs through voltages.
+    """Gradients go to ``values``, the three weights and ``parameters``; none runs through the states given.
 
     Fastest where the memory of ``values`` lies as ``(E, T, B)``; what it returns lies so.
 
     Args:
         values: What each ensemble stands for, (B, T, E).
-        gain: Gain times encoder, in thresholds a step (E, N).
-        bias: Bias current, in thresholds a step (E, N).
+        gain: Gain times encoder (E, N).
+        bias: Bias current (E, N).
         decoders: What one spike adds to the decoded value (E, N).
-        voltage: Voltages in [0, 1) at the start (B, E, N).
-        mask: True on real steps (B, T); on the others neurons get no current.
-        mode: ``rate`` (rates in the place of spikes, voltages left), ``spike_aware`` or ``surrogate`` (arctan).
-        out: Memory (E, N, B) for the voltages that are returned.
+        states: The neurons' states at the start, each (B, E, N).
+        equations: Of the neuron's step; its output counts spikes.
+        rates: Of the neuron's rate, without state: mean spikes a step; needed by the first two modes.
+        parameters: What the neuron learns, each a single number.
+        mask: True on real steps (B, T); on the others no neuron spikes and states stay.
+        mode: ``rate`` (rates in the place of spikes, states left), ``spike_aware`` (the derivative of the rate, none
+            through states) or ``surrogate`` (through time).
+        out: Memory (S, E, N, B) for the states that are returned.
 
     Raises:
         ValueError: wrong shapes, or values that ``is_available`` does not admit.
@@ -67,63 +75,68 @@ def run(
         raise ValueError(
             f"gain, bias and decoders must be ({ensembles}, neurons), as values are of {ensembles} ensembles"
         )
-    if voltage.shape != (batch, *gain.shape):
-        raise ValueError(f"voltage must be {(batch, *gain.shape)}, not {tuple(voltage.shape)}")
-    return Fused(*_Fused.apply(values, gain, bias, decoders, voltage, mask, mode, out))
+    for state in states:
+        if state.shape != (batch, *gain.shape):
+            raise ValueError(f"a state must be {(batch, *gain.shape)}, not {tuple(state.shape)}")
+    if rates is None and mode != "surrogate":
+        raise ValueError(f"mode {mode!r} needs the neuron's rate")
+    plan = _Plan(rates if mode == "rate" and rates else equations, None if mode == "surrogate" else rates, mask, out)
+    given = () if mode == "rate" else states
+    decoded, spikes, *after = _Fused.apply(plan, values, gain, bias, decoders, len(given), *given, *parameters)
+    return Fused(decoded, spikes, states if mode == "rate" else tuple(after))
+
+
+class _Plan(NamedTuple):
+    """What the kernel does, and with which mask and memory; without ``rates``, back through time."""
+
+    equations: Equations
+    rates: Equations | None
+    mask: Tensor | None
+    out: Tensor | None
 
 
 class _Fused(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any,
-        values: Tensor,
-        gain: Tensor,
-        bias: Tensor,
-        decoders: Tensor,
-        voltage: Tensor,
-        mask: Tensor | None,
-        mode: Mode,
-        out: Tensor | None,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        kernel = _load()
-        x, weights, neurons = _lay(values), _pad(kernel, gain, bias, decoders), gain.shape[1]
-        padded = weights[0].shape[1] - neurons
-        padding = mask is not None and not bool(mask.all())
-        real = mask.T.to(torch.float32).contiguous() if mask is not None and padding else values.new_zeros(0, 0)
+        ctx: Any, plan: _Plan, values: Tensor, gain: Tensor, bias: Tensor, decoders: Tensor, count: int, *rest: Tensor
+    ) -> tuple[Tensor, ...]:
+        cpu, strips = dispatch.load()
+        x, weights = _lay(values), [weight.contiguous() for weight in (gain, bias, decoders)]
+        before, params = _stack(rest[:count], x, gain), dispatch.join(rest[count:], x)
+        padding = plan.mask is not None and not bool(plan.mask.all())
+        real = plan.mask.T.to(torch.float32).contiguous() if plan.mask is not None and padding else x.new_empty(0, 0)
+        width = strips.choose_width(plan.equations.forward)
+        wide, single = (strips.array_forward(plan.equations, each, padding) for each in (width, 1))
         decoded, counts = torch.empty_like(x), x.new_empty(x.shape[0], x.shape[2])
-        before = voltage if voltage.stride(0) else voltage[:1]  # the same in all clips
-        before = (F.pad(before, (0, padded)) if padded else before).permute(1, 2, 0).contiguous()
-        after = voltage.new_empty(*weights[0].shape, len(values)) if out is None or padded else out
-        arguments = x, *weights, before, real
-        kernel.forward(*_arrays(*arguments), mode == "rate", *_arrays(decoded, counts, after))
-        ctx.mode, ctx.neurons = mode, neurons
+        after = x.new_empty(count, *gain.shape, len(values)) if plan.out is None else plan.out[:count]
+        arguments = x, *weights, before, real, params
+        cpu.array_forward(*dispatch.arrays(*arguments), width, wide, single, *dispatch.arrays(decoded, counts, after))
+        ctx.plan, ctx.count, ctx.padding = plan, count, padding
         ctx.save_for_backward(*arguments)
-        if out is not None and padded:
-            after = out.copy_(after[:, :neurons])
-        voltage = after.permute(2, 0, 1)[..., :neurons]
-        ctx.mark_non_differentiable(voltage)
-        return decoded.permute(2, 1, 0), counts.sum(0), voltage
+        states = [state.permute(2, 0, 1) for state in after]
+        ctx.mark_non_differentiable(*states)
+        return decoded.permute(2, 1, 0), counts.sum(0), *states
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        kernel = _load()
-        x, gain, *rest = ctx.saved_tensors
+        cpu, strips = dispatch.load()
+        equations, rates, *_ = ctx.plan
+        x, gain, *_, params = ctx.saved_tensors
         grad_x, grad_weights = torch.empty_like(x), gain.new_empty(3, *gain.shape)
-        kernel.backward(
-            *_arrays(x, gain, *rest),
-            ctx.mode == "rate",
-            ctx.mode == "surrogate",
-            *_arrays(_lay(grads[0]), grads[1].contiguous().unsqueeze(0), grad_x, grad_weights),
+        grad_params = gain.new_empty(len(gain), len(params))
+        if rates is None:
+            width, wide = 1, strips.array_backward(equations, ctx.padding)
+            single = wide
+        else:
+            width = strips.choose_backward_width(equations.forward, rates.backward)
+            wide, single = (strips.array_backward_of_rates(equations, rates, each, ctx.padding) for each in (width, 1))
+        cpu.array_backward(
+            *dispatch.arrays(*ctx.saved_tensors),
+            *(width, wide, single, rates is None),
+            *dispatch.arrays(_lay(grads[0]), grads[1].contiguous().unsqueeze(0), grad_x, grad_weights, grad_params),
         )
-        return grad_x.permute(2, 1, 0), *grad_weights[..., : ctx.neurons].unbind(0), None, None, None, None
-
-
-@cache
-def _load() -> ModuleType:
-    logger.info("loading fused kernels; the first time on a machine they are compiled, for about ten seconds")
-    from snn_action.kernels import cpu
-
-    return cpu
+        of_params = dispatch.part(grad_params.sum(0), params)
+        return None, grad_x.permute(2, 1, 0), *grad_weights.unbind(0), None, *[None] * ctx.count, *of_params
 
 
 def _lay(values: Tensor) -> Tensor:
@@ -131,11 +144,11 @@ def _lay(values: Tensor) -> Tensor:
     return values.permute(2, 1, 0).contiguous()
 
 
-def _pad(kernel: ModuleType, *weights: Tensor) -> tuple[Tensor, ...]:
-    """Silent neurons added, up to a multiple of those that a kernel takes together."""
-    missing = -weights[0].shape[1] % kernel.NEURONS_MULTIPLE
-    return tuple((F.pad(weight, (0, missing)) if missing else weight).contiguous() for weight in weights)
-
-
-def _arrays(*tensors: Tensor) -> list[np.ndarray[Any, Any]]:
-    return [tensor.detach().numpy() for tensor in tensors]
+def _stack(states: tuple[Tensor, ...], x: Tensor, gain: Tensor) -> Tensor:
+    """States (S, E, N, B), or (S, E, N, 1) where they are the same in all clips."""
+    if not states:
+        return x.new_empty(0, *gain.shape, 1)
+    if all(state.stride(0) == 0 for state in states):
+        states = tuple(state[:1] for state in states)
+    laid = [state.permute(1, 2, 0) for state in states]
+    return laid[0].unsqueeze(0).contiguous() if len(laid) == 1 else torch.stack(laid)

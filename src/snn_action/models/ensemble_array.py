@@ -22,6 +22,7 @@ from torch.nn import functional as F
 
 from snn_action import registry
 from snn_action.kernels import ensemble_array as fused
+from snn_action.kernels.program import Equations
 from snn_action.models.base import ModelSettings, Scaling, TemporalModel, perturb
 from snn_action.neurons import spiking_rectified_linear
 from snn_action.neurons.base import Gradient, Neuron
@@ -118,8 +119,8 @@ class EnsembleArray(TemporalModel):
         filtered = state.filtered
         if self.synapse is not None:
             x, filtered = self.synapse(x, filtered, mask)
-        mode = self._fused_mode(x, state.neurons)
-        run = self._run_in_chunks if mode is None else partial(self._run_fused, mode=mode)
+        plan = self._plan(x, state.neurons)
+        run = self._run_in_chunks if plan is None else partial(self._run_fused, plan=plan)
         logits, spikes, neurons = run(x, state.neurons, mask)
         return logits, State(filtered, neurons, state.spikes + spikes)
 
@@ -134,38 +135,50 @@ class EnsembleArray(TemporalModel):
             state = type(state)(*after)
         return self.readout(F.dropout(decoded, self.settings.dropout, self.training)), spikes, state
 
-    def _run_fused(self, x: Tensor, state: Any, mask: Tensor | None, mode: Gradient) -> tuple[Tensor, Tensor, Any]:
+    def _run_fused(
+        self, x: Tensor, state: Any, mask: Tensor | None, plan: tuple[Gradient, Equations, Equations | None]
+    ) -> tuple[Tensor, Tensor, Any]:
         """As ``_run_in_chunks``, some ensembles after others from their input weights to their share of the logits."""
         batch, steps, _ = x.shape
-        per_step = self.rate_unit * self.neuron.dt
-        decoders = self.decoders * (self.neuron.amplitude / per_step)
-        weights = self.input_kernel.weight, self.gain * self.encoders * per_step, self.bias * per_step, decoders
+        mode, equations, rates = plan
+        decoders = self.decoders * (self.neuron.amplitude / (self.rate_unit * self.neuron.dt))
+        weights = self.input_kernel.weight, self.gain * self.encoders * self.rate_unit, self.bias * self.rate_unit
         parts = math.ceil(len(self.gain) * batch * steps / FUSED_VALUES)
         size = math.ceil(len(self.gain) / parts)
-        voltage = x.new_empty(*self.gain.shape, batch)
+        after = x.new_empty(len(state), *self.gain.shape, batch)
         flat = x.permute(2, 1, 0).flatten(1)  # (D, T B): what the products give lies as the kernel has it
         logits, spikes = self.readout.bias.unsqueeze(1), x.new_zeros(batch)
-        for readout, before, after, kernel, gain, bias, decoder in zip(
+        own = tuple(self.neuron.parameters())
+        for readout, out, kernel, gain, bias, decoder, *before in zip(
             torch.split(self.readout.weight, size, 1),
-            torch.split(state.voltage, size, 1),
-            *(torch.split(tensor, size) for tensor in (voltage, *weights)),
+            torch.split(after, size, 1),
+            *(torch.split(tensor, size) for tensor in (*weights, decoders)),
+            *(torch.split(tensor, size, 1) for tensor in state),
             strict=True,
         ):
             values = (kernel @ flat).to(self.gain).view(-1, steps, batch).permute(2, 1, 0)
-            result = fused.run(values, gain, bias, decoder, before, mask, mode, out=after)
+            result = fused.run(values, gain, bias, decoder, tuple(before), equations, rates, own, mask, mode, out=out)
             decoded = F.dropout(result.decoded, self.settings.dropout, self.training)
             logits = logits + readout @ decoded.permute(2, 1, 0).flatten(1)
             spikes = spikes + result.spikes
-        return logits.view(-1, steps, batch).permute(2, 1, 0), spikes, state._replace(voltage=voltage.permute(2, 0, 1))
+        neurons = state if mode == "rate" else type(state)(*(tensor.permute(2, 0, 1) for tensor in after))
+        return logits.view(-1, steps, batch).permute(2, 1, 0), spikes, neurons
 
-    def _fused_mode(self, x: Tensor, state: Any) -> Gradient | None:
-        """The mode in which the fused kernel does what this array is asked now; None where it cannot."""
+    def _plan(self, x: Tensor, state: Any) -> tuple[Gradient, Equations, Equations | None] | None:
+        """Mode and equations with which the fused kernel does what is asked now; None where it cannot."""
         neuron = self.neuron
-        if not isinstance(neuron, spiking_rectified_linear.SpikingRectifiedLinear) or not fused.is_available(x):
+        if not fused.is_available(x) or any(tensor.requires_grad for tensor in state):
             return None
-        if state.voltage.requires_grad or (neuron.gradient == "surrogate" and neuron.settings.surrogate != "arctan"):
+        mode: Gradient = "surrogate"  # that of a rate neuron too: back through time as its steps are
+        if neuron.spiking and neuron.gradient == "rate" and self.training:
+            mode = "rate"
+        elif neuron.spiking and neuron.gradient != "surrogate" and torch.is_grad_enabled():
+            mode = "spike_aware"
+        equations = neuron.equations("count")
+        rates = None if mode == "surrogate" else neuron.equations("rate_count")
+        if equations is None or (rates is None and mode != "surrogate"):
             return None
-        return "spike_aware" if neuron.gradient == "rate" and not self.training else neuron.gradient
+        return mode, equations, rates
 
     def step_once(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """One step is a sequence of one."""

@@ -1,7 +1,9 @@
 """The contract of neurons: currents ``(B, T, N)`` to spikes ``(B, T, N)``, each ``amplitude / dt`` high (Nengo)."""
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -9,10 +11,15 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from snn_action.errors import ConfigError
+from snn_action.kernels import dispatch, neurons
+from snn_action.kernels.program import Equations, UnknownOperationError, trace
 from snn_action.neurons.surrogate import SurrogateName, pass_gradient
 from snn_action.registry import Settings
 
+logger = logging.getLogger(__name__)
+
 Gradient = Literal["rate", "spike_aware", "surrogate"]
+Unit = Literal["output", "count", "rate_count"]  # of what equations give: spikes as the neuron does, spikes counted
 
 
 class NeuronSettings(Settings):
@@ -49,6 +56,7 @@ class Neuron(nn.Module, ABC):
 
     gradients: ClassVar[tuple[Gradient, ...]] = ("rate", "spike_aware", "surrogate")
     spiking: ClassVar[bool] = True
+    settings: Any
 
     def __init__(self, gradient: Gradient, dt: float, amplitude: float = 1.0) -> None:
         if gradient not in self.gradients:
@@ -65,26 +73,28 @@ class Neuron(nn.Module, ABC):
         Args:
             current: Input current (B, T, N), in the units of ``gain_bias``.
             state: State before the first step; None: ``initial_state``.
-            mask: (B, T), true on real steps; the others leave the state as it is.
+            mask: (B, T), true on real steps; the others leave the state as it is and give no output.
 
         Raises:
-            ValueError: a wrong shape.
+            ValueError: a wrong shape, or a current that is not finite (named with clip, step and neuron).
         """
         if current.ndim < 3 or current.shape[1] < 1:
             raise ValueError(f"current must be (batch, at least one step, neurons), not {tuple(current.shape)}")
         if mask is not None and mask.shape != current.shape[:2]:
             raise ValueError(f"mask must have shape {tuple(current.shape[:2])}, not {tuple(mask.shape)}")
+        shape = current.shape[0], current.shape[2:]
         if state is None:
-            state = self.initial_state(current.shape[0], current.shape[2:], current.device, current.dtype)
+            state = self.initial_state(*shape, current.device, current.dtype)
         else:
-            check_state(state, current)
+            check_state(state, self.initial_state(*shape, torch.device("meta"), current.dtype))
+        check_finite(current)
         if self.gradient == "rate" and self.training and self.spiking:
-            return self.rate(current), state
+            return silence(self.rate(current), mask), state
         if self.gradient == "surrogate" or not self.spiking or not torch.is_grad_enabled():
             return self._run(current, state, mask)
         with torch.no_grad():
             spikes, state = self._run(current, state, mask)
-        return pass_gradient(spikes, self.rate(current)), state
+        return pass_gradient(spikes, silence(self.rate(current), mask)), state
 
     def step(self, current: Tensor, state: Any) -> tuple[Tensor, Any]:
         """``forward`` on one time step: spikes (B, N) of ``current`` (B, N), and the state after it."""
@@ -95,13 +105,22 @@ class Neuron(nn.Module, ABC):
         """How many spikes stand for the output ``spikes``: ``spikes dt / amplitude``."""
         return spikes * (self.dt / self.amplitude)
 
+    def equations(self, unit: Unit) -> Equations | None:
+        """What fused kernels compute in the place of ``advance`` (or of ``rate``); None where they cannot."""
+        return _trace(type(self), self.settings, unit)
+
     def _run(self, current: Tensor, state: Any, mask: Tensor | None) -> tuple[Tensor, Any]:
-        spikes = []
+        equations = self.equations("output") if dispatch.is_available(current) else None
+        lengths = None if mask is None else mask.sum(1)
+        if equations is not None and (lengths is None or is_prefix(mask, lengths)):
+            output, after = neurons.run(current, tuple(state), equations, tuple(self.parameters()), lengths)
+            return output, type(state)(*after)
+        outputs = []
         for t, now in enumerate(current.unbind(1)):
-            spike, new = self.advance(now, state)
+            output, new = self.advance(now, state)
             state = new if mask is None else hold(new, state, mask[:, t])
-            spikes.append(spike)
-        return torch.stack(spikes, 1), state
+            outputs.append(output)
+        return silence(torch.stack(outputs, 1), mask), state
 
     @abstractmethod
     def advance(self, current: Tensor, state: Any) -> tuple[Tensor, Any]:
@@ -124,6 +143,42 @@ class Neuron(nn.Module, ABC):
         """
 
 
+class _Step(nn.Module):
+    """One step of a neuron as a function of tensors alone."""
+
+    def __init__(self, neuron: Neuron, unit: Unit) -> None:
+        super().__init__()
+        self.neuron = neuron
+        self.unit = unit
+        self.state = type(neuron.initial_state(1, (1,), torch.device("cpu"), torch.float32))
+
+    def forward(self, current: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
+        if self.unit == "rate_count":
+            return (self.neuron.count(self.neuron.rate(current)),)
+        output, after = self.neuron.advance(current, self.state(*state))
+        return output if self.unit == "output" else self.neuron.count(output), *after
+
+
+@lru_cache(maxsize=256)
+def _trace(cls: type[Neuron], settings: NeuronSettings, unit: Unit) -> Equations | None:
+    step = _Step(cls(settings, cls.gradients[-1]).eval(), unit)  # type: ignore[arg-type]
+    names = [name for name, _ in step.named_parameters()]
+    states = 0 if unit == "rate_count" else len(step.state._fields)
+
+    def call(*values: Tensor) -> tuple[Tensor, ...]:
+        given = dict(zip(names, values[1 + states :], strict=True))
+        made: tuple[Tensor, ...] = torch.func.functional_call(step, given, values[: 1 + states])
+        return made
+
+    if any(parameter.numel() != 1 for parameter in step.parameters()):
+        return None
+    try:
+        return trace(call, states, len(names))
+    except (ConfigError, UnknownOperationError) as error:
+        logger.info("%s has no fused kernel (%s); PyTorch's own operations are used", settings.type, error)
+        return None
+
+
 def draw_voltage(
     settings: SpikingSettings, batch: int, shape: Sequence[int], device: torch.device, dtype: torch.dtype
 ) -> Tensor:
@@ -134,20 +189,22 @@ def draw_voltage(
     return torch.rand(*shape, generator=generator).to(device, dtype).expand(batch, *shape)
 
 
-def check_state(state: Any, current: Tensor) -> None:
-    """Check that each tensor of a state is of the batch and the neurons of ``current`` (B, T, ...).
+def check_state(state: Any, wanted: Any) -> None:
+    """Check that a state has the fields of ``wanted``, a state that fits, and tensors of its shapes.
 
     Raises:
-        ValueError: one is not; its name is given.
+        ValueError: one has not; its name is given.
     """
-    batch, shape = current.shape[0], current.shape[2:]
-    for name, tensor in zip(getattr(state, "_fields", ()), state, strict=False):
-        if isinstance(tensor, Tensor):
-            if tensor.shape[0] != batch or (tensor.ndim > 1 and tensor.shape[-len(shape) :] != shape):
-                wanted = f"{batch} clips of {tuple(shape)} neurons"
-                raise ValueError(f"state.{name} has shape {tuple(tensor.shape)}, which is not that of {wanted}")
-        else:
-            check_state(tensor, current)
+    if not isinstance(state, type(wanted)):
+        names = ", ".join(wanted._fields) or "none"
+        raise ValueError(f"state must be one that the neuron returned (fields: {names}), not a {type(state).__name__}")
+    for name, tensor, like in zip(wanted._fields, state, wanted, strict=True):
+        if not isinstance(like, Tensor):
+            check_state(tensor, like)
+        elif not isinstance(tensor, Tensor):
+            raise ValueError(f"state.{name} must be a tensor, not a {type(tensor).__name__}")
+        elif tensor.shape != like.shape:
+            raise ValueError(f"state.{name} must have shape {tuple(like.shape)}, not {tuple(tensor.shape)}")
 
 
 def check_rates(max_rates: Tensor, intercepts: Tensor) -> None:
@@ -160,6 +217,37 @@ def check_rates(max_rates: Tensor, intercepts: Tensor) -> None:
         raise ValueError("max_rates must be positive and finite")
     if not bool(((intercepts >= -1) & (intercepts < 1)).all()):
         raise ValueError("intercepts must be in [-1, 1)")
+
+
+def check_finite(current: Tensor) -> None:
+    """Check a current (B, T, ...) for NaN and infinity: a neuron may swallow them and be silent for ever.
+
+    On the CPU always; on a GPU, where it would wait for all work so far, in PyTorch's debug mode
+    (``torch.autograd.set_detect_anomaly``).
+
+    Raises:
+        ValueError: names the first such clip, step and neuron.
+    """
+    if current.device.type != "cpu" and not torch.is_anomaly_enabled():
+        return
+    current = current.detach()
+    if bool(current.sum().isfinite()) or bool(current.isfinite().all()):
+        return
+    clip, step, *neuron = (~current.isfinite()).nonzero()[0].tolist()
+    value, place = current[clip, step, *neuron].item(), neuron[0] if len(neuron) == 1 else tuple(neuron)
+    raise ValueError(f"the current of neuron {place} is {value:g} at step {step} of clip {clip}")
+
+
+def silence(output: Tensor, mask: Tensor | None) -> Tensor:
+    """``output`` (B, T, ...) where ``mask`` (B, T) is true, and zero elsewhere."""
+    return output if mask is None else output * mask.view(*mask.shape, *(1,) * (output.ndim - 2))
+
+
+def is_prefix(mask: Tensor | None, lengths: Tensor) -> bool:
+    """Whether each row of a mask (B, T) is a run of true and then false."""
+    if mask is None:
+        return True
+    return bool((mask == (torch.arange(mask.shape[1], device=mask.device) < lengths.unsqueeze(1))).all())
 
 
 def hold(new: Any, old: Any, real: Tensor) -> Any:

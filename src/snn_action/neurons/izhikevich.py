@@ -16,14 +16,13 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, ClassVar, Literal, NamedTuple
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
 from snn_action.errors import ConfigError
 from snn_action.neurons.base import Gradient, Neuron, NeuronSettings, check_rates
+from snn_action.neurons.rate_curve import InverseCurve, find_currents, simulate_inverse
 from snn_action.neurons.surrogate import SURROGATES, Surrogate, SurrogateName, attach
 
 THRESHOLD = 30.0
@@ -120,41 +119,23 @@ class Izhikevich(Neuron):
             ValueError: a rate or an intercept is out of range, or a rate cannot be reached.
         """
         check_rates(max_rates, intercepts)
-        rates, currents = _inverse_curve(self.settings.model_dump_json(exclude={"surrogate"}))
-        wanted = max_rates.detach().cpu().double().numpy()
-        if wanted.size and wanted.max() > rates[-1]:
-            raise ValueError(f"max_rates: {wanted.max():g} cannot be reached, the neuron's highest is {rates[-1]:g}")
-        highest = torch.from_numpy(np.interp(wanted, rates, currents)).to(max_rates)
-        start = float(currents[0])
+        curve = _inverse_curve(self.settings.model_dump_json(exclude={"surrogate"}))
+        highest = find_currents(max_rates, curve)
+        start = float(curve.currents[0])
         gain = (highest - start) / (1 - intercepts)
         return gain, start - gain * intercepts
 
 
 @lru_cache(maxsize=16)
-def _inverse_curve(settings_json: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Rising rates (spikes a second, from 0) and the smallest currents that give them, the rheobase at rate 0.
-
-    Spikes of one second are counted, after 0.2 s in which a neuron settles: some fire once at the onset only.
-    """
+def _inverse_curve(settings_json: str) -> InverseCurve:
+    """Of spikes in one second, after 0.2 s in which a neuron settles."""
     settings = Settings.model_validate_json(settings_json)
     neuron = Izhikevich(settings, "surrogate")
     low = torch.arange(LOWEST_CURRENT, 30, 0.02, dtype=torch.float64)
     grid = torch.cat([low, torch.arange(30, 1000, 0.5, dtype=torch.float64)])
+    state = neuron.initial_state(1, grid.shape, grid.device, grid.dtype)
     settle, steps = round(0.2 / settings.dt), max(round(1 / settings.dt), 1)
-    total = torch.zeros_like(grid)
-    with torch.no_grad():
-        state = neuron.initial_state(1, grid.shape, grid.device, grid.dtype)
-        for t in range(settle + steps):
-            spikes, state = neuron.advance(grid.unsqueeze(0), state)
-            if t >= settle:
-                total += spikes[0] / steps
-    curve = np.maximum.accumulate(total.numpy().round(9))
-    rates, first = np.unique(curve, return_index=True)
-    currents = grid.numpy()[first]
-    positive = int((curve == 0).sum())
-    start = grid.numpy()[max(positive - 1, 0)]
-    fires = rates > 0
-    return np.append(0.0, rates[fires]), np.append(start, currents[fires])
+    return simulate_inverse(neuron.advance, state, grid, settle, steps)
 
 
 def build(settings: Settings, gradient: Gradient = "surrogate") -> Izhikevich:

@@ -131,7 +131,7 @@ class Alpha(_TimeConstant):
 
 
 class LinearFilterState(NamedTuple):
-    """State-space vector (B, N, order)."""
+    """State-space vector (B, N, order), in a unit of time that the filter chooses."""
 
     vector: Tensor
 
@@ -161,15 +161,19 @@ class LinearFilter(Synapse):
         if not 1 <= len(num) <= len(den):
             raise ValueError(f"num must have 1 to {len(den)} coefficients, as many as den at most, not {len(num)}")
         order = len(den) - 1
-        below = torch.tensor(den, dtype=torch.float64)[1:] / den[0]
-        above = torch.tensor([*[0.0] * (len(den) - len(num)), *num], dtype=torch.float64) / den[0]
+        # In a unit of time in which no coefficient is large; in seconds their powers would cost exp() its digits.
+        pace = max((abs(c / den[0]) ** (1 / k) for k, c in enumerate(den) if k), default=0.0)
+        unit = 2.0 ** round(math.log2(pace)) if pace else 1.0
+        units = unit ** torch.arange(order + 1, dtype=torch.float64)
+        below = (torch.tensor(den, dtype=torch.float64) / den[0] / units)[1:]
+        above = torch.tensor([*[0.0] * (len(den) - len(num)), *num], dtype=torch.float64) / den[0] / units
         self.direct = float(above[0])
         system = torch.zeros(order + 1, order + 1, dtype=torch.float64)  # exp of [[A, B], [0, 0]] holds x over a step
         if order:
             system[0, :order] = -below
             system[0, order] = 1
             system[1:order, : order - 1] = torch.eye(order - 1, dtype=torch.float64)
-        held = torch.linalg.matrix_exp(system * dt)
+        held = torch.linalg.matrix_exp(system * (dt * unit))
         self.register_buffer("transition", held[:order, :order].clone())
         self.register_buffer("drive", held[:order, order].clone())
         self.register_buffer("readout", above[1:] - self.direct * below)

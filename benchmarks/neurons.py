@@ -1,0 +1,166 @@
+"""Speed of single neurons and of an array's neurons on the CPU, against snnTorch, SpikingJelly and Norse.
+
+    python benchmarks/neurons.py --peers FOLDER [--dry]
+
+FOLDER holds the virtual environment ``torch``, made as ``benchmarks/peers/README.md`` says; without it only this
+project is measured. docs/results.md is written only with FOLDER and without ``--dry``.
+
+Each measurement is a process of its own; all take turns, ``--rounds`` times, and the median round counts. What is
+measured: ``peers/torch_neurons.py``.
+"""
+
+import argparse
+import json
+import sys
+from collections import defaultdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from table import make_table, write_section
+from timing import REPETITIONS, ask, time_of
+
+from snn_action import registry
+from snn_action.kernels import ensemble_array as fused
+from snn_action.memory import keep_freed_memory
+
+LIF_BATCH, LIF_STEPS, LIF_NEURONS = 16, 100, 1024
+STEPS, ENSEMBLES, NEURONS = 25, 1000, 50
+PEER = Path(__file__).parent / "peers" / "torch_neurons.py"
+OURS = "snn_action"
+TASKS = {"lif train": "LIF, forward and backward", "array infer": "array, forward", "array train": "array, training"}
+MODES = {"lif train": ["surrogate"], "array infer": ["spike_aware"], "array train": ["surrogate", "spike_aware"]}
+LIBRARIES = {"snntorch": "snnTorch", "spikingjelly": "SpikingJelly", "norse": "Norse"}
+
+
+def run_lif(batch: int, mode: str) -> tuple[float, float]:
+    """Seconds and spikes a neuron-step; the gradient is that of ``(spikes * upstream).sum()``."""
+    neuron = registry.build("neuron", registry.parse("neuron", {"type": "lif"}), mode)
+    noise = 0.5 * torch.randn(batch, LIF_STEPS, LIF_NEURONS)
+    current = (3 * torch.rand(batch, 1, LIF_NEURONS) + noise).requires_grad_()
+    upstream = torch.randn_like(current)
+    seconds = time_of(lambda: torch.autograd.grad(neuron(current)[0], current, upstream))
+    return seconds, neuron.count(neuron(current)[0]).mean().item()
+
+
+def run_array(batch: int, mode: str, train: bool) -> tuple[float, float]:
+    """Seconds and spikes a neuron-step; values lie as the kernel has them."""
+    shape = ENSEMBLES, NEURONS
+    intercepts = 1.9 * torch.rand(shape) - 1
+    gain = (0.2 + 0.2 * torch.rand(shape)) / (1 - intercepts)  # in thresholds a step
+    encoders = torch.randint(0, 2, shape) * 2 - 1
+    values = (2 * torch.rand(ENSEMBLES, STEPS, batch) - 1).permute(2, 1, 0)
+    inputs = [values, gain * encoders, -intercepts * gain, torch.randn(shape) / NEURONS]
+    inputs = [tensor.requires_grad_(train) for tensor in inputs]
+    upstream = torch.randn(ENSEMBLES, STEPS, batch).permute(2, 1, 0)
+    run = partial(fused.run, *inputs, torch.zeros(1, *shape).expand(batch, -1, -1), mode=mode)
+    with torch.set_grad_enabled(train):
+        seconds = time_of((lambda: torch.autograd.grad(run().decoded, inputs, upstream)) if train else run)
+    return seconds, run().spikes.mean().item() / (STEPS * ENSEMBLES * NEURONS)
+
+
+def run_ours(task: str, batch: int, mode: str) -> dict[str, Any]:
+    """As ``peers/torch_neurons.py``."""
+    torch.manual_seed(0)
+    with keep_freed_memory():
+        if task == "lif train":
+            (seconds, spikes), count = run_lif(batch, mode), batch * LIF_STEPS * LIF_NEURONS
+        else:
+            seconds, spikes = run_array(batch, mode, task == "array train")
+            count = batch * STEPS * ENSEMBLES * NEURONS
+    return {
+        "form": mode,
+        "milliseconds": 1000 * seconds,
+        "neuron_steps_per_second": count / seconds,
+        "spikes_per_neuron_step": spikes,
+    }
+
+
+def measure(task: str, arguments: argparse.Namespace) -> dict[tuple[str, int, str], dict[str, Any]]:
+    """The median round of each library, batch and, of ours, mode; what needs too much memory is left out."""
+    name, what = task.split()
+    batches = [LIF_BATCH] if name == "lif" else arguments.peer_batches
+    batch = LIF_BATCH if name == "lif" else arguments.batch
+    commands = {
+        (OURS, batch, mode): [sys.executable, __file__, "--one", task, str(batch), mode] for mode in MODES[task]
+    }
+    if arguments.peers:
+        python = str(arguments.peers / "torch" / "bin" / "python")
+        for library in ("snntorch", "spikingjelly", "norse") if name == "lif" else ("snntorch", "spikingjelly"):
+            for each in batches:
+                commands[library, each, ""] = [python, str(PEER), library, name, str(each), what]
+    rounds = defaultdict(list)
+    for _ in range(arguments.rounds):
+        for key, command in commands.items():
+            if result := ask(command):
+                rounds[key].append(result)
+                print(task, *key, json.dumps(result), file=sys.stderr, flush=True)
+    missing = {library for library, *_ in commands} - {library for library, *_ in rounds}
+    if missing:
+        raise SystemExit(f"{task}: no process of {', '.join(sorted(missing))} ended well")
+    return {key: sorted(results, key=speed)[len(results) // 2] for key, results in rounds.items()}
+
+
+def speed(result: dict[str, Any]) -> float:
+    """Neuron-steps a second."""
+    return float(result["neuron_steps_per_second"])
+
+
+def make_rows(task: str, found: dict[tuple[str, int, str], dict[str, Any]]) -> list[list[str]]:
+    """A line for each of our modes, the first of which is the measure, and for each library at its fastest batch."""
+    ours = {key: result for key, result in found.items() if key[0] == OURS}
+    peers = {}
+    for key in sorted(found.keys() - ours.keys(), key=lambda key: speed(found[key])):
+        peers[key[0]] = key
+    lines = ours | {key: found[key] for key in reversed(peers.values())}
+    measure = speed(next(iter(ours.values())))
+    return [
+        [
+            TASKS[task],
+            LIBRARIES.get(library, library),
+            result["form"],
+            str(batch),
+            f"{result['milliseconds']:.1f}",
+            f"{speed(result) / 1e6:.0f}",
+            f"{measure / speed(result):.2f}",
+        ]
+        for (library, batch, _), result in lines.items()
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--peers", type=Path)
+    parser.add_argument("--batch", type=int, default=96, help="of the array, ours")
+    parser.add_argument("--peer-batches", type=int, nargs="+", default=[10, 32, 96], help="of the array, the peers'")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--dry", action="store_true", help="leave docs/results.md as it is")
+    parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.one:
+        task, batch, mode = arguments.one
+        print(json.dumps(run_ours(task, int(batch), mode)))
+        return
+    rows = [row for task in TASKS for row in make_rows(task, measure(task, arguments))]
+    header = ["", "library", "form", "batch", "ms", "million neuron-steps/s", "times ours"]
+    table = make_table(header, rows)
+    if arguments.dry or not arguments.peers:
+        print(table)
+        return
+    write_section(
+        "Speed of neurons",
+        f"Neurons alone, in float32. LIF: {LIF_NEURONS} neurons over {LIF_STEPS} steps and back to currents. Array: "
+        f"{ENSEMBLES} values over {STEPS} steps, each to {NEURONS} integrate-and-fire neurons and back to one decoded "
+        "value; training takes the gradient of values, gains, biases and decoders. Each library has the fastest of "
+        "the forms that it offers, its own surrogate, and the batch of the array at which it is fastest; all keep "
+        "freed memory. Ours are Nengo's neurons: LIF with a refractory time and the time of a spike within its step, "
+        "integrate-and-fire with several spikes a step and no negative current. The last column is the time of a "
+        f"neuron-step, divided by that of the first line of ours. Medians of {REPETITIONS} runs, and of "
+        f"{arguments.rounds} rounds the median.",
+        table,
+    )
+
+
+if __name__ == "__main__":
+    main()

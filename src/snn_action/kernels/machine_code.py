@@ -1,0 +1,84 @@
+"""Machine code for this processor: functions of addresses and counts, compiled by LLVM and kept on disk.
+
+A function is ``void (i64, i64, ...)``; Numba code calls it by its address with ``call``. LLVM comes with Numba, so no
+compiler is needed. What was compiled is kept in ``$XDG_CACHE_HOME/snn_action/kernels`` (``~/.cache`` by default) under
+a digest of the instructions and of the processor; where that folder cannot be written it is compiled anew.
+"""
+
+import hashlib
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import llvmlite
+from llvmlite import binding, ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from snn_action.files import write_atomic
+
+logger = logging.getLogger(__name__)
+
+_ADDRESS = ir.IntType(64)
+_engines: list[Any] = []  # what owns the machine code; it lives as long as the process
+
+
+def compile_function(name: str, count: int, emit: Callable[[Any, list[Any]], None]) -> int:
+    """The address of a function of ``count`` integers; ``emit(builder, integers)`` writes what it does."""
+    module = ir.Module(name)
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [_ADDRESS] * count), name)
+    builder = ir.IRBuilder(function.append_basic_block())
+    emit(builder, list(function.args))
+    builder.ret_void()
+    binding.initialize_native_target()
+    binding.initialize_native_asmprinter()
+    processor, features = binding.get_host_cpu_name(), binding.get_host_cpu_features().flatten()
+    target = binding.Target.from_default_triple().create_target_machine(
+        cpu=processor, features=features, opt=3, jit=True
+    )
+    engine = binding.create_mcjit_compiler(binding.parse_assembly(""), target)
+    text = str(module)
+    key = "\n".join([text, processor, features, llvmlite.__version__])
+    engine.add_object_file(binding.ObjectFileRef.from_data(_fetch(key, text, target)))
+    engine.finalize_object()
+    _engines.append(engine)
+    address: int = engine.get_function_address(name)
+    return address
+
+
+def _fetch(key: str, text: str, target: Any) -> bytes:
+    """The object code of a module, from disk where it is there."""
+    cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    digest = hashlib.sha256(key.encode()).hexdigest()
+    path = Path(cache) / "snn_action" / "kernels" / f"{digest[:32]}.o"
+    try:
+        return path.read_bytes()
+    except OSError:
+        logger.info("compiling a fused kernel; it is kept in %s", path.parent)
+    code: bytes = target.emit_object(binding.parse_assembly(text))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, code)
+    except OSError as error:
+        logger.info("%s: cannot be written (%s), so the kernel is compiled again next time", path, error)
+    return code
+
+
+def _call(_: Any, address: Any, integers: Any) -> Any:
+    """Call the function at an address with a tuple of integers, from Numba code."""
+
+    def lower(context: Any, builder: Any, __: Any, arguments: Any) -> Any:
+        signature = ir.FunctionType(ir.VoidType(), [_ADDRESS] * len(integers))
+        function = builder.inttoptr(arguments[0], signature.as_pointer())
+        given = cgutils.unpack_tuple(builder, arguments[1], len(integers))
+        casts = [context.cast(builder, value, kind, types.int64) for value, kind in zip(given, integers, strict=True)]
+        builder.call(function, casts)
+        return context.get_dummy_value()
+
+    return types.void(address, integers), lower
+
+
+call: Any = intrinsic(_call)  # in Numba code: call(address, integers)

@@ -1,0 +1,86 @@
+"""Neurons over time, fused: currents (B, T, N) to outputs (B, T, N), states in registers from step to step.
+
+Forward writes nothing but the output; backward goes forward once more and then back through time, with the states of
+16 neurons at a time, so that memory does not grow with stored membranes.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from snn_action.kernels import dispatch
+from snn_action.kernels.program import Equations
+
+
+def run(
+    current: Tensor,
+    states: tuple[Tensor, ...],
+    equations: Equations,
+    parameters: tuple[Tensor, ...] = (),
+    lengths: Tensor | None = None,
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Outputs (B, T, ...) and states (B, ...) after each clip's last real step; gradients go to all tensors given.
+
+    Args:
+        current: Input currents (B, T, ...), float32 on the CPU.
+        states: States before the first step, each (B, ...).
+        equations: Of one step.
+        parameters: What the neuron learns, each a single number.
+        lengths: Real steps of each clip (B,); None: all. On padding outputs are zero.
+
+    Raises:
+        ValueError: a wrong dtype or device, or shapes that do not fit.
+    """
+    if not dispatch.is_available(current):
+        raise ValueError(f"current must be float32 on the CPU, not {current.dtype} on {current.device}")
+    shape = current.shape[0], *current.shape[2:]
+    for state in states:
+        if state.shape != shape:
+            raise ValueError(f"a state must be {shape}, not {tuple(state.shape)}")
+    if len(states) != equations.states or len(parameters) != equations.parameters:
+        raise ValueError(f"equations have {equations.states} states and {equations.parameters} parameters")
+    if lengths is None:
+        lengths = torch.full(shape[:1], current.shape[1])
+    flat, *rest = _Fused.apply(
+        equations, lengths, current.flatten(2), *(state.flatten(1) for state in states), *parameters
+    )
+    return flat.view(current.shape), tuple(state.view(shape) for state in rest)
+
+
+class _Fused(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, equations: Equations, lengths: Tensor, current: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
+        cpu, strips = dispatch.load()
+        current, states, params = current.contiguous(), _stack(rest, equations, current), rest[equations.states :]
+        joined = dispatch.join(params, current)
+        width = strips.choose_width(equations.forward)
+        wide, single = (strips.neurons_forward(equations, each) for each in (width, 1))
+        spikes, after = torch.empty_like(current), states.clone()
+        ctx.equations = equations
+        ctx.save_for_backward(current, lengths, states, joined)
+        cpu.neurons_forward(
+            *dispatch.arrays(current, lengths, after, joined), width, wide, single, *dispatch.arrays(spikes)
+        )
+        return spikes, *after.unbind(0)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        cpu, strips = dispatch.load()
+        current, lengths, states, params = ctx.saved_tensors
+        grad_states = torch.stack(grads[1:]) if len(grads) > 1 else torch.empty_like(states)
+        grad_current = torch.empty_like(current)
+        jobs = len(current) * -(-current.shape[2] // strips.LANES)
+        grad_params = current.new_empty(jobs, len(params))
+        cpu.neurons_backward(
+            *dispatch.arrays(current, lengths, states, grad_states, params),
+            strips.neurons_backward(ctx.equations),
+            *dispatch.arrays(grads[0].contiguous(), grad_current, grad_params),
+        )
+        return None, None, grad_current, *grad_states.unbind(0), *dispatch.part(grad_params.sum(0), params)
+
+
+def _stack(rest: tuple[Tensor, ...], equations: Equations, current: Tensor) -> Tensor:
+    """States (S, B, N)."""
+    states = rest[: equations.states]
+    return torch.stack(states) if states else current.new_empty(0, len(current), current.shape[2])

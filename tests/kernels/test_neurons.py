@@ -1,0 +1,115 @@
+import pytest
+import torch
+
+from snn_action import registry
+from snn_action.kernels import neurons as fused
+from snn_action.neurons.base import Neuron
+
+MODULES = dict(registry.items("neuron"))
+SURROGATES = ("arctan", "sigmoid", "triangle", "super_spike", "multi_gaussian")
+
+
+def build(name: str, **settings) -> Neuron:
+    parsed = registry.parse("neuron", {"type": name, **settings})
+    neuron: Neuron = MODULES[name].build(parsed)
+    return type(neuron)(parsed, neuron.gradients[-1])
+
+
+def drive(neuron: Neuron, batch: int, steps: int, n: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    gain, bias = neuron.gain_bias(torch.full((n,), 150.0), torch.linspace(-0.9, 0.5, n))
+    return gain * torch.randn(batch, steps, n, generator=generator) + bias
+
+
+FUSED = [name for name in MODULES if build(name).equations("output") is not None]
+CASES = [(name, {}) for name in FUSED] + [
+    (name, {"surrogate": surrogate}) for name in ("lif", "spiking_rectified_linear", "if") for surrogate in SURROGATES
+]
+
+
+def test_every_neuron_with_a_loop_over_time_has_a_kernel():
+    """Those without draw all steps at once, or are a convolution over time."""
+    assert set(MODULES) - set(FUSED) == {"stochastic_spiking", "poisson_spiking", "sliding_psn"}
+
+
+@pytest.mark.parametrize(("name", "settings"), CASES)
+@pytest.mark.parametrize("n", [1, 37, 96])
+def test_it_equals_the_neurons_own_steps_in_float64(name, settings, n):
+    """Outputs, states and gradients of currents, states and parameters; clips of any length."""
+    lengths = torch.tensor([30, 1, 17])
+    mask = torch.arange(30) < lengths.unsqueeze(1)
+    results = []
+    for dtype in (torch.float32, torch.float64):
+        neuron = build(name, **settings).to(dtype)
+        current = drive(build(name, **settings), 3, 30, n).to(dtype).requires_grad_()
+        start = neuron.initial_state(3, (n,), current.device, dtype)
+        leaves = [tensor.clone().requires_grad_() for tensor in start]
+        if dtype == torch.float32:
+            own = tuple(neuron.parameters())
+            output, after = fused.run(current, tuple(leaves), neuron.equations("output"), own, lengths)
+        else:
+            output, after = neuron(current, type(start)(*leaves), mask)
+        loss = (output * torch.linspace(-1, 1, output.numel(), dtype=dtype).view(output.shape)).sum()
+        loss = loss + sum((tensor * torch.linspace(0, 1, n, dtype=dtype)).sum() for tensor in after)
+        gradients = torch.autograd.grad(loss, [current, *leaves, *neuron.parameters()], allow_unused=True)
+        results.append((output, *after, *(torch.zeros(()) if g is None else g for g in gradients)))
+    for got, expected in zip(*results, strict=True):
+        error = (got.double() - expected).norm() / expected.norm().clamp(min=1e-6)
+        assert error < 2e-3 if name == "izhikevich" else error < 1e-4, (error, got, expected)
+
+
+@pytest.mark.parametrize("name", FUSED)
+def test_a_module_takes_it_in_float32_and_steps_alike(name, monkeypatch):
+    neuron = build(name)
+    calls = []
+    run = fused.run
+    monkeypatch.setattr(fused, "run", lambda *arguments: calls.append(1) or run(*arguments))
+    current = drive(neuron, 2, 12, 20)
+    whole, _ = neuron(current)
+    state = neuron.initial_state(2, (20,), current.device, current.dtype)
+    for t, now in enumerate(current.unbind(1)):
+        output, state = neuron.step(now, state)
+        torch.testing.assert_close(output, whole[:, t])
+    assert len(calls) == 13
+
+
+def test_a_mask_with_a_hole_is_done_step_by_step():
+    neuron = build("lif")
+    current = drive(neuron, 2, 12, 20)
+    mask = torch.ones(2, 12, dtype=torch.bool)
+    mask[0, 3:6] = False
+    output, state = neuron(current, mask=mask)
+    kept, expected = neuron(current[:1, [0, 1, 2, 6, 7, 8, 9, 10, 11]])
+    torch.testing.assert_close(output[:1, mask[0]], kept)
+    torch.testing.assert_close([tensor[:1] for tensor in state], list(expected))
+
+
+def test_a_clip_without_a_step_keeps_its_state():
+    neuron = build("lif")
+    current = drive(neuron, 2, 5, 3) + 100
+    mask = torch.tensor([[True] * 5, [False] * 5])
+    output, state = neuron(current, mask=mask)
+    assert output[0].any()
+    assert not output[1].any()
+    assert not state.voltage[1].any()
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_a_current_that_is_no_number_is_named(value):
+    current = torch.zeros(2, 7, 5)
+    current[1, 4, 3] = value
+    for dtype in (torch.float32, torch.float64):
+        with pytest.raises(ValueError, match=r"the current of neuron 3 is (nan|inf) at step 4 of clip 1"):
+            build("lif")(current.to(dtype))
+
+
+def test_what_does_not_fit_is_refused():
+    neuron = build("lif")
+    current, equations = torch.zeros(2, 7, 5), neuron.equations("output")
+    state = (torch.zeros(2, 5), torch.zeros(2, 5))
+    with pytest.raises(ValueError, match="float32"):
+        fused.run(current.double(), state, equations)
+    with pytest.raises(ValueError, match="a state must be"):
+        fused.run(current, (state[0], torch.zeros(2, 4)), equations)
+    with pytest.raises(ValueError, match="2 states and 0 parameters"):
+        fused.run(current, state[:1], equations)
