@@ -81,6 +81,14 @@ def _place(array: Array, column: int = 0) -> int:
     return address  # type: ignore[no-any-return]
 
 
+@_inline
+def _place_states(states: Array, e: int, first: int) -> int:
+    """The address of an ensemble's states from a clip on, or for all clips where these share them."""
+    if states.size == 0:
+        return 0
+    return _place(states[0, e], first if states.shape[3] > 1 else 0)
+
+
 @_parallel(_CUBE, *[_MATRIX] * 3, _STATES, _MATRIX, _LINE, *[_WHOLE] * 3, _CUBE, _MATRIX, _STATES)
 def array_forward(
     x: Array, gain: Array, bias: Array, decoders: Array, before: Array, real: Array, params: Array,
@@ -93,36 +101,42 @@ def array_forward(
     strip of ``width`` neurons, ``single`` that of one.
     """
     ensembles, steps, batch = x.shape
-    states, _, neurons, _ = before.shape
-    masked = real.size > 0
-    ps = _place(params)
+    states, _, neurons, clips = before.shape
+    masked, ps = real.size > 0, _place(params)
     for e in numba.prange(ensembles):
         values, mask, sums, count = _room(steps), _room(steps), _room(steps), _room(1)
         v = _room(states * neurons)
         decoded[e] = 0
         for first in range(0, batch, LANES):
             stride, xs, ms, ss = batch, _place(x[e], first), _place(real, first), _place(decoded[e], first)
+            old, old_row, old_apart = _place_states(before, e, first), clips, ensembles * neurons * clips
+            new, row, apart = _place_states(after, e, first), batch, ensembles * neurons * batch
             if batch - first < LANES:
                 _take(x[e], first, values)
                 sums[:] = 0
                 if masked:
                     _take(real, first, mask)
                 stride, xs, ms, ss = LANES, _place(values), _place(mask), _place(sums)
-            for s in range(states):
-                _take(before[s, e], first, v[s * neurons : (s + 1) * neurons])
+                new, row, apart = _place(v), LANES, neurons * LANES
+                if clips > 1:
+                    for s in range(states):
+                        _take(before[s, e], first, v[s * neurons : (s + 1) * neurons])
+                    old, old_row, old_apart = new, row, apart
             count[:] = 0
             i = 0
             while i < neurons:
                 strip, together = (wide, width) if i + width <= neurons else (single, 1)
-                weights = _place(gain[e, i:]), _place(bias[e, i:]), _place(decoders[e, i:])
-                state = _place(v) + 4 * LANES * i
-                call(strip, (steps, stride, xs, ms, *weights, state, neurons, ps, ss, _place(count)))
+                weights = _place(gain[e], i), _place(bias[e], i), _place(decoders[e], i)
+                place, target = old + 4 * old_row * i, new + 4 * row * i
+                rest = ps, place, old_row, old_apart, ss, _place(count), target, row, apart
+                call(strip, (steps, stride, xs, ms, *weights, *rest))
                 i += together
             if batch - first < LANES:
                 _give(sums, first, decoded[e])
-            for s in range(states):
-                _give(v[s * neurons : (s + 1) * neurons], first, after[s, e])
+                for s in range(states):
+                    _give(v[s * neurons : (s + 1) * neurons], first, after[s, e])
             _give(count, first, counts[e : e + 1])
+        mask[:] = 0
 
 
 @_parallel(
@@ -138,52 +152,53 @@ def array_backward(
     ``grad_decoded`` is (E, T, B), ``grad_counts`` (1, B) the gradient of each spike for itself.
     """
     ensembles, steps, batch = x.shape
-    states, _, neurons, _ = before.shape
-    masked = real.size > 0
-    ps = _place(params)
+    states, _, neurons, clips = before.shape
+    masked, ps = real.size > 0, _place(params)
     for e in numba.prange(ensembles):
         values, mask, wanted, out = _room(steps), _room(steps), _room(steps), _room(steps)
-        v, each, of, totals = _room(states * neurons), _room(1), _room(3 * width), _room(params.size)
+        v, each, of, totals = _room(states * neurons), _room(1), _room(3 * neurons), _room(params.size)
         passed = _room(steps * states if through_time else 0)
-        grad_weights[:, e] = 0
-        grad_params[e] = 0
         grad_x[e] = 0
         for first in range(0, batch, LANES):
-            stride, filled = batch, min(batch - first, LANES)
-            xs, ms = _place(x[e], first), _place(real, first)
+            stride, xs, ms = batch, _place(x[e], first), _place(real, first)
             ws, ss = _place(grad_decoded[e], first), _place(grad_x[e], first)
-            if filled < LANES:
+            old, row, apart = _place_states(before, e, first), clips, ensembles * neurons * clips
+            if batch - first < LANES:
+                values[:] = 0
+                wanted[:] = 0
+                out[:] = 0
+                each[:] = 0
                 _take(x[e], first, values)
                 _take(grad_decoded[e], first, wanted)
-                out[:] = 0
                 if masked:
+                    mask[:] = 0
                     _take(real, first, mask)
-                stride, xs, ms = LANES, _place(values), _place(mask)
-                ws, ss = _place(wanted), _place(out)
+                stride, xs, ms, ws, ss = LANES, _place(values), _place(mask), _place(wanted), _place(out)
+                if clips > 1:
+                    v[:] = 0
+                    for s in range(states):
+                        _take(before[s, e], first, v[s * neurons : (s + 1) * neurons])
+                    old, row, apart = _place(v), LANES, neurons * LANES
             _take(grad_counts, first, each)
-            for s in range(states):
-                _take(before[s, e], first, v[s * neurons : (s + 1) * neurons])
-            totals[:] = 0
             i = 0
             while i < neurons:
                 strip, together = (wide, width) if i + width <= neurons else (single, 1)
-                weights = _place(gain[e, i:]), _place(bias[e, i:]), _place(decoders[e, i:])
-                places = steps, stride, xs, ms, *weights, _place(v) + 4 * LANES * i, neurons, ps
-                rest = ws, _place(each), ss, _place(of), _place(totals)
+                weights = _place(gain[e], i), _place(bias[e], i), _place(decoders[e], i)
+                rest = ps, old + 4 * row * i, row, apart, ws, _place(each), ss, _place(of[3 * i :]), _place(totals)
                 if through_time:
-                    call(strip, (*places, *rest, _place(passed)))
+                    call(strip, (steps, stride, xs, ms, *weights, *rest, _place(passed)))
                 else:
-                    call(strip, (*places, *rest))
-                for j in range(together):
-                    for kind in range(3):
-                        grad_weights[kind, e, i + j] += of[3 * j + kind, :filled].sum()
+                    call(strip, (steps, stride, xs, ms, *weights, *rest))
                 i += together
-            if filled < LANES:
+            if batch - first < LANES:
                 _give(out, first, grad_x[e])
-            for p in range(params.size):
-                grad_params[e, p] += totals[p, :filled].sum()
+        for i in range(neurons):
+            for kind in range(3):
+                grad_weights[kind, e, i] = of[3 * i + kind].sum()
+        for p in range(params.size):
+            grad_params[e, p] = totals[p].sum()
         passed[:] = 0
-        wanted[:] = 0
+        mask[:] = 0
 
 
 @_parallel(_CUBE, _WHOLES, _CUBE, _LINE, *[_WHOLE] * 3, _CUBE)

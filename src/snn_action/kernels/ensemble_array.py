@@ -106,12 +106,13 @@ class _Fused(torch.autograd.Function):
         padding = plan.mask is not None and not bool(plan.mask.all())
         real = plan.mask.T.to(torch.float32).contiguous() if plan.mask is not None and padding else x.new_empty(0, 0)
         width = strips.choose_width(plan.equations.forward)
-        wide, single = (strips.array_forward(plan.equations, each, padding) for each in (width, 1))
+        shared = before.shape[3] == 1
+        wide, single = (strips.array_forward(plan.equations, each, padding, shared) for each in (width, 1))
         decoded, counts = torch.empty_like(x), x.new_empty(x.shape[0], x.shape[2])
         after = x.new_empty(count, *gain.shape, len(values)) if plan.out is None else plan.out[:count]
         arguments = x, *weights, before, real, params
         cpu.array_forward(*dispatch.arrays(*arguments), width, wide, single, *dispatch.arrays(decoded, counts, after))
-        ctx.plan, ctx.count, ctx.padding = plan, count, padding
+        ctx.plan, ctx.count, ctx.variant = plan, count, (padding, shared)
         ctx.save_for_backward(*arguments)
         states = [state.permute(2, 0, 1) for state in after]
         ctx.mark_non_differentiable(*states)
@@ -125,11 +126,11 @@ class _Fused(torch.autograd.Function):
         grad_x, grad_weights = torch.empty_like(x), gain.new_empty(3, *gain.shape)
         grad_params = gain.new_empty(len(gain), len(params))
         if rates is None:
-            width, wide = 1, strips.array_backward(equations, ctx.padding)
+            width, wide = 1, strips.array_backward(equations, *ctx.variant)
             single = wide
         else:
             width = strips.choose_backward_width(equations.forward, rates.backward)
-            wide, single = (strips.array_backward_of_rates(equations, rates, each, ctx.padding) for each in (width, 1))
+            wide, single = (strips.array_backward_of_rates(equations, rates, each, *ctx.variant) for each in (width, 1))
         cpu.array_backward(
             *dispatch.arrays(*ctx.saved_tensors),
             *(width, wide, single, rates is None),

@@ -30,20 +30,22 @@ def choose_backward_width(forward: Program, rates: Program) -> int:
 
 
 @cache
-def array_forward(equations: Equations, width: int, masked: bool) -> int:
-    """steps, stride, x, real, gain, bias, decoder, states, neurons, params, sums, count.
+def array_forward(equations: Equations, width: int, masked: bool, shared: bool) -> int:
+    """steps, stride, x, real, gain, bias, decoder, params, before, row, apart, sums, count, after, row, apart.
 
     ``x``, ``real`` and ``sums`` are rows of 16 numbers, ``stride`` numbers apart. Adds to ``sums`` what the neurons'
-    spikes decode to and to ``count`` (16,) the spikes; replaces the states, which are part of (states, neurons, 16).
+    spikes decode to and to ``count`` (16,) the spikes. The states ``before`` and ``after`` lie ``row`` numbers from
+    neuron to neuron and ``apart`` from state to state; ``shared`` are single numbers before, the same in all clips.
     """
     program, states = equations.forward, equations.states
 
     def emit(b: Any, places: list[Any]) -> None:
-        steps, stride, x, real, *weights, state, neurons, params, sums, count = places
+        steps, stride, x, real, *weights, params, before, row, apart, sums, count, after, row_after, apart_after = (
+            places
+        )
         gains, biases, decoders = (spread(b, place, width) for place in weights)
         values, masks, totals = (Memory(b, place, stride) for place in (x, real, sums))
-        room, fixed = Memory(b, state), _prepare(b, program, equations, params)
-        counts = Memory(b, count)
+        counts, fixed = Memory(b, count), _prepare(b, program, equations, params)
 
         def body(t: Any, carried: list[Vector]) -> list[Vector]:
             now, total, fired, after = values.load(t), totals.load(t), [], []
@@ -57,27 +59,28 @@ def array_forward(equations: Equations, width: int, masked: bool) -> int:
             totals.store(t, total)
             return [*after, add(b, carried[-1], _sum(b, fired))]
 
-        start = [room.load(place) for place in _places(b, states, width, neurons)]
+        start = _load_states(b, before, row, apart, states, width, shared)
+        ends = [_state_place(b, after, row_after, apart_after, i, s) for i in range(width) for s in range(states)]
         *last, n = loop(b, steps, [*start, counts.load(0)], body)
-        for place, vector in zip(_places(b, states, width, neurons), last, strict=True):
-            room.store(place, vector)
+        for end, vector in zip(ends, last, strict=True):
+            Memory(b, end).store(0, vector)
         counts.store(0, n)
 
-    return machine_code.compile_function("array_forward", 12, emit)
+    return machine_code.compile_function("array_forward", 16, emit)
 
 
 @cache
-def array_backward_of_rates(equations: Equations, rates: Equations, width: int, masked: bool) -> int:
-    """steps, stride, x, real, gain, bias, decoder, states, neurons, params, grads, of_spike, sums, results, totals.
+def array_backward_of_rates(equations: Equations, rates: Equations, width: int, masked: bool, shared: bool) -> int:
+    """steps, stride, x, real, gain, bias, decoder, params, before, row, apart, grads, of_spike, sums, results, totals.
 
     Spikes as ``equations`` have them, the derivative of each step's output that of ``rates``. Adds to ``sums`` the
-    gradient of x; writes (width, 3, 16) gradients of gain, bias and decoder to ``results`` and adds those of the
-    parameters to ``totals`` (parameters, 16).
+    gradient of x, to ``results`` (width, 3, 16) those of gain, bias and decoder, to ``totals`` (parameters, 16) those
+    of the parameters.
     """
     program, states, parameters = equations.forward, equations.states, equations.parameters
 
     def emit(b: Any, places: list[Any]) -> None:
-        steps, stride, x, real, *weights, state, neurons, params, grads, of_spike, sums, results, totals = places
+        steps, stride, x, real, *weights, params, before, row, apart, grads, of_spike, sums, results, totals = places
         gains, biases, decoders = (spread(b, place, width) for place in weights)
         values, masks, wanted, gathered = (Memory(b, place, stride) for place in (x, real, grads, sums))
         fixed, fixed_back = (
@@ -85,7 +88,6 @@ def array_backward_of_rates(equations: Equations, rates: Equations, width: int, 
             _prepare(b, rates.backward, rates, params),
         )
         for_itself, given = Memory(b, of_spike).load(0), spread(b, params, parameters)
-        room = Memory(b, state)
         size = states + 3
 
         def body(t: Any, carried: list[Vector]) -> list[Vector]:
@@ -105,22 +107,23 @@ def array_backward_of_rates(equations: Equations, rates: Equations, width: int, 
             gathered.store(t, total)
             return [*after, *sums_of_params]
 
-        zero = constant(0.0)
-        loaded = [room.load(place) for place in _places(b, states, width, neurons)]
+        zero, found = constant(0.0), Memory(b, results)
+        loaded = _load_states(b, before, row, apart, states, width, shared)
         start = [v for i in range(width) for v in (*loaded[i * states : (i + 1) * states], zero, zero, zero)]
         kept = Memory(b, totals)
         last = loop(b, steps, [*start, *(kept.load(p) for p in range(parameters))], body)
         for i in range(width):
             for kind in range(3):
-                Memory(b, results).store(3 * i + kind, last[i * size + states + kind])
+                place = 3 * i + kind
+                found.store(place, add(b, found.load(place), last[i * size + states + kind]))
         for p in range(parameters):
             kept.store(p, last[size * width + p])
 
-    return machine_code.compile_function("array_backward_of_rates", 15, emit)
+    return machine_code.compile_function("array_backward_of_rates", 16, emit)
 
 
 @cache
-def array_backward(equations: Equations, masked: bool) -> int:
+def array_backward(equations: Equations, masked: bool, shared: bool) -> int:
     """As ``array_backward_of_rates`` and then room: one neuron, back through time.
 
     Its states before each step pass through ``room`` (steps, states, 16).
@@ -128,7 +131,9 @@ def array_backward(equations: Equations, masked: bool) -> int:
     program, back, states, parameters = equations.forward, equations.backward, equations.states, equations.parameters
 
     def emit(b: Any, places: list[Any]) -> None:
-        steps, stride, x, real, *weights, state, neurons, params, grads, of_spike, sums, results, totals, room = places
+        steps, stride, x, real, *weights, params, before, row, apart, grads, of_spike, sums, results, totals, room = (
+            places
+        )
         (gain,), (bias,), (decoder,) = (spread(b, place, 1) for place in weights)
         values, masks, wanted, gathered = (Memory(b, place, stride) for place in (x, real, grads, sums))
         for_itself, given = Memory(b, of_spike).load(0), spread(b, params, parameters)
@@ -147,25 +152,26 @@ def array_backward(equations: Equations, masked: bool) -> int:
             t = b.sub(b.sub(steps, turn), turn.type(1))
             now, mask = values.load(t), masks.load(t) if masked else None
             of_states, (of_gain, of_bias, *of_params) = _split(carried, states)
-            before = [passed.load(_index(b, t, states, s)) for s in range(states)]
+            earlier = [passed.load(_index(b, t, states, s)) for s in range(states)]
             current = fma(b, gain, now, bias)
             of_output = fma(b, wanted.load(t), decoder, for_itself)
-            slope, earlier, shares = _retreat(b, back, current, before, given, of_output, of_states, fixed_back, mask)
+            slope, earlier, shares = _retreat(b, back, current, earlier, given, of_output, of_states, fixed_back, mask)
             gathered.store(t, fma(b, slope, gain, gathered.load(t)))
             of_params = [add(b, old, new) for old, new in zip(of_params, shares, strict=True)]
             return [*earlier, fma(b, slope, now, of_gain), add(b, of_bias, slope), *of_params]
 
         zero, kept = constant(0.0), Memory(b, totals)
-        start = [Memory(b, state).load(place) for place in _places(b, states, 1, neurons)]
+        start = _load_states(b, before, row, apart, states, 1, shared)
         *_, of_decoder = loop(b, steps, [*start, zero], onward)
         sums_of_params = [kept.load(p) for p in range(parameters)]
         last = loop(b, steps, [*[zero] * states, zero, zero, *sums_of_params], backward)
+        found = Memory(b, results)
         for i, vector in enumerate((*last[states : states + 2], of_decoder)):
-            Memory(b, results).store(i, vector)
+            found.store(i, add(b, found.load(i), vector))
         for p in range(parameters):
             kept.store(p, last[states + 2 + p])
 
-    return machine_code.compile_function("array_backward", 16, emit)
+    return machine_code.compile_function("array_backward", 17, emit)
 
 
 @cache
@@ -291,9 +297,15 @@ def _split(vectors: Sequence[Vector], at: int) -> tuple[list[Vector], list[Vecto
     return list(vectors[:at]), list(vectors[at:])
 
 
-def _places(b: Any, states: int, width: int, neurons: Any) -> list[Any]:
-    """Where the states of ``width`` neurons lie, one neuron after another."""
-    return [b.add(b.mul(neurons, _long(s)), _long(i)) for i in range(width) for s in range(states)]
+def _state_place(b: Any, address: Any, row: Any, apart: Any, neuron: int, state: int) -> Any:
+    numbers = b.add(b.mul(row, _long(neuron)), b.mul(apart, _long(state)))
+    return b.add(address, b.mul(numbers, _long(4)))
+
+
+def _load_states(b: Any, address: Any, row: Any, apart: Any, states: int, width: int, shared: bool) -> list[Vector]:
+    """The states of ``width`` neurons, one neuron after another."""
+    places = [_state_place(b, address, row, apart, i, s) for i in range(width) for s in range(states)]
+    return [spread(b, place, 1)[0] if shared else Memory(b, place).load(0) for place in places]
 
 
 def _index(b: Any, t: Any, states: int, s: int) -> Any:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from snn_action.neurons import lif
 from snn_action.neurons.adaptive_lif_rate import adapt, settled_rate
-from snn_action.neurons.base import Gradient, Neuron, draw_voltage
+from snn_action.neurons.base import Gradient, Neuron, draw_voltage, fill
 from snn_action.neurons.lif_rate import lif_gain_bias
 from snn_action.neurons.surrogate import SURROGATES, Surrogate
 
@@ -74,7 +74,8 @@ class AdaptiveLIF(Neuron):
     def initial_state(self, batch: int, shape: Sequence[int], device: torch.device, dtype: torch.dtype) -> State:
         """Neither refractory nor adapted; voltage zero, or one random value a neuron, the same in every clip."""
         voltage = draw_voltage(self.settings, batch, shape, device, dtype)
-        return State(voltage, torch.zeros_like(voltage), torch.zeros_like(voltage))
+        zero = fill(0.0, batch, shape, device, dtype)
+        return State(voltage, zero, zero)
 
     def rate(self, current: Tensor) -> Tensor:
         """See ``settled_rate``; ``rate_sigma`` smooths its derivative."""

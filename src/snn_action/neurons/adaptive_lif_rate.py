@@ -13,7 +13,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from snn_action.neurons.base import Gradient, Neuron
+from snn_action.neurons.base import Gradient, Neuron, fill
 from snn_action.neurons.lif_rate import LIFRateSettings, lif_gain_bias, lif_rate
 from snn_action.neurons.soft_lif_rate import soft_lif_slope
 from snn_action.neurons.surrogate import pass_gradient
@@ -113,7 +113,7 @@ class AdaptiveLIFRate(Neuron):
 
     def initial_state(self, batch: int, shape: Sequence[int], device: torch.device, dtype: torch.dtype) -> State:
         """No adaptation."""
-        return State(torch.zeros(batch, *shape, device=device, dtype=dtype))
+        return State(fill(0.0, batch, shape, device, dtype))
 
     def rate(self, current: Tensor) -> Tensor:
         """See ``settled_rate``."""

@@ -184,9 +184,14 @@ def draw_voltage(
 ) -> Tensor:
     """Voltages (B, ...) at a clip's start: zero, or one random value in [0, 1) a neuron, the same in every clip."""
     if settings.initial_voltage == "zero":
-        return torch.zeros(batch, *shape, device=device, dtype=dtype)
+        return fill(0.0, batch, shape, device, dtype)
     generator = torch.Generator().manual_seed(settings.seed)
     return torch.rand(*shape, generator=generator).to(device, dtype).expand(batch, *shape)
+
+
+def fill(number: float, batch: int, shape: Sequence[int], device: torch.device, dtype: torch.dtype) -> Tensor:
+    """The same number in all neurons (B, ...); all clips lie on the memory of one."""
+    return torch.full(tuple(shape), number, device=device, dtype=dtype).expand(batch, *shape)
 
 
 def check_state(state: Any, wanted: Any) -> None:

@@ -21,7 +21,7 @@ from pydantic import Field
 from torch import Tensor
 
 from snn_action.errors import ConfigError
-from snn_action.neurons.base import Gradient, Neuron, NeuronSettings, check_rates
+from snn_action.neurons.base import Gradient, Neuron, NeuronSettings, check_rates, fill
 from snn_action.neurons.rate_curve import InverseCurve, find_currents, simulate_inverse
 from snn_action.neurons.surrogate import SURROGATES, Surrogate, SurrogateName, attach
 
@@ -99,8 +99,9 @@ class Izhikevich(Neuron):
 
         Nengo starts at a voltage in [0, 1) and recovery 0, from which every neuron fires in its first step.
         """
-        voltage = torch.full((batch, *shape), self.settings.reset_voltage, device=device, dtype=dtype)
-        return State(voltage, self.settings.coupling * voltage)
+        voltage = fill(self.settings.reset_voltage, batch, shape, device, dtype)
+        recovery = fill(self.settings.coupling * self.settings.reset_voltage, batch, shape, device, dtype)
+        return State(voltage, recovery)
 
     def rate(self, current: Tensor) -> Tensor:  # noqa: ARG002 - the contract names it
         """Not defined.

@@ -16,7 +16,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from snn_action.neurons.base import Gradient, Neuron, SpikingSettings, draw_voltage
+from snn_action.neurons.base import Gradient, Neuron, SpikingSettings, draw_voltage, fill
 from snn_action.neurons.lif_rate import lif_gain_bias, lif_rate
 from snn_action.neurons.soft_lif_rate import soft_lif_rate
 from snn_action.neurons.surrogate import SURROGATES, Surrogate, attach, pass_gradient
@@ -108,7 +108,7 @@ class LIF(Neuron):
     def initial_state(self, batch: int, shape: Sequence[int], device: torch.device, dtype: torch.dtype) -> State:
         """Not refractory; voltage zero, or one random value a neuron, the same in every clip."""
         voltage = draw_voltage(self.settings, batch, shape, device, dtype)
-        return State(voltage, torch.zeros_like(voltage))
+        return State(voltage, fill(0.0, batch, shape, device, dtype))
 
     def rate(self, current: Tensor) -> Tensor:
         """See ``rate_of``."""
