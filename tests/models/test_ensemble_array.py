@@ -3,8 +3,9 @@ import torch
 from torch import Tensor
 
 from snn_action.errors import ConfigError
-from snn_action.models import build_model, ensemble_array
-from snn_action.models.ensemble_array import EnsembleArray, solve_decoders
+from snn_action.models import build_model, ensembles
+from snn_action.models.decoders import solve_decoders
+from snn_action.models.ensemble_array import EnsembleArray
 from snn_action.neurons import spiking_rectified_linear as srl
 
 GRADIENTS = ("rate", "spike_aware", "surrogate")
@@ -60,7 +61,7 @@ def test_chunks_change_nothing(gradient, train, monkeypatch):
     mask = torch.arange(9) < torch.tensor([9, 2, 5]).unsqueeze(1)
     results = []
     for limit in (2**22, 3 * 9 * 20 * 2, 1):  # all ensembles at once, two, one
-        monkeypatch.setattr(ensemble_array, "CHUNK_VALUES", limit)
+        monkeypatch.setattr(ensembles, "CHUNK_VALUES", limit)
         model = make(gradient=gradient).train(train)
         logits, state = model(x, mask=mask)
         (logits[mask].square().sum() + state.spikes.sum()).backward()
@@ -85,7 +86,7 @@ def test_decoders_solve_the_normal_equations_for_any_function():
     gain = torch.empty(300, 6, dtype=torch.float64).uniform_(-400, 400, generator=generator)
     bias = torch.empty(300, 6, dtype=torch.float64).uniform_(-100, 100, generator=generator)
     decoders = solve_decoders(neuron.rate, gain, bias, torch.square)
-    x = torch.linspace(-1, 1, ensemble_array.EVALUATION_POINTS, dtype=torch.float64)
+    x = torch.linspace(-1, 1, 201, dtype=torch.float64)
     for e in (0, 255, 256, 299):
         activity = (gain[e] * x[:, None] + bias[e]).relu()
         ridge = len(x) * (0.1 * activity.max()) ** 2
@@ -126,6 +127,70 @@ def test_long_constant_input_is_decoded_by_spikes_as_by_rates():
     torch.testing.assert_close(spiking, rate, rtol=0, atol=2e-3)
 
 
+@pytest.mark.parametrize("gradient", GRADIENTS)
+def test_ensembles_of_several_dimensions_follow_the_equations(gradient):
+    """The first clip, in evaluation; and chunks give what all at once give."""
+    model = make(dimensions=3, function="square", gradient=gradient)
+    x = features()
+    logits, state = model(x)
+    values = model.input_kernel(model.synapse(x)[0]).unflatten(2, (7, 3))
+    assert model.encoders.shape == (7, 20, 3)
+    torch.testing.assert_close(model.encoders.norm(dim=-1), torch.ones(7, 20, dtype=torch.float64), rtol=1e-6, atol=0)
+    drive = (values.unsqueeze(3) * model.encoders).sum(-1) * model.gain * 300 + model.bias * 300
+    counts = torch.diff((drive.relu() * 0.001).cumsum(1).floor(), dim=1, prepend=torch.zeros(3, 1, 7, 20).double())
+    decoded = torch.einsum("bten,enf->btef", counts / 0.001, model.decoders / 300).flatten(2)
+    torch.testing.assert_close(logits, model.readout(decoded))
+    torch.testing.assert_close(state.spikes, counts.sum((1, 2, 3)))
+
+
+@pytest.mark.parametrize(("function", "wanted"), [("square", torch.square), ("product", lambda x: x.prod(-1, True))])
+def test_decoders_of_several_dimensions_stand_for_a_function(function, wanted):
+    model = make(n_ensembles=5, n_neurons=200, dimensions=2, function=function, intercepts=(-1.0, 0.5))
+    generator = torch.Generator().manual_seed(7)
+    points = torch.rand(300, 2, dtype=torch.float64, generator=generator) - 0.5
+    encoders = model.gain.unsqueeze(-1) * 300 * model.encoders
+    rates = model.neuron.rate(points @ encoders.mT + model.bias.unsqueeze(1) * 300)
+    error = rates @ model.decoders / 300 - wanted(points)
+    assert error.square().mean().sqrt() < 0.05
+
+
+@pytest.mark.parametrize("trained", [(), ("encoders",), ("decoders", "bias"), ("encoders", "gain", "bias", "decoders")])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_only_what_is_trained_is_a_parameter(trained, dtype):
+    model = make(trained=trained, dimensions=1).to(dtype).train()
+    assert {name for name, _ in model.named_parameters() if "." not in name} == set(trained)
+    x = torch.cat([features(), features(seed=1), features(seed=2)]).to(dtype)
+    model(x)[0].square().sum().backward()
+    for name in trained:
+        assert getattr(model, name).grad.any()
+    assert set(model.state_dict()) >= {"encoders", "gain", "bias", "decoders"}
+
+
+@pytest.mark.parametrize("neuron", ["izhikevich", "plif", "lif", "if", "poisson_spiking"])
+def test_any_neuron_that_can_be_tuned_stands_for_a_value(neuron):
+    """Decoded over a long time; rates of 100 to 150, which each of them reaches."""
+    gradient = "surrogate" if neuron in ("izhikevich", "plif") else "spike_aware"
+    options = {"max_rates": (100.0, 150.0), "n_neurons": 60, "tau_input": None, "gradient": gradient}
+    model = make(neuron={"type": neuron}, **options)
+    model.input_kernel.weight.data.zero_()[:, 0] = torch.linspace(-0.8, 0.8, 7)
+    model.readout = torch.nn.Identity()
+    x = torch.tensor([[1.0, 0, 0, 0]], dtype=torch.float64).expand(1, 3000, 4)
+    with torch.no_grad():
+        decoded = model(x)[0][0, 500:].mean(0)
+    torch.testing.assert_close(decoded, torch.linspace(-0.8, 0.8, 7).double(), rtol=0, atol=0.12)
+
+
+def test_a_value_or_a_weight_that_is_no_number_is_named():
+    model = make().float()
+    x = features(batch=9).float()
+    x[2, 5] = torch.nan
+    with pytest.raises(ValueError, match="value of ensemble 0 is nan at step 5 of clip 2"):
+        model(x)
+    model.bias.data[3, 4] = torch.inf
+    with pytest.raises(ValueError, match=r"gain or bias of neuron \(3, 4\) is inf"):
+        model(features(batch=9).float())
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [
@@ -135,6 +200,10 @@ def test_long_constant_input_is_decoded_by_spikes_as_by_rates():
         ({"intercepts": (-2.0, 0.0)}, "intercepts"),
         ({"tau_input": 0.0}, "tau_input"),
         ({"n_neurons": 0}, "n_neurons"),
+        ({"dimensions": 0}, "dimensions"),
+        ({"function": "product"}, "dimensions of 2 or more"),
+        ({"function": "cube"}, "function"),
+        ({"trained": ("gains",)}, "trained"),
         ({"gradient": "exact"}, "gradient"),
         ({"neuron": {"type": "lif_"}}, "spiking_rectified_linear"),
         ({"neuron": {"type": "spiking_rectified_linear", "amplitude": 0.0}}, "amplitude"),

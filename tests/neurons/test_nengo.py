@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from snn_action import registry
-from snn_action.models.ensemble_array import solve_decoders
+from snn_action.models.decoders import solve_decoders
 from snn_action.neurons.base import Neuron
 from snn_action.neurons.synapse import Alpha, LinearFilter, Lowpass, Synapse
 

@@ -75,14 +75,13 @@ def _give(room: Array, first: int, target: Array) -> None:
 
 
 @_inline
-def _place(array: Array, column: int = 0) -> int:
+def _place(array: Array, column: int = 0) -> Any:
     """The address of a column of the first row, a signed integer as all the rest."""
-    address: Any = numba.int64(array.ctypes.data) + numba.int64(4 * column)
-    return address  # type: ignore[no-any-return]
+    return numba.int64(array.ctypes.data) + numba.int64(4 * column)
 
 
 @_inline
-def _place_states(states: Array, e: int, first: int) -> int:
+def _place_states(states: Array, e: int, first: int) -> Any:
     """The address of an ensemble's states from a clip on, or for all clips where these share them."""
     if states.size == 0:
         return 0

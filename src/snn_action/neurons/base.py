@@ -134,6 +134,10 @@ class Neuron(nn.Module, ABC):
     def rate(self, current: Tensor) -> Tensor:
         """Output ``(...)`` averaged over time at a constant ``current`` (...): amplitude times spikes a second."""
 
+    def tuning(self, current: Tensor) -> Tensor:
+        """What decoders are solved from: ``rate``, or a simulated curve where that has no closed form."""
+        return self.rate(current)
+
     @abstractmethod
     def gain_bias(self, max_rates: Tensor, intercepts: Tensor) -> tuple[Tensor, Tensor]:
         """Gain and bias with which ``gain x + bias`` starts spikes at ``intercepts`` and gives ``max_rates`` at x = 1.
@@ -224,10 +228,10 @@ def check_rates(max_rates: Tensor, intercepts: Tensor) -> None:
         raise ValueError("intercepts must be in [-1, 1)")
 
 
-def check_finite(current: Tensor) -> None:
-    """Check a current (B, T, ...) for NaN and infinity: a neuron may swallow them and be silent for ever.
+def check_finite(current: Tensor, what: str = "current of neuron") -> None:
+    """Check a current (B, T, ...), or what else ``what`` names, for NaN and infinity.
 
-    On the CPU always; on a GPU, where it would wait for all work so far, in PyTorch's debug mode
+    A neuron may swallow them and be silent for ever. On the CPU always; on a GPU, where it would wait for all work so far, in PyTorch's debug mode
     (``torch.autograd.set_detect_anomaly``).
 
     Raises:
@@ -240,7 +244,7 @@ def check_finite(current: Tensor) -> None:
         return
     clip, step, *neuron = (~current.isfinite()).nonzero()[0].tolist()
     value, place = current[clip, step, *neuron].item(), neuron[0] if len(neuron) == 1 else tuple(neuron)
-    raise ValueError(f"the current of neuron {place} is {value:g} at step {step} of clip {clip}")
+    raise ValueError(f"the {what} {place} is {value:g} at step {step} of clip {clip}")
 
 
 def silence(output: Tensor, mask: Tensor | None) -> Tensor:

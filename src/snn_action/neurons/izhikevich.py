@@ -22,7 +22,7 @@ from torch import Tensor
 
 from snn_action.errors import ConfigError
 from snn_action.neurons.base import Gradient, Neuron, NeuronSettings, check_rates, fill
-from snn_action.neurons.rate_curve import InverseCurve, find_currents, simulate_inverse
+from snn_action.neurons.rate_curve import InverseCurve, find_currents, find_rates, simulate_inverse
 from snn_action.neurons.surrogate import SURROGATES, Surrogate, SurrogateName, attach
 
 THRESHOLD = 30.0
@@ -111,6 +111,13 @@ class Izhikevich(Neuron):
         """
         raise ConfigError("izhikevich has no closed form of its rate; use gradient mode 'surrogate'")
 
+    def tuning(self, current: Tensor) -> Tensor:
+        """Spikes a second of the simulated rate curve."""
+        return find_rates(current, self._curve())
+
+    def _curve(self) -> InverseCurve:
+        return _inverse_curve(self.settings.model_dump_json(exclude={"surrogate"}))
+
     def gain_bias(self, max_rates: Tensor, intercepts: Tensor) -> tuple[Tensor, Tensor]:
         """``gain = (J_max - J_0) / (1 - intercept)``, ``bias = J_0 - gain intercept``, from a simulated rate curve.
 
@@ -120,7 +127,7 @@ class Izhikevich(Neuron):
             ValueError: a rate or an intercept is out of range, or a rate cannot be reached.
         """
         check_rates(max_rates, intercepts)
-        curve = _inverse_curve(self.settings.model_dump_json(exclude={"surrogate"}))
+        curve = self._curve()
         highest = find_currents(max_rates, curve)
         start = float(curve.currents[0])
         gain = (highest - start) / (1 - intercepts)

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from snn_action.errors import ConfigError
 from snn_action.neurons.base import Gradient, Neuron, SpikingSettings, check_rates, draw_voltage
 from snn_action.neurons.integrate_and_fire import Reset, fire
-from snn_action.neurons.rate_curve import InverseCurve, find_currents, simulate_inverse
+from snn_action.neurons.rate_curve import InverseCurve, find_currents, find_rates, simulate_inverse
 from snn_action.neurons.surrogate import SURROGATES, Surrogate
 
 CURVE_POINTS = 4000
@@ -103,6 +103,13 @@ class ParametricLIF(Neuron):
         """
         raise ConfigError("plif has no closed form of its rate; use gradient mode 'surrogate'")
 
+    def tuning(self, current: Tensor) -> Tensor:
+        """``amplitude`` times spikes a second of the simulated rate curve, at the present time constant."""
+        return find_rates(current, self._curve()) * self.amplitude
+
+    def _curve(self) -> InverseCurve:
+        return _inverse_curve(self.w.double().sigmoid().item(), self.dt, self.settings.reset)
+
     def gain_bias(self, max_rates: Tensor, intercepts: Tensor) -> tuple[Tensor, Tensor]:
         """``gain = (J_max - 1) / (1 - intercept)``, ``bias = 1 - gain intercept``, from a simulated rate curve.
 
@@ -112,8 +119,7 @@ class ParametricLIF(Neuron):
             ValueError: a rate or an intercept is out of range, or a rate is above one spike a step.
         """
         check_rates(max_rates, intercepts)
-        s = self.settings
-        highest = find_currents(max_rates, _inverse_curve(self.w.double().sigmoid().item(), s.dt, s.reset))
+        highest = find_currents(max_rates, self._curve())
         gain = (highest - RHEOBASE) / (1 - intercepts)
         return gain, RHEOBASE - gain * intercepts
 

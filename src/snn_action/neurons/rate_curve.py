@@ -54,3 +54,9 @@ def find_currents(rates: Tensor, curve: InverseCurve) -> Tensor:
     if wanted.size and wanted.max() > highest:
         raise ValueError(f"max_rates: {wanted.max():g} cannot be reached, the neuron's highest is {highest:g}")
     return torch.from_numpy(np.interp(wanted, *curve)).to(rates)
+
+
+def find_rates(currents: Tensor, curve: InverseCurve) -> Tensor:
+    """The rates (...) at ``currents`` (...), linear between the points of ``curve`` and constant beyond its ends."""
+    rates = np.interp(currents.detach().cpu().double().numpy(), curve.currents, curve.rates)
+    return torch.from_numpy(np.asarray(rates)).to(currents)
