@@ -1,11 +1,15 @@
 """Small things that tests of several rooms share."""
 
 import json
+import os
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+
+# Read when Triton is first imported, which PyTorch may do: without a GPU its kernels are interpreted (tests/kernels).
+os.environ.setdefault("TRITON_INTERPRET", "1")
 
 
 @pytest.fixture

@@ -113,3 +113,16 @@ def test_what_does_not_fit_is_refused():
         fused.run(current, (state[0], torch.zeros(2, 4)), equations)
     with pytest.raises(ValueError, match="2 states and 0 parameters"):
         fused.run(current, state[:1], equations)
+
+
+def test_equations_may_be_asked_for_while_operations_are_counted():
+    """A counter's hooks on modules see nothing of the tracing."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from snn_action.neurons import base
+
+    base._trace.cache_clear()
+    neuron = build("plif")
+    current = torch.zeros(2, 7, 5, requires_grad=True)
+    with FlopCounterMode(display=False):
+        neuron(current)[0].sum().backward()

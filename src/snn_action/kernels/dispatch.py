@@ -1,5 +1,6 @@
 """Where fused kernels run, and how they are loaded."""
 
+import importlib.util
 import logging
 from functools import cache
 from types import ModuleType
@@ -13,8 +14,13 @@ logger = logging.getLogger(__name__)
 
 
 def is_available(values: Tensor) -> bool:
-    """Whether kernels take such a tensor: float32 on the CPU."""
-    return values.device.type == "cpu" and values.dtype == torch.float32
+    """Whether kernels take such a tensor: float32, on the CPU or on a GPU for which there is Triton."""
+    return values.dtype == torch.float32 and (values.device.type == "cpu" or (values.is_cuda and _has_triton()))
+
+
+@cache
+def _has_triton() -> bool:
+    return importlib.util.find_spec("triton") is not None
 
 
 @cache

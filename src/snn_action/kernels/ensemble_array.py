@@ -28,7 +28,12 @@ class Fused(NamedTuple):
 
 
 def is_available(values: Tensor) -> bool:
-    """Whether ``run`` takes such ``values`` (B, T, E): on the CPU, in float32, of clips enough to fill a vector."""
+    """Whether ``run`` takes such ``values`` (B, T, E): float32, on the CPU of clips enough to fill a vector.
+
+    On a GPU without gradients: with them, neurons over time are fused, a chunk of ensembles after another.
+    """
+    if values.is_cuda:
+        return dispatch.is_available(values) and not torch.is_grad_enabled()
     return dispatch.is_available(values) and len(values) >= 8
 
 
@@ -100,11 +105,18 @@ class _Fused(torch.autograd.Function):
     def forward(
         ctx: Any, plan: _Plan, values: Tensor, gain: Tensor, bias: Tensor, decoders: Tensor, count: int, *rest: Tensor
     ) -> tuple[Tensor, ...]:
-        cpu, strips = dispatch.load()
         x, weights = _lay(values), [weight.contiguous() for weight in (gain, bias, decoders)]
         before, params = _stack(rest[:count], x, gain), dispatch.join(rest[count:], x)
         padding = plan.mask is not None and not bool(plan.mask.all())
         real = plan.mask.T.to(torch.float32).contiguous() if plan.mask is not None and padding else x.new_empty(0, 0)
+        if values.is_cuda:
+            from snn_action.kernels import gpu
+
+            decoded, counts, after = gpu.array_forward(plan.equations, x, weights, before, real, params)
+            if plan.out is not None:
+                after = plan.out[:count].copy_(after)
+            return decoded.permute(2, 1, 0), counts.sum(0), *(state.permute(2, 0, 1) for state in after)
+        cpu, strips = dispatch.load()
         width = strips.choose_width(plan.equations.forward)
         shared = before.shape[3] == 1
         wide, single = (strips.array_forward(plan.equations, each, padding, shared) for each in (width, 1))

@@ -23,7 +23,7 @@ def run(
     """Outputs (B, T, ...) and states (B, ...) after each clip's last real step; gradients go to all tensors given.
 
     Args:
-        current: Input currents (B, T, ...), float32 on the CPU.
+        current: Input currents (B, T, ...), float32, on the CPU or a GPU.
         states: States before the first step, each (B, ...).
         equations: Of one step.
         parameters: What the neuron learns, each a single number.
@@ -33,7 +33,9 @@ def run(
         ValueError: a wrong dtype or device, or shapes that do not fit.
     """
     if not dispatch.is_available(current):
-        raise ValueError(f"current must be float32 on the CPU, not {current.dtype} on {current.device}")
+        raise ValueError(
+            f"current must be float32 on the CPU or a GPU with Triton, not {current.dtype} on {current.device}"
+        )
     shape = current.shape[0], *current.shape[2:]
     for state in states:
         if state.shape != shape:
@@ -41,7 +43,7 @@ def run(
     if len(states) != equations.states or len(parameters) != equations.parameters:
         raise ValueError(f"equations have {equations.states} states and {equations.parameters} parameters")
     if lengths is None:
-        lengths = torch.full(shape[:1], current.shape[1])
+        lengths = torch.full(shape[:1], current.shape[1], device=current.device)
     flat, *rest = _Fused.apply(
         equations, lengths, current.flatten(2), *(state.flatten(1) for state in states), *parameters
     )
@@ -51,14 +53,19 @@ def run(
 class _Fused(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, equations: Equations, lengths: Tensor, current: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
-        cpu, strips = dispatch.load()
         current, states, params = current.contiguous(), _stack(rest, equations, current), rest[equations.states :]
         joined = dispatch.join(params, current)
+        ctx.equations = equations
+        ctx.save_for_backward(current, lengths, states, joined)
+        if current.is_cuda:
+            from snn_action.kernels import gpu
+
+            spikes, after = gpu.neurons_forward(equations, current, lengths, states, joined)
+            return spikes, *after.unbind(0)
+        cpu, strips = dispatch.load()
         width = strips.choose_width(equations.forward)
         wide, single = (strips.neurons_forward(equations, each) for each in (width, 1))
         spikes, after = torch.empty_like(current), states.clone()
-        ctx.equations = equations
-        ctx.save_for_backward(current, lengths, states, joined)
         cpu.neurons_forward(
             *dispatch.arrays(current, lengths, after, joined), width, wide, single, *dispatch.arrays(spikes)
         )
@@ -66,9 +73,16 @@ class _Fused(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        cpu, strips = dispatch.load()
         current, lengths, states, params = ctx.saved_tensors
         grad_states = torch.stack(grads[1:]) if len(grads) > 1 else torch.empty_like(states)
+        if current.is_cuda:
+            from snn_action.kernels import gpu
+
+            grad_current, grad_states, summed = gpu.neurons_backward(
+                ctx.equations, current, lengths, states, params, grads[0].contiguous(), grad_states
+            )
+            return None, None, grad_current, *grad_states.unbind(0), *dispatch.part(summed, params)
+        cpu, strips = dispatch.load()
         grad_current = torch.empty_like(current)
         jobs = len(current) * -(-current.shape[2] // strips.LANES)
         grad_params = current.new_empty(jobs, len(params))

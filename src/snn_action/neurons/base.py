@@ -147,37 +147,27 @@ class Neuron(nn.Module, ABC):
         """
 
 
-class _Step(nn.Module):
-    """One step of a neuron as a function of tensors alone."""
-
-    def __init__(self, neuron: Neuron, unit: Unit) -> None:
-        super().__init__()
-        self.neuron = neuron
-        self.unit = unit
-        self.state = type(neuron.initial_state(1, (1,), torch.device("cpu"), torch.float32))
-
-    def forward(self, current: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
-        if self.unit == "rate_count":
-            return (self.neuron.count(self.neuron.rate(current)),)
-        output, after = self.neuron.advance(current, self.state(*state))
-        return output if self.unit == "output" else self.neuron.count(output), *after
-
-
 @lru_cache(maxsize=256)
 def _trace(cls: type[Neuron], settings: NeuronSettings, unit: Unit) -> Equations | None:
-    step = _Step(cls(settings, cls.gradients[-1]).eval(), unit)  # type: ignore[arg-type]
-    names = [name for name, _ in step.named_parameters()]
-    states = 0 if unit == "rate_count" else len(step.state._fields)
-
-    def call(*values: Tensor) -> tuple[Tensor, ...]:
-        given = dict(zip(names, values[1 + states :], strict=True))
-        made: tuple[Tensor, ...] = torch.func.functional_call(step, given, values[: 1 + states])
-        return made
-
-    if any(parameter.numel() != 1 for parameter in step.parameters()):
+    neuron = cls(settings, cls.gradients[-1]).eval()  # type: ignore[arg-type]
+    if any(parameter.numel() != 1 for parameter in neuron.parameters()):
         return None
+    names = [name for name, _ in neuron.named_parameters()]
+    for name in names:
+        delattr(neuron, name)
+    layout = type(neuron.initial_state(1, (1,), torch.device("cpu"), torch.float32))
+    states = 0 if unit == "rate_count" else len(layout._fields)
+
+    def step(current: Tensor, *values: Tensor) -> tuple[Tensor, ...]:
+        for name, value in zip(names, values[states:], strict=True):
+            setattr(neuron, name, value)
+        if unit == "rate_count":
+            return (neuron.count(neuron.rate(current)),)
+        output, after = neuron.advance(current, layout(*values[:states]))
+        return output if unit == "output" else neuron.count(output), *after
+
     try:
-        return trace(call, states, len(names))
+        return trace(step, states, len(names))
     except (ConfigError, UnknownOperationError) as error:
         logger.info("%s has no fused kernel (%s); PyTorch's own operations are used", settings.type, error)
         return None
@@ -231,8 +221,8 @@ def check_rates(max_rates: Tensor, intercepts: Tensor) -> None:
 def check_finite(current: Tensor, what: str = "current of neuron") -> None:
     """Check a current (B, T, ...), or what else ``what`` names, for NaN and infinity.
 
-    A neuron may swallow them and be silent for ever. On the CPU always; on a GPU, where it would wait for all work so far, in PyTorch's debug mode
-    (``torch.autograd.set_detect_anomaly``).
+    A neuron may swallow them and be silent for ever. On the CPU always; on a GPU, where it would wait for all work so
+    far, in PyTorch's debug mode (``torch.autograd.set_detect_anomaly``).
 
     Raises:
         ValueError: names the first such clip, step and neuron.
