@@ -47,14 +47,16 @@ def run_lif(batch: int, mode: str) -> tuple[float, float]:
 def run_array(batch: int, mode: str, train: bool) -> tuple[float, float]:
     """Seconds and spikes a neuron-step; values lie as the kernel has them."""
     shape = ENSEMBLES, NEURONS
+    neuron = registry.build("neuron", registry.parse("neuron", {"type": "spiking_rectified_linear"}), mode)
     intercepts = 1.9 * torch.rand(shape) - 1
-    gain = (0.2 + 0.2 * torch.rand(shape)) / (1 - intercepts)  # in thresholds a step
+    gain = (200 + 200 * torch.rand(shape)) / (1 - intercepts)
     encoders = torch.randint(0, 2, shape) * 2 - 1
     values = (2 * torch.rand(ENSEMBLES, STEPS, batch) - 1).permute(2, 1, 0)
     inputs = [values, gain * encoders, -intercepts * gain, torch.randn(shape) / NEURONS]
     inputs = [tensor.requires_grad_(train) for tensor in inputs]
     upstream = torch.randn(ENSEMBLES, STEPS, batch).permute(2, 1, 0)
-    run = partial(fused.run, *inputs, torch.zeros(1, *shape).expand(batch, -1, -1), mode=mode)
+    state = tuple(neuron.initial_state(batch, shape, values.device, values.dtype))
+    run = partial(fused.run, *inputs, state, neuron.equations("count"), neuron.equations("rate_count"), mode=mode)
     with torch.set_grad_enabled(train):
         seconds = time_of((lambda: torch.autograd.grad(run().decoded, inputs, upstream)) if train else run)
     return seconds, run().spikes.mean().item() / (STEPS * ENSEMBLES * NEURONS)
