@@ -42,29 +42,32 @@ def compile_function(name: str, count: int, emit: Callable[[Any, list[Any]], Non
     engine = binding.create_mcjit_compiler(binding.parse_assembly(""), target)
     text = str(module)
     key = "\n".join([text, processor, features, llvmlite.__version__])
-    engine.add_object_file(binding.ObjectFileRef.from_data(_fetch(key, text, target)))
+    engine.add_object_file(_fetch(key, text, target))
     engine.finalize_object()
     _engines.append(engine)
     address: int = engine.get_function_address(name)
     return address
 
 
-def _fetch(key: str, text: str, target: Any) -> bytes:
-    """The object code of a module, from disk where it is there."""
+def _fetch(key: str, text: str, target: Any) -> Any:
+    """The object code of a module, from disk where it is there and whole."""
     cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     digest = hashlib.sha256(key.encode()).hexdigest()
     path = Path(cache) / "snn_action" / "kernels" / f"{digest[:32]}.o"
     try:
-        return path.read_bytes()
+        kept = path.read_bytes()
+        if hashlib.sha256(kept[:-32]).digest() == kept[-32:]:
+            return binding.ObjectFileRef.from_data(kept[:-32])
+        logger.warning("%s: is broken, so the kernel is compiled again", path)
     except OSError:
         logger.info("compiling a fused kernel; it is kept in %s", path.parent)
     code: bytes = target.emit_object(binding.parse_assembly(text))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, code)
+        write_atomic(path, code + hashlib.sha256(code).digest())
     except OSError as error:
         logger.info("%s: cannot be written (%s), so the kernel is compiled again next time", path, error)
-    return code
+    return binding.ObjectFileRef.from_data(code)
 
 
 def _call(_: Any, address: Any, integers: Any) -> Any:
