@@ -20,10 +20,10 @@ CONFIG = "ucf101_features_ensemble_array.json"
 MODES = ("spike_aware", "surrogate", "rate")
 LARGE = [(1000, "spiking_rectified_linear", mode) for mode in MODES]
 SMALL = [
-    *((200, neuron, mode) for neuron in ("spiking_rectified_linear", "lif") for mode in MODES[:2]),
-    (200, "adaptive_lif", "surrogate"),
+    *((200, neuron, mode) for neuron in ("spiking_rectified_linear", "lif", "adaptive_lif") for mode in MODES),
     (200, "izhikevich", "surrogate"),
     (200, "plif", "surrogate"),
+    (200, "if", "spike_aware"),
 ]
 SWEEP = [(ensembles, neurons) for ensembles in (50, 200, 800) for neurons in (10, 50)]
 SWEEP_SEEDS = 3
