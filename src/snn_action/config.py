@@ -59,6 +59,8 @@ class LossSettings(Settings):
 
     timestep: float = Field(1.0, ge=0, description="Weight of the loss averaged over time steps")
     clip: float = Field(0.0, ge=0, description="Weight of the loss of the softmax averaged over time")
+    spikes: float = Field(0.0, ge=0, description="Weight of the penalty on spikes above spike_target")
+    spike_target: float = Field(0.0, ge=0, description="Spikes a neuron and step that cost nothing")
 
 
 class TrainingSettings(Settings):

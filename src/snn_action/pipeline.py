@@ -233,7 +233,7 @@ def _evaluate(config: Config, data: Data, folder: Path) -> Run:
         load_weights(model, require_trained(fold_folder(folder, fold.name, len(catalog.folds)), folder))
         folds.append(_evaluate_fold(config, data, fold, model))
     seconds = time.perf_counter() - begin
-    metrics = summarise(catalog, folds, model.n_neurons)
+    metrics = summarise(catalog, folds, model.populations)
     metrics |= _describe_work(config, data, folder, model, metrics["spikes"])
     metrics["seconds"]["evaluate"] = seconds
     metrics["videos_per_second"] = metrics["test_videos"] / seconds
@@ -272,8 +272,7 @@ def _describe_work(
 ) -> dict[str, Any]:
     """The part of ``metrics.json`` that predictions do not give: operations, seconds, what was left out, notes."""
     clip, _ = data.features.read([int(data.features.length.argmax())])
-    per_clip = None if spikes is None else spikes["per_clip"]
-    operations = {"model": count_model_operations(model.cpu(), clip, per_clip).to_dict(), "backbone": None}
+    operations = {"model": count_model_operations(model.cpu(), clip, spikes).to_dict(), "backbone": None}
     if data.backbone is not None:
         counted = count_backbone_operations(data.backbone, data.catalog, config, clip.shape[1])
         operations["backbone"] = None if counted is None else counted.to_dict()

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from snn_action.compat import torchmetrics
 from snn_action.evaluation import accuracy
 from snn_action.evaluation.predictions import ClipPredictions
+from snn_action.models import Population
 
 reference = torchmetrics.functional.classification
 
@@ -165,6 +166,12 @@ def test_a_pair_is_judged_on_its_own_videos_only():
 def test_spikes_are_counted_by_neuron_and_real_step():
     rows = np.full((2, 4, 2), 0.5)
     mask = [[1, 1, 1, 1], [1, 1, 0, 0]]
-    predictions = predictions_of(rows, [0, 1], [0, 1], np.array([30.0, 6.0]), mask)
-    assert accuracy.measure_spikes(predictions, 10) == {"per_neuron_per_step": 36 / 60, "per_clip": 18.0, "neurons": 10}
-    assert accuracy.measure_spikes(predictions_of(rows, [0, 1], [0, 1]), 0) is None
+    predictions = predictions_of(rows, [0, 1], [0, 1], np.array([[20.0, 10.0], [6.0, 0.0]]), mask)
+    found = accuracy.measure_spikes(predictions, [Population("a", 6, 2), Population("b", 4, 1)])
+    assert found is not None
+    populations = found.pop("populations")
+    assert found == {"per_neuron_per_step": 36 / 60, "per_clip": 18.0, "neurons": 10}
+    assert populations["a"] == {"per_neuron_per_step": 26 / 36, "per_clip": 13.0, "neurons": 6, "fan_out": 2}
+    assert populations["b"] == {"per_neuron_per_step": 10 / 24, "per_clip": 5.0, "neurons": 4, "fan_out": 1}
+    assert accuracy.measure_spikes(predictions, ()) is None
+    assert accuracy.measure_spikes(predictions_of(rows, [0, 1], [0, 1]), [Population("a", 6, 2)]) is None

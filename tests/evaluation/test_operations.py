@@ -53,7 +53,7 @@ def test_lstm_meets_its_closed_form():
 def test_a_model_that_spikes_has_accumulates_and_its_synapses_are_dense():
     model = build_model({"type": "ensemble_array", "n_ensembles": 6, "n_neurons": 5}, 8, 3, seed=0)
     clip = torch.randn(1, 4, 8)
-    counted = count_model_operations(model, clip, spikes_per_clip=11.0)
+    counted = count_model_operations(model, clip, {"populations": {"ensembles": {"per_clip": 11.0}}})
     assert counted.dense_macs == 4 * (8 * 6 + 6 * 5 + 6 * 3)
     assert counted.effective_acs == 11
     assert counted.effective_macs <= 4 * (8 * 6 + 6 * 3)
@@ -99,7 +99,7 @@ def test_an_lmu_meets_its_closed_form():
     each = 5 * 2 + 2 * 3 * 3 + (6 + 5) * 7 + 7 * 4  # encoder, memory, hidden, logits
     counted = count_model_operations(model, clip, None)
     assert counted.dense_macs == 9 * each
-    transition = int((model.A != 0).sum())
+    transition = int((model.memory.A != 0).sum())
     assert counted.effective_macs == 9 * each - 2 * 9 - (9 - 1) * 2 * (9 - transition)  # the memory begins at zero
     assert counted.effective_acs == 0
 

@@ -1,13 +1,11 @@
-from typing import NamedTuple
-
 import numpy as np
 import pytest
 import torch
 
 from snn_action.errors import WorkError
-from snn_action.evaluation.predictions import find_spikes, predict_clips
+from snn_action.evaluation.predictions import predict_clips
 from snn_action.features.feature_set import FeatureSet, StreamRows
-from snn_action.models import build_model
+from snn_action.models import build_model, find_spikes
 
 SPIKING = {"type": "ensemble_array", "n_ensembles": 4, "n_neurons": 5}
 
@@ -39,7 +37,7 @@ def test_every_clip_gets_what_it_gets_alone(features, settings, batch_size):
         length = x.shape[1]
         np.testing.assert_allclose(found.probabilities[row, :length], logits[0].softmax(-1), rtol=1e-4, atol=1e-6)
         if found.spikes is not None:
-            assert found.spikes[row] == float(state.spikes)
+            assert found.spikes[row].tolist() == [float(count) for count in find_spikes(state)]
     assert (found.spikes is not None) == (model.n_neurons > 0)
 
 
@@ -61,22 +59,3 @@ def test_bad_input_is_refused(features):
         model.readout.bias[0] = torch.nan
     with pytest.raises(WorkError, match="not finite"):
         predict_clips(model, features, [0], 4)
-
-
-class Layer(NamedTuple):
-    voltage: torch.Tensor
-    spikes: torch.Tensor
-
-
-class Stack(NamedTuple):
-    layers: tuple[Layer, ...]
-    spikes: torch.Tensor
-    filtered: None
-
-
-def test_spikes_are_found_wherever_they_stand():
-    layers = tuple(Layer(torch.zeros(2), torch.full((2,), float(k))) for k in (1, 2))
-    found = find_spikes(Stack(layers, torch.full((2,), 4.0), None))
-    assert sum(float(count[0]) for count in found) == 7
-    assert find_spikes((torch.ones(2), None)) == []
-    assert find_spikes(torch.ones(2)) == []

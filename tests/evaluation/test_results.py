@@ -8,6 +8,7 @@ from snn_action.data.catalog import Catalog, Fold, Video
 from snn_action.evaluation import FoldResult, summarise, write_confusion_csv, write_predictions_csv
 from snn_action.evaluation.predictions import ClipPredictions
 from snn_action.evaluation.results import join_folds
+from snn_action.models import Population
 
 NAMES = ("sit, down", "stand up", "wave")
 
@@ -28,8 +29,10 @@ def said(labels, videos, predicted, steps, spikes=None):
 
 @pytest.fixture
 def folds() -> list[FoldResult]:
-    first = said([0, 1, 2], [0, 1, 2], [0, 1, 0], 2, np.array([1.0, 2.0, 3.0]))
-    second = said([0, 1, 2, 1], [3, 4, 5, 1], [0, 1, 2, 2], 4, np.array([1.0, 1.0, 1.0, 1.0]))
+    first = said([0, 1, 2], [0, 1, 2], [0, 1, 0], 2, np.array([[1.0, 0.0], [1.0, 1.0], [2.0, 1.0]]))
+    second = said(
+        [0, 1, 2, 1], [3, 4, 5, 1], [0, 1, 2, 2], 4, np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 0.0]])
+    )
     weak = said([0, 1, 2], [0, 1, 2], [1, 1, 1], 2), said([0, 1, 2, 1], [3, 4, 5, 1], [0, 0, 0, 0], 4)
     return [FoldResult("1", first, weak[0], 3, 0), FoldResult("2", second, weak[1], 3, 1)]
 
@@ -44,7 +47,7 @@ def test_folds_are_joined_without_mixing_a_video_that_both_tested(folds):
 
 
 def test_summary_of_several_folds(catalog, folds):
-    found = summarise(catalog, folds, neurons=10)
+    found = summarise(catalog, folds, [Population("a", 8, 3), Population("b", 2, 4)])
     assert found["accuracy"]["video"] == pytest.approx(5 / 7)
     assert found["test_videos"] == 7
     assert [fold["accuracy"]["video"] for fold in found["folds"]] == pytest.approx([2 / 3, 3 / 4])
@@ -61,12 +64,26 @@ def test_summary_of_several_folds(catalog, folds):
         "per_neuron_per_step": pytest.approx(10 / (10 * 22)),
         "per_clip": pytest.approx(10 / 7),
         "neurons": 10,
+        "populations": {
+            "a": {
+                "per_neuron_per_step": pytest.approx(7 / (8 * 22)),
+                "per_clip": pytest.approx(1),
+                "neurons": 8,
+                "fan_out": 3,
+            },
+            "b": {
+                "per_neuron_per_step": pytest.approx(3 / (2 * 22)),
+                "per_clip": pytest.approx(3 / 7),
+                "neurons": 2,
+                "fan_out": 4,
+            },
+        },
     }
 
 
 def test_one_fold_has_no_spread_and_may_lack_a_baseline_and_spikes(catalog):
     alone = FoldResult("1", said([0, 1], [0, 1], [0, 0], 3), None, 3, 0)
-    found = summarise(catalog, [alone], neurons=0)
+    found = summarise(catalog, [alone], ())
     assert "folds" not in found
     assert "mean" not in found
     assert found["baseline"] is None

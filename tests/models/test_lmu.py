@@ -6,7 +6,8 @@ from torch import Tensor
 
 from snn_action.errors import ConfigError
 from snn_action.models import build_model
-from snn_action.models.lmu import LMU, legendre_matrices
+from snn_action.models.legendre import legendre_matrices
+from snn_action.models.lmu import LMU
 
 EVERY = {"hidden_to_memory": True, "memory_to_memory": True, "hidden_recurrence": True, "input_to_hidden": True}
 NONE = dict.fromkeys(EVERY, False)
@@ -72,7 +73,7 @@ def reference(model: LMU, x: Tensor) -> Tensor:
             u = u + model.from_hidden.weight @ hidden
         if model.from_memory is not None:
             u = u + model.from_memory.weight @ memory.reshape(-1)
-        memory = torch.stack([model.A @ memory[d] + model.B * u[d] for d in range(s.memory_d)])
+        memory = torch.stack([model.memory.A @ memory[d] + model.memory.B * u[d] for d in range(s.memory_d)])
         total = model.memory_kernel.weight @ memory.reshape(-1) + model.memory_kernel.bias
         if model.input_kernel is not None:
             total = total + model.input_kernel.weight @ now
@@ -130,8 +131,8 @@ def test_input_noise_is_the_same_in_all_steps_of_a_clip():
     model = make(40, units=3, order=1, theta=1e9, memory_d=40, input_noise=0.7, **NONE).train()
     with torch.no_grad():
         model.encoder.weight.copy_(torch.eye(40))
-        model.A.fill_(1.0)
-        model.B.fill_(1.0)  # the memory is the plain sum
+        model.memory.A.fill_(1.0)
+        model.memory.B.fill_(1.0)  # the memory is the plain sum
         sums = [model(torch.zeros(200, steps, 40, dtype=torch.float64))[1].memory[..., 0] for steps in (1, 9)]
     for total, steps in zip(sums, (1, 9), strict=True):
         assert float(total.std()) == pytest.approx(0.7 * steps, rel=0.05)
@@ -150,7 +151,7 @@ def test_scaling(scaling):
     model = make(3, scaling=scaling)
     x = torch.randn(50, 4, 3, dtype=torch.float64) * torch.tensor([1.0, 10.0, 0.0]) + 5
     mask = torch.arange(4) < torch.tensor([4, 1] * 25).unsqueeze(1)
-    model.prepare(x.masked_fill(~mask.unsqueeze(-1), float("nan")), mask)
+    model.prepare(x.masked_fill(~mask.unsqueeze(-1), float("nan")), mask, torch.zeros(len(x), dtype=torch.long))
     scaled = model.standardiser(x[mask])
     torch.testing.assert_close(scaled.mean(0), torch.zeros(3, dtype=torch.float64), rtol=0, atol=1e-6)
     deviation = scaled.std(0, correction=0)

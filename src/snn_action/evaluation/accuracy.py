@@ -11,12 +11,15 @@ video     that, averaged over all clips of a video, is (the headline)
 A tie goes to the class that comes first.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from snn_action.evaluation.predictions import ClipPredictions, Floats, Indices
+from snn_action.models import Population
 
 
 @dataclass(frozen=True)
@@ -120,12 +123,23 @@ def measure_pair(videos: VideoPredictions, labels: tuple[int, int]) -> float | N
     return float(videos.correct[chosen].mean()) if chosen.any() else None
 
 
-def measure_spikes(predictions: ClipPredictions, neurons: int) -> dict[str, float | int] | None:
-    """Spikes by neuron and real step, and by clip; None where the model does not spike."""
-    if predictions.spikes is None or neurons == 0:
+def measure_spikes(predictions: ClipPredictions, populations: Sequence[Population]) -> dict[str, Any] | None:
+    """Spikes by neuron and real step, and by clip, of all neurons and by population; None where none spikes."""
+    if predictions.spikes is None or not populations:
         return None
+    steps, totals = float(predictions.mask.sum()), predictions.spikes.sum(0)
+    neurons = sum(population.neurons for population in populations)
     return {
-        "per_neuron_per_step": float(predictions.spikes.sum() / (neurons * predictions.mask.sum())),
-        "per_clip": float(predictions.spikes.mean()),
+        "per_neuron_per_step": float(totals.sum() / (neurons * steps)),
+        "per_clip": float(totals.sum() / len(predictions.spikes)),
         "neurons": neurons,
+        "populations": {
+            population.name: {
+                "per_neuron_per_step": float(total / (population.neurons * steps)),
+                "per_clip": float(total / len(predictions.spikes)),
+                "neurons": population.neurons,
+                "fan_out": population.fan_out,
+            }
+            for population, total in zip(populations, totals, strict=True)
+        },
     }

@@ -6,11 +6,12 @@ effective_acs   accumulates: a spike adds the weights of its synapses, no multip
 
 Dense ones are counted by PyTorch's own ``FlopCounterMode`` (half its FLOPs), plus every synapse of spiking neurons at
 every step. Effective ones are exact: each operator is run again on indicators of its non-zero inputs. Fused layers
-(LSTM, attention) are run by the plain operators that they are made of. What is done value by value (neurons, filters,
-activations, normalisation) is not counted, as in NeuroBench.
+(LSTM, attention) are run by the plain operators that they are made of. A temporal model is counted as it streams, one
+step after another: a chip that sees one frame after another has no use for convolutions over time. What is done value
+by value (neurons, filters, activations, normalisation) is not counted, as in NeuroBench.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -84,12 +85,26 @@ def _plain_operators() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(fast)
 
 
-def count_model_operations(model: TemporalModel, clip: Tensor, spikes_per_clip: float | None) -> Operations:
-    """Operations of a temporal model on one ``clip`` (1, T, D); its spikes are what it gave on the test clips."""
-    counted = count_operations(model, clip)
-    synapses = model.n_neurons * model.accumulates_per_spike * clip.shape[1]
-    accumulates = (spikes_per_clip or 0.0) * model.accumulates_per_spike
-    return Operations(counted.dense_macs + synapses, counted.effective_macs, accumulates)
+def count_model_operations(model: TemporalModel, clip: Tensor, spikes: Mapping[str, Any] | None) -> Operations:
+    """Operations of a temporal model on one ``clip`` (1, T, D); ``spikes`` is what ``measure_spikes`` says of it."""
+    counted = count_operations(_Stream(model), clip)
+    synapses = sum(population.neurons * population.fan_out for population in model.populations)
+    found = {} if spikes is None else spikes["populations"]
+    accumulates = sum(found[name]["per_clip"] * fan_out for name, _, fan_out in model.populations)
+    return Operations(counted.dense_macs + synapses * clip.shape[1], counted.effective_macs, accumulates)
+
+
+class _Stream(nn.Module):
+    """A temporal model that steps through a clip."""
+
+    def __init__(self, model: TemporalModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, clip: Tensor) -> None:
+        state = None
+        for features in clip.unbind(1):
+            _, state = self.model.step(features, state)
 
 
 class _EffectiveCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]

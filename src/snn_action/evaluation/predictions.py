@@ -2,17 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
 from snn_action.errors import WorkError
 from snn_action.features.feature_set import FeatureSet
 from snn_action.memory import keep_freed_memory
-from snn_action.models import TemporalModel
+from snn_action.models import TemporalModel, find_spikes
 
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
@@ -27,7 +25,7 @@ class ClipPredictions:
         mask: True on real steps (C, T).
         label: Class of each clip (C,).
         video: Index of each clip's video in the catalog (C,).
-        spikes: Spikes of all neurons over each clip (C,); None where the model does not spike.
+        spikes: Spikes of each population of neurons over each clip (C, P); None where the model does not spike.
         averaged: Each step's prediction is one of the mean over all steps seen (``TemporalModel.averages_time``).
     """
 
@@ -58,8 +56,7 @@ def predict_clips(
     steps = int(features.length[chosen].max())
     probabilities = np.zeros((len(chosen), steps, model.num_classes), dtype=np.float32)
     masks = np.zeros((len(chosen), steps), dtype=np.bool_)
-    spikes = np.zeros(len(chosen))
-    spiking = False
+    spikes = np.zeros((len(chosen), len(model.populations)))
     was_training = model.training
     model.eval().to(device)
     with torch.inference_mode(), keep_freed_memory():
@@ -70,10 +67,8 @@ def predict_clips(
             shares = logits.float().softmax(-1).cpu() * mask.unsqueeze(-1)
             probabilities[rows, : shares.shape[1]] = shares.numpy()
             masks[rows, : mask.shape[1]] = mask.numpy()
-            counts = find_spikes(state)
-            if counts:
-                spiking = True
-                spikes[rows] = sum(count.double().cpu() for count in counts).numpy()  # type: ignore[union-attr]
+            for place, count in enumerate(find_spikes(state)):
+                spikes[rows, place] = count.double().cpu().numpy()
     model.train(was_training)
     if not np.isfinite(probabilities).all():
         raise WorkError(
@@ -81,17 +76,6 @@ def predict_clips(
             "train again with a lower training.learning_rate or with training.gradient_clip"
         )
     label, video = features.label[chosen], features.video[chosen]
-    return ClipPredictions(probabilities, masks, label, video, spikes if spiking else None, model.averages_time)
-
-
-def find_spikes(state: Any) -> list[Tensor]:
-    """All fields named ``spikes`` of a nested state: counts (B,) since the clip began."""
-    found: list[Tensor] = []
-    if isinstance(state, tuple):
-        names = getattr(state, "_fields", (None,) * len(state))
-        for name, value in zip(names, state, strict=True):
-            if name == "spikes" and isinstance(value, Tensor):
-                found.append(value)
-            else:
-                found.extend(find_spikes(value))
-    return found
+    return ClipPredictions(
+        probabilities, masks, label, video, spikes if model.populations else None, model.averages_time
+    )

@@ -13,6 +13,7 @@ from snn_action.data.catalog import Catalog
 from snn_action.evaluation import accuracy
 from snn_action.evaluation.accuracy import VideoPredictions
 from snn_action.evaluation.predictions import ClipPredictions
+from snn_action.models import Population
 
 KINDS = ("timestep", "last", "clip", "video")
 
@@ -46,7 +47,7 @@ def join_folds(parts: Sequence[ClipPredictions], videos: int) -> ClipPredictions
     )
 
 
-def summarise(catalog: Catalog, folds: Sequence[FoldResult], neurons: int) -> dict[str, Any]:
+def summarise(catalog: Catalog, folds: Sequence[FoldResult], populations: Sequence[Population]) -> dict[str, Any]:
     """The part of ``metrics.json`` that predictions give; over several folds their mean and deviation are added."""
     count = len(catalog.videos)
     model = join_folds([fold.model for fold in folds], count)
@@ -60,7 +61,7 @@ def summarise(catalog: Catalog, folds: Sequence[FoldResult], neurons: int) -> di
         "per_class": accuracy.measure_classes(accuracy.count_confusion(videos), catalog.class_names),
         "pairs": _describe_pairs(catalog, videos, None if baseline is None else accuracy.average_clips(baseline)),
         "anytime": accuracy.measure_anytime(model),
-        "spikes": accuracy.measure_spikes(model, neurons),
+        "spikes": accuracy.measure_spikes(model, populations),
         "train_videos": round(float(np.mean([fold.train_videos for fold in folds]))),
         "validation_videos": round(float(np.mean([fold.validation_videos for fold in folds]))),
         "test_videos": len(videos.video),

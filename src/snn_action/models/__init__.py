@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from snn_action import registry
-from snn_action.models.base import ModelSettings, TemporalModel
+from snn_action.models.base import ModelSettings, Population, TemporalModel, find_spikes
 
 
 def build_model(
@@ -28,4 +28,4 @@ def build_model(
     return model
 
 
-__all__ = ["ModelSettings", "TemporalModel", "build_model"]
+__all__ = ["ModelSettings", "Population", "TemporalModel", "build_model", "find_spikes"]

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,14 @@ Scaling = Literal["feature", "global"]
 
 class ModelSettings(Settings):
     """What every temporal model can be asked."""
+
+
+class Population(NamedTuple):
+    """Spiking neurons of one kind: name, number, and weights that one spike adds up (its fan-out)."""
+
+    name: str
+    neurons: int
+    fan_out: int
 
 
 def check_mask(mask: Tensor, batch: int, steps: int) -> Tensor:
@@ -41,14 +49,18 @@ class InputStandardiser(nn.Module):
     The deviation is each feature's own (``"feature"``), or one for all (``"global"``: the root of the mean variance).
     The latter keeps features that hardly vary small. It matters for features that come out of a PCA, whose last
     components are noise: blown up, they let a small training set be told apart by noise alone.
+
+    With ``normalise`` each step's result is then divided by its own root mean square over features, so that a frame of
+    strong contrast counts no more than another.
     """
 
     mean: Tensor
     scale: Tensor
 
-    def __init__(self, features: int, scaling: Scaling) -> None:
+    def __init__(self, features: int, scaling: Scaling, normalise: bool = False) -> None:
         super().__init__()
         self.scaling = scaling
+        self.normalise = normalise
         self.register_buffer("mean", torch.zeros(features))
         self.register_buffer("scale", torch.ones(features))
 
@@ -70,7 +82,8 @@ class InputStandardiser(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Standardise ``x`` (..., D)."""
-        return (x - self.mean) * self.scale
+        x = (x - self.mean) * self.scale
+        return F.rms_norm(x, x.shape[-1:], eps=1e-6) if self.normalise else x
 
 
 class TemporalModel(nn.Module, ABC):
@@ -78,35 +91,43 @@ class TemporalModel(nn.Module, ABC):
 
     ``forward`` and ``step`` check their input and standardise it; a model writes ``initial_state``,
     ``forward_steps`` and ``step_once``. State is explicit: a NamedTuple of tensors with the batch first, nested
-    where layers are stacked. Where the model spikes, the state holds ``spikes`` (B,), the count since the clip
-    began.
+    where layers are stacked. Where the model spikes, the state holds for each of its ``populations``, in that order,
+    a field ``spikes`` (B,), the count since the clip began; it carries the gradient, for a penalty on spikes.
 
     Attributes:
-        n_neurons: Spiking neurons; 0: the model does not spike.
-        accumulates_per_spike: Weights that one spike adds up (its fan-out), for counting operations.
+        populations: Of spiking neurons; none: the model does not spike.
         averages_time: True where a step's prediction is already one of the mean over all steps seen: then a clip's
             prediction is that of its last step, where other models' are averaged over steps.
         trained_by_gradient: False where the model is trained by its method ``fit`` instead.
     """
 
-    n_neurons: int = 0
-    accumulates_per_spike: int = 0
+    populations: tuple[Population, ...] = ()
     averages_time: ClassVar[bool] = False
     trained_by_gradient: ClassVar[bool] = True
 
-    def __init__(self, in_features: int, num_classes: int, scaling: Scaling = "feature") -> None:
+    def __init__(
+        self, in_features: int, num_classes: int, scaling: Scaling = "feature", normalise: bool = False
+    ) -> None:
         if in_features < 1 or num_classes < 2:
             raise ValueError(f"in_features {in_features} must be at least 1, num_classes {num_classes} at least 2")
         super().__init__()
         self.in_features = in_features
         self.num_classes = num_classes
-        self.standardiser = InputStandardiser(in_features, scaling)
+        self.standardiser = InputStandardiser(in_features, scaling, normalise)
 
     def forward(self, features: Tensor, state: Any = None, mask: Tensor | None = None) -> tuple[Tensor, Any]:
         """Logits ``(B, T, K)`` of ``features`` (B, T, D), and the state after each clip's last real step.
 
         Raises:
             ValueError: a wrong shape, no time step, or a mask that is not a run of true, then false.
+        """
+        return self.forward_steps(*self.receive(features, state, mask))
+
+    def receive(self, features: Tensor, state: Any, mask: Tensor | None) -> tuple[Tensor, Any, Tensor | None]:
+        """What ``forward`` is given, checked: standardised input, a state, and the mask.
+
+        Raises:
+            ValueError: as ``forward``.
         """
         if features.ndim != 3 or features.shape[1] < 1 or features.shape[2] != self.in_features:
             raise ValueError(
@@ -118,7 +139,7 @@ class TemporalModel(nn.Module, ABC):
             features = features.masked_fill(~mask.unsqueeze(-1), 0.0)
         if state is None:
             state = self.initial_state(batch, features.device, features.dtype)
-        return self.forward_steps(self.standardiser(features), state, mask)
+        return self.standardiser(features), state, mask
 
     def step(self, features: Tensor, state: Any = None) -> tuple[Tensor, Any]:
         """Logits ``(B, K)`` of one time step ``features`` (B, D), and the state after it.
@@ -132,8 +153,14 @@ class TemporalModel(nn.Module, ABC):
             state = self.initial_state(features.shape[0], features.device, features.dtype)
         return self.step_once(self.standardiser(features), state)
 
-    def prepare(self, features: Tensor, mask: Tensor) -> None:
-        """Fit what is not learned by gradients to the training clips ``(B, T, D)``: the input's mean and scale."""
+    @property
+    def n_neurons(self) -> int:
+        """Spiking neurons of all populations."""
+        return sum(population.neurons for population in self.populations)
+
+    def prepare(self, features: Tensor, mask: Tensor, labels: Tensor) -> None:
+        """Fit what gradients do not learn, or start from, to the training clips (B, T, D) with their labels (B,)."""
+        del labels
         self.standardiser.fit(features, mask)
 
     @abstractmethod
@@ -147,6 +174,24 @@ class TemporalModel(nn.Module, ABC):
     @abstractmethod
     def step_once(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
         """``step`` on checked, standardised input."""
+
+
+def find_spikes(state: Any) -> list[Tensor]:
+    """All fields named ``spikes`` of a nested state, one a population: counts (B,) since the clip began."""
+    found: list[Tensor] = []
+    if isinstance(state, tuple):
+        names = getattr(state, "_fields", (None,) * len(state))
+        for name, value in zip(names, state, strict=True):
+            if name == "spikes" and isinstance(value, Tensor):
+                found.append(value)
+            else:
+                found.extend(find_spikes(value))
+    return found
+
+
+def drop(x: Tensor, share: float, training: bool) -> Tensor:
+    """``x`` (B, T, N) without a share of its units in training: one draw a clip, the same in all its steps."""
+    return x * F.dropout(torch.ones_like(x[:, :1]), share) if training and share > 0 else x
 
 
 def perturb(x: Tensor, dropout: float, noise: float) -> Tensor:

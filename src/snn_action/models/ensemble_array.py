@@ -23,9 +23,10 @@ from torch.nn import functional as F
 from snn_action import registry
 from snn_action.kernels import ensemble_array as fused
 from snn_action.kernels.program import Equations
-from snn_action.models.base import ModelSettings, Scaling, TemporalModel, perturb
+from snn_action.models.base import ModelSettings, Population, Scaling, TemporalModel, perturb
 from snn_action.models.decoders import FUNCTIONS, FunctionName, solve_decoders
 from snn_action.models.ensembles import run_in_chunks
+from snn_action.models.logistic import fit_logistic
 from snn_action.neurons import spiking_rectified_linear
 from snn_action.neurons.base import Gradient, Neuron, check_finite
 from snn_action.neurons.synapse import Lowpass, LowpassState
@@ -42,6 +43,7 @@ class Settings(ModelSettings):
     scaling: Scaling = Field(
         "global", description="Deviation to which the input is scaled: each feature's, or one for all"
     )
+    normalise: bool = Field(False, description="Each step's scaled input is divided by its root mean square")
     n_ensembles: int = Field(1000, ge=1, description="Ensembles, each for one value")
     dimensions: int = Field(1, ge=1, le=16, description="Numbers of a value")
     n_neurons: int = Field(50, ge=1, description="Neurons of each ensemble")
@@ -55,6 +57,10 @@ class Settings(ModelSettings):
     trained: tuple[Part, ...] = Field(("gain", "bias", "decoders"), description="Parts that learn; others stay")
     tau_input: float | None = Field(0.005, gt=0, description="Lowpass on the input in seconds; null: none")
     input_weights: Literal["random", "zero"] = Field("random", description="Input weights at the start")
+    readout: Literal["random", "solved"] = Field(
+        "random", description="Output weights at the start; 'solved': logistic regression on what ensembles stand for"
+    )
+    readout_strength: float = Field(300.0, gt=0, description="L2 strength of the solved output weights")
     input_dropout: float = Field(0.0, ge=0, lt=1, description="Share of features dropped, one draw a clip")
     input_noise: float = Field(0.0, ge=0, description="Deviation of noise on the scaled input, one draw a clip")
     dropout: float = Field(0.0, ge=0, lt=1, description="Share of ensembles dropped before the logits")
@@ -85,16 +91,14 @@ class EnsembleArray(TemporalModel):
     current that lifts a neuron from silence to the mean maximal rate, decoders in units of that rate's inverse.
     """
 
-    accumulates_per_spike = 1
     encoders: Tensor
     gain: Tensor
     bias: Tensor
     decoders: Tensor
 
     def __init__(self, settings: Settings, in_features: int, num_classes: int) -> None:
-        super().__init__(in_features, num_classes, settings.scaling)
+        super().__init__(in_features, num_classes, settings.scaling, settings.normalise)
         self.settings = s = settings
-        self.n_neurons = s.n_ensembles * s.n_neurons
         self.neuron: Neuron = registry.build("neuron", s.neuron, s.gradient)
         self.synapse = None if s.tau_input is None else Lowpass(s.tau_input, self.neuron.dt)
         self.input_kernel = nn.Linear(in_features, s.n_ensembles * s.dimensions, bias=False)
@@ -124,6 +128,7 @@ class EnsembleArray(TemporalModel):
             else:
                 self.register_buffer(name, part)
         decoded = decoders.shape[2] if s.dimensions > 1 else 1
+        self.populations = (Population("ensembles", s.n_ensembles * s.n_neurons, decoded),)
         self.readout = nn.Linear(s.n_ensembles * decoded, num_classes)
 
     def initial_state(self, batch: int, device: torch.device, dtype: torch.dtype) -> State:
@@ -132,6 +137,31 @@ class EnsembleArray(TemporalModel):
         shape = (self.settings.n_ensembles, self.settings.n_neurons)
         neurons = self.neuron.initial_state(batch, shape, device, dtype)
         return State(filtered, neurons, torch.zeros(batch, device=device, dtype=dtype))
+
+    @torch.no_grad()
+    def prepare(self, features: Tensor, mask: Tensor, labels: Tensor) -> None:
+        """Also solve the output weights where ``readout`` says so, as the decoders were.
+
+        ``W_out`` and ``c`` minimise the cross-entropy of logits from each clip's mean over time of ``function(v_t)``,
+        which is what the spikes stand for, plus ``readout_strength / 2 |W_out|^2`` in units of those means' deviation.
+        """
+        super().prepare(features, mask, labels)
+        if self.settings.readout == "random":
+            return
+        means = []
+        for clip, real in zip(features, mask, strict=True):
+            x = self.standardiser(clip[real].to(self.gain)).unsqueeze(0)
+            if self.synapse is not None:
+                x, _ = self.synapse(x)
+            values = self.input_kernel(x[0])
+            if self.settings.dimensions > 1:
+                values = values.unflatten(1, (-1, self.settings.dimensions))
+            means.append(FUNCTIONS[self.settings.function](values).mean(0).flatten())
+        represented = torch.stack(means).double()
+        unit = represented.std()
+        weight, bias = fit_logistic(represented / unit, labels, self.num_classes, self.settings.readout_strength)
+        self.readout.weight.copy_(weight / unit)
+        self.readout.bias.copy_(bias)
 
     def forward_steps(self, x: Tensor, state: State, mask: Tensor | None) -> tuple[Tensor, State]:
         """See the module; ``state.spikes`` carries the gradient of the spikes, for a penalty on them."""

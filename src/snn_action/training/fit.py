@@ -121,7 +121,7 @@ def _fit_at_once(
     elif settings.skip:
         raise ConfigError("training.skip tests the weights as they are: say which, by training.weights")
     elif model.trained_by_gradient:
-        model.prepare(*features.read(sides.train))
+        model.prepare(*_read_side(features, sides.train))
     else:
         fit_closed_form(model, features, sides.train, sides.validation)
     keeper = Keeper()
@@ -135,12 +135,13 @@ def fit_closed_form(
     model: TemporalModel, features: FeatureSet, train: Sequence[int], validation: Sequence[int]
 ) -> None:
     """Fit a model that has a method ``fit`` instead of gradients (``trained_by_gradient`` is false)."""
-
-    def side(clips: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        return (*features.read(clips), torch.from_numpy(features.label[list(clips)]))
-
     fit: Any = model.fit
-    fit(*side(train), validation=side(validation) if validation else None)
+    fit(*_read_side(features, train), validation=_read_side(features, validation) if validation else None)
+
+
+def _read_side(features: FeatureSet, clips: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Features (B, T, D), masks (B, T) and labels (B,) of some clips."""
+    return (*features.read(clips), torch.from_numpy(features.label[list(clips)]))
 
 
 def _fit_epochs(
@@ -166,7 +167,7 @@ def _fit_epochs(
     elif settings.weights is not None:
         load_weights(model, settings.weights)
     else:
-        model.prepare(*features.read(sides.train))
+        model.prepare(*_read_side(features, sides.train))
     before = []
     if settings.initial_accuracy and not resuming and sides.test:
         before.append({**extra, "epoch": -1, "test": measure(sides.test)})

@@ -1,10 +1,14 @@
 """The loss of a sequence of predictions."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from snn_action.config import LossSettings
+from snn_action.models import Population, find_spikes
 
 
 def sequence_loss(
@@ -36,3 +40,16 @@ def sequence_loss(
         mean = shown.logsumexp(1) - steps.log().unsqueeze(-1)
         loss = loss - weights.clip * (mean * target).sum(-1).mean()
     return loss
+
+
+def spike_penalty(state: Any, mask: Tensor, populations: Sequence[Population], target: float) -> Tensor:
+    """``mean over clips and populations of max(r / target - 1, 0)^2``, or of ``r^2`` where ``target`` is 0.
+
+    ``r`` is a clip's spikes a neuron and real step, from the fields ``spikes`` of ``state``.
+    """
+    steps = mask.sum(1)
+    rates = [
+        count / (population.neurons * steps) for count, population in zip(find_spikes(state), populations, strict=True)
+    ]
+    stacked = torch.stack(rates)
+    return (stacked.square() if target == 0 else (stacked / target - 1).relu().square()).mean()

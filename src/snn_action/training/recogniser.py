@@ -12,7 +12,7 @@ from snn_action.config import TrainingSettings
 from snn_action.errors import WorkError
 from snn_action.models import TemporalModel
 from snn_action.training.clips import Batch, mix_seed
-from snn_action.training.loss import sequence_loss
+from snn_action.training.loss import sequence_loss, spike_penalty
 
 
 class Recogniser(lightning.LightningModule):
@@ -38,8 +38,11 @@ class Recogniser(lightning.LightningModule):
         if self.settings.feature_noise:
             deviation = self.settings.feature_noise / self.model.standardiser.scale
             features = features + deviation * torch.randn_like(features)
-        logits, _ = self.model(features, mask=mask)
-        loss = sequence_loss(logits, mask, label, self.settings.loss, self.settings.label_smoothing)
+        logits, state = self.model(features, mask=mask)
+        weights = self.settings.loss
+        loss = sequence_loss(logits, mask, label, weights, self.settings.label_smoothing)
+        if weights.spikes and self.model.populations:
+            loss = loss + weights.spikes * spike_penalty(state, mask, self.model.populations, weights.spike_target)
         if not bool(loss.isfinite()):
             raise WorkError(
                 f"the loss is {loss.item()} in epoch {self.current_epoch}: lower training.learning_rate, "

@@ -1,0 +1,193 @@
+"""The Legendre memory: the last ``theta`` steps of a value as coefficients of shifted Legendre polynomials.
+
+    theta dm/dt = A' m + B' u,   A'_ij = (2i + 1) (-1 if i < j else (-1)^(i - j + 1)),   B'_i = (2i + 1) (-1)^i
+
+Discretised, ``m_t = A m_{t-1} + B u_t``, by zero-order hold (``zoh``: exact for a ``u`` that is constant over a step)
+or Euler (``A = I + A' / theta``, ``B = B' / theta``). The value r theta steps ago is ``sum_i P_i(2 r - 1) m_i``:
+coefficient 0 is the window's mean, the higher ones say how ``u`` moved. Older values fade, so a sequence may be longer
+than theta.
+
+Without feedback into it, the memory is a linear filter: over all steps at once it is the convolution of ``u`` with the
+impulse response ``H_k = A^k B`` (Chilkuri and Eliasmith 2021), and at one step a single matrix product.
+
+Source: Voelker, Kajic and Eliasmith, "Legendre Memory Units", NeurIPS 2019.
+"""
+
+import math
+import warnings
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+Discretizer = Literal["zoh", "euler"]
+Trained = Literal["none", "matrices", "theta"]
+FFT_STEPS = 200  # from here on the convolution by FFT beats the product with all pairs of steps
+
+
+def continuous_matrices(order: int, like: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """``A'`` (order, order) and ``B'`` (order,) of the module's equation, float64."""
+    i = torch.arange(order, dtype=torch.float64, device=None if like is None else like.device)
+    sign = torch.where(i[:, None] < i[None, :], -1.0, (-1.0) ** (i[:, None] - i[None, :] + 1))
+    return (2 * i[:, None] + 1) * sign, (2 * i + 1) * (-1.0) ** i
+
+
+def legendre_matrices(order: int, theta: float | Tensor, discretizer: Discretizer = "zoh") -> tuple[Tensor, Tensor]:
+    """``A`` (order, order) and ``B`` (order,) of one step, float64, with a gradient to ``theta`` where it has one.
+
+    ``zoh``: ``[[A, B], [0, 1]] = exp([[A', B'], [0, 0]] / theta)``.
+
+    Raises:
+        ValueError: ``order`` is below 1, or ``theta`` is not positive and finite.
+    """
+    if order < 1:
+        raise ValueError(f"order must be at least 1, not {order}")
+    value = float(theta.detach()) if isinstance(theta, Tensor) else theta
+    if not 0 < value < math.inf:
+        raise ValueError(f"theta must be a positive, finite number of steps, not {value}")
+    a, b = continuous_matrices(order, theta if isinstance(theta, Tensor) else None)
+    if isinstance(theta, Tensor):
+        theta = theta.double()
+    if discretizer == "euler":
+        return torch.eye(order, dtype=a.dtype, device=a.device) + a / theta, b / theta
+    system = torch.cat([torch.cat([a, b.unsqueeze(1)], 1), a.new_zeros(1, order + 1)]) / theta
+    discrete = torch.linalg.matrix_exp(system)
+    return discrete[:order, :order], discrete[:order, order]
+
+
+def spectral_radius(matrix: Tensor) -> float:
+    """Largest absolute eigenvalue: above 1, what the memory holds grows without end."""
+    return float(torch.linalg.eigvals(matrix.detach().double()).abs().max())
+
+
+def impulse_response(a: Tensor, b: Tensor, steps: int) -> Tensor:
+    """``H`` (steps, order), ``H_k = A^k B``, by doubling: ``log2(steps)`` products."""
+    response, power = b.unsqueeze(0), a
+    while len(response) < steps:
+        response = torch.cat([response, response @ power.T])
+        power = power @ power
+    return response[:steps]
+
+
+class LegendreMemory(nn.Module):
+    """``size`` values, each with a memory of its own; the matrices are shared.
+
+    ``trained`` says what learns: nothing, ``A`` and ``B``, or ``theta`` (kept as its logarithm). Either way the
+    convolution stays exact, because the impulse response is made anew from the matrices of the moment.
+
+    Args:
+        order: Polynomials; the memory resolves about ``theta / order`` steps.
+        theta: Steps that it holds.
+        discretizer: ``zoh`` or ``euler``.
+        trained: ``none``, ``matrices`` or ``theta``.
+
+    Raises:
+        ValueError: as ``legendre_matrices``.
+
+    Warns:
+        UserWarning: ``A`` has a spectral radius above 1 (Euler with a small theta).
+    """
+
+    def __init__(self, order: int, theta: float, discretizer: Discretizer = "zoh", trained: Trained = "none") -> None:
+        super().__init__()
+        self.order, self.discretizer, self.trained = order, discretizer, trained
+        a, b = legendre_matrices(order, theta, discretizer)
+        if (radius := spectral_radius(a)) > 1 + 1e-6:
+            warnings.warn(
+                f"the Legendre memory of order {order} and theta {theta:g} is unstable: its matrix A has spectral "
+                f"radius {radius:.3g}, above 1, so what it holds grows at every step. Euler's rule needs a larger "
+                "theta; discretizer 'zoh' is stable for every theta",
+                stacklevel=2,
+            )
+        a, b = a.to(torch.get_default_dtype()), b.to(torch.get_default_dtype())
+        if trained == "theta":
+            self.log_theta = nn.Parameter(torch.tensor(math.log(theta)))
+        elif trained == "matrices":
+            self.A, self.B = nn.Parameter(a), nn.Parameter(b)
+        else:
+            self.register_buffer("A", a)
+            self.register_buffer("B", b)
+        self._responses: dict[Any, Tensor] = {}
+
+    @property
+    def theta(self) -> float | None:
+        """Steps that the memory holds, where ``theta`` is trained."""
+        return float(self.log_theta.detach().exp()) if self.trained == "theta" else None
+
+    def matrices(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        """``A`` and ``B`` of this moment, in the type of ``like``."""
+        if self.trained == "theta":
+            a, b = legendre_matrices(self.order, self.log_theta.exp(), self.discretizer)
+            return a.to(like), b.to(like)
+        return self.A.to(like), self.B.to(like)
+
+    def step(self, u: Tensor, memory: Tensor) -> Tensor:
+        """``A m + B u`` of ``u`` (B, size) and ``memory`` (B, size, order)."""
+        a, b = self.matrices(u)
+        return torch.addcmul(memory @ a.T, u.unsqueeze(-1), b)
+
+    def forward(self, u: Tensor, memory: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Memories (B, T, size, order) at all steps of ``u`` (B, T, size), and that after each clip's last real step.
+
+        ``memory`` (B, size, order) is that before the first step; ``mask`` (B, T) a run of true, then false.
+        """
+        batch, steps, size = u.shape
+        response = self.response(steps, u)
+        if steps < FFT_STEPS:
+            pairs = _all_pairs(response).reshape(steps * self.order, steps)
+            held = (u.transpose(1, 2).reshape(-1, steps) @ pairs.T).view(batch, size, steps, self.order)
+            memories = held.transpose(1, 2)
+        else:
+            length = 2 ** math.ceil(math.log2(2 * steps - 1))
+            product = torch.fft.rfft(u, length, dim=1).unsqueeze(-1) * torch.fft.rfft(
+                response, length, dim=0
+            ).unsqueeze(1)
+            memories = torch.fft.irfft(product, length, dim=1)[:, :steps]
+        if memory.requires_grad or bool(memory.any()):
+            memories = memories + self._fade(memory, steps)
+        if mask is None:
+            return memories, memories[:, -1]
+        return memories, memories[torch.arange(batch, device=u.device), mask.sum(1) - 1]
+
+    def last(self, u: Tensor, memory: Tensor, mask: Tensor | None = None) -> Tensor:
+        """The memory (B, size, order) after each clip's last real step: one matrix product over all steps."""
+        batch, steps, size = u.shape
+        lengths = torch.full((batch,), steps, device=u.device) if mask is None else mask.sum(1)
+        response = self.response(steps, u)
+        if mask is not None:  # each clip's last real step comes last, and what it has not at first is zero
+            place = torch.arange(steps, device=u.device) - (steps - lengths).unsqueeze(1)
+            u = u.gather(1, place.clamp(min=0).unsqueeze(-1).expand_as(u)) * (place >= 0).unsqueeze(-1)
+        held = (u.transpose(1, 2).reshape(-1, steps) @ response.flip(0)).view(batch, size, self.order)
+        if memory.requires_grad or bool(memory.any()):
+            faded = self._fade(memory, steps)[torch.arange(batch, device=u.device), lengths - 1]
+            held = held + faded
+        return held
+
+    def response(self, steps: int, like: Tensor) -> Tensor:
+        """The impulse response (steps, order) in the type of ``like``; computed in float64, kept while fixed."""
+        if self.trained != "none":
+            a, b = self.matrices(like.double())
+            return impulse_response(a, b, steps).to(like)
+        key = steps, like.dtype, like.device, self.A._version, self.B._version, self.A.data_ptr()
+        if key not in self._responses:
+            with torch.inference_mode(False), torch.no_grad():
+                made = impulse_response(self.A.double(), self.B.double(), steps).to(like)
+            self._responses = {key: made}
+        return self._responses[key]
+
+    def _fade(self, memory: Tensor, steps: int) -> Tensor:
+        """``A^(t + 1) m`` at all steps, (B, T, size, order): what is left of the memory before the first."""
+        a, _ = self.matrices(memory)
+        faded, power = (memory @ a.T).unsqueeze(1), a
+        while faded.shape[1] < steps:
+            faded = torch.cat([faded, faded @ power.T], 1)
+            power = power @ power
+        return faded[:, :steps]
+
+
+def _all_pairs(response: Tensor) -> Tensor:
+    """``H_{t - s}`` at (t, order, s), zero where s comes after t."""
+    steps = len(response)
+    lag = torch.arange(steps, device=response.device)
+    lag = lag.unsqueeze(1) - lag
+    return (response[lag.clamp(min=0)] * (lag >= 0).unsqueeze(-1)).transpose(1, 2)

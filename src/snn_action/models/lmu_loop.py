@@ -1,0 +1,126 @@
+"""The LMU's loop over time, with its backward pass written out.
+
+    u_t = d_t + E_h h_{t-1} + E_m m_{t-1}
+    m_t = A m_{t-1} + B u_t
+    h_t = tanh(p_t + W_m m_t + W_h h_{t-1})
+
+``d`` and ``p`` come from the input and are one product over all steps. Backward, the loop keeps only what steps hand to
+each other; the gradient of every weight is one product over all steps after it, instead of a small one at each step.
+"""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Weights(NamedTuple):
+    """``E_h`` (d, units), ``E_m`` (d, d order), ``W_m`` (units, d order), ``W_h`` (units, units); None: absent."""
+
+    from_hidden: Tensor | None
+    from_memory: Tensor | None
+    memory: Tensor
+    recurrent: Tensor | None
+    A: Tensor
+    B: Tensor
+
+
+def run_lmu(
+    drive: Tensor, push: Tensor, weights: Weights, memory: Tensor, hidden: Tensor, mask: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Hidden units (B, T, units) at all steps, and memory and hidden units after each clip's last real step.
+
+    Args:
+        drive: d (B, T, d), the input's part of u.
+        push: p (B, T, units), the input's part of h, with the bias.
+        weights: See there.
+        memory: Before the first step, (B, d, order).
+        hidden: Before the first step, (B, units).
+        mask: (B, T), true on real steps; on the others the state stays and is given again.
+    """
+    with torch.autocast(drive.device.type, enabled=False):  # steps keep the state's precision
+        after = _Loop.apply(drive.to(hidden), push.to(hidden), memory, hidden, mask, *weights)  # type: ignore[no-untyped-call]
+    return after[0].transpose(0, 1), after[1], after[2]
+
+
+class _Loop(torch.autograd.Function):
+    """Time comes first inside, so that each step is one piece of memory."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, drive: Tensor, push: Tensor, memory: Tensor, hidden: Tensor, mask: Tensor | None, *parts: Tensor
+    ) -> tuple[Tensor, ...]:
+        w = Weights(*parts)
+        batch, steps, size = drive.shape
+        order = len(w.B)
+        us = drive.transpose(0, 1).contiguous()
+        hs = torch.empty(steps + 1, batch, hidden.shape[1], dtype=hidden.dtype, device=hidden.device)
+        ms = torch.empty(steps + 1, batch, size * order, dtype=hidden.dtype, device=hidden.device)
+        hs[0], ms[0] = hidden, memory.flatten(1)
+        pushed = push.transpose(0, 1)
+        for t in range(steps):
+            u, h, m = us[t], hs[t], ms[t]
+            if w.from_hidden is not None:
+                u.addmm_(h, w.from_hidden.T)
+            if w.from_memory is not None:
+                u.addmm_(m, w.from_memory.T)
+            new = ms[t + 1].view(batch, size, order)
+            torch.matmul(m.view(batch, size, order), w.A.T, out=new)
+            new.addcmul_(u.unsqueeze(-1), w.B)
+            after = hs[t + 1]
+            torch.addmm(pushed[t], ms[t + 1], w.memory.T, out=after)
+            if w.recurrent is not None:
+                after.addmm_(h, w.recurrent.T)
+            after.tanh_()
+            if mask is not None:
+                padded = ~mask[:, t].unsqueeze(1)
+                ms[t + 1] = torch.where(padded, m, ms[t + 1])
+                hs[t + 1] = torch.where(padded, h, after)
+        ctx.save_for_backward(us, hs, ms, mask, *parts)
+        return hs[1:], ms[-1].view(batch, size, order).clone(), hs[-1].clone()
+
+    @staticmethod
+    def backward(ctx: Any, dhs: Tensor, dm: Tensor, dh: Tensor) -> tuple[Tensor | None, ...]:
+        us, hs, ms, mask, *parts = ctx.saved_tensors
+        w = Weights(*parts)
+        steps, batch, size = us.shape
+        order = len(w.B)
+        dus, dzs, dms = torch.empty_like(us), torch.empty_like(hs[1:]), torch.empty_like(ms[1:])
+        dm, dh = dm.flatten(1), dh.clone()
+        for t in reversed(range(steps)):
+            dh += dhs[t]
+            real = None if mask is None else mask[:, t].unsqueeze(1)
+            dz = torch.addcmul(dh, dh, hs[t + 1].square(), value=-1, out=dzs[t])
+            before_m, before_h = 0.0, 0.0
+            if real is not None:
+                dz *= real
+                before_m, before_h = dm * ~real, dh * ~real
+                dm = dm * real
+            new = torch.addmm(dm, dz, w.memory, out=dms[t])
+            du = torch.mv(new.view(-1, order), w.B, out=dus[t].view(-1)).view(batch, size)
+            dm = (new.view(batch, size, order) @ w.A).flatten(1)
+            if w.from_memory is not None:
+                dm.addmm_(du, w.from_memory)
+            dh = torch.zeros_like(dh) if w.recurrent is None else dz @ w.recurrent
+            if w.from_hidden is not None:
+                dh.addmm_(du, w.from_hidden)
+            if real is not None:
+                dm += before_m
+                dh += before_h
+        flat_u, flat_z, flat_m = dus.flatten(0, 1), dzs.flatten(0, 1), dms.view(-1, order)
+        earlier_m, earlier_h = ms[:-1].flatten(0, 1), hs[:-1].flatten(0, 1)
+        used = ms[1:] if mask is None else ms[1:] * mask.T.unsqueeze(-1)
+        needs = ctx.needs_input_grad
+        return (
+            dus.transpose(0, 1),
+            dzs.transpose(0, 1),
+            dm.view(batch, size, order) if needs[2] else None,
+            dh if needs[3] else None,
+            None,
+            flat_u.T @ earlier_h if needs[5] else None,
+            flat_u.T @ earlier_m if needs[6] else None,
+            flat_z.T @ used.flatten(0, 1),
+            flat_z.T @ earlier_h if needs[8] else None,
+            flat_m.T @ earlier_m.view(-1, order) if needs[9] else None,
+            us.reshape(-1) @ flat_m if needs[10] else None,
+        )

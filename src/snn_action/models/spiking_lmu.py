@@ -1,0 +1,251 @@
+"""Spiking Legendre Memory Unit, trained through its own spikes.
+
+    u_t = W_u x_t                                       (memory_d), with ``spiking_input`` as ensembles decode it
+    m_t = A m_{t-1} + B u_t                             (memory_d, order): ``legendre``; with ``spiking_memory`` below
+    s_t = neuron(W_m m_t + W_x x_t + b)                 (units) spikes
+    logits_t = leak(W_out s_t) + c                      a leaky integrator of each class: Lowpass, ``tau_readout``
+
+What is spikes and what is not: hidden units always send spikes, and nothing else reaches the logits. The input is
+features of a CNN, numbers that enter the first neurons as currents. Without the two options below the memory is a
+linear filter of numbers; with both, every value that one part hands to another is spikes.
+
+- ``spiking_input``: each u is the value of an ensemble of ``ensemble_neurons`` neurons (as in the ensemble array), and
+  the memory gets what their spikes decode to.
+- ``spiking_memory``: each coefficient of the memory is the value of such an ensemble, which feeds back through its own
+  synapse of time constant ``tau_memory`` (Neural Engineering Framework, Eliasmith and Anderson 2003):
+
+      m_t = a m_{t-1} + (1 - a) (A' d_{t-1} + B' u_t),  A' = (A - a I) / (1 - a),  B' = B / (1 - a),  a = exp(-dt / tau)
+
+  with d what the spikes of the last step decode to (of a clip's first step: zero); the hidden units get d_t for m_t.
+  Were decoding exact, d = m, this would be the memory itself.
+
+At the start hidden units lie like the neurons of one large ensemble: each prefers a random direction of the memory,
+with a gain and a bias from ``max_rates`` and ``intercepts``; W_m and b are these, in units of the current that lifts a
+neuron from silence to the mean maximal rate, and learn from there.
+"""
+
+import math
+from typing import Any, Literal, NamedTuple, Self
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from snn_action import registry
+from snn_action.models.base import Population, TemporalModel, drop, perturb
+from snn_action.models.decoders import solve_decoders
+from snn_action.models.ensembles import run_in_chunks
+from snn_action.models.legendre import LegendreMemory
+from snn_action.models.lmu import MemorySettings
+from snn_action.neurons import spiking_rectified_linear
+from snn_action.neurons.base import Gradient, Neuron, check_finite, hold
+from snn_action.neurons.synapse import Lowpass, LowpassState
+from snn_action.registry import registered
+
+
+class Settings(MemorySettings):
+    """Spiking Legendre Memory Unit."""
+
+    type: Literal["spiking_lmu"] = "spiking_lmu"
+    normalise: bool = Field(True, description="Each step's scaled input is divided by its root mean square")
+    neuron: registered("neuron") = spiking_rectified_linear.Settings(initial_voltage="uniform")  # type: ignore[valid-type]
+    gradient: Gradient = Field("surrogate", description="How gradients pass the spikes: see docs/neurons.md")
+    max_rates: tuple[float, float] = Field((50.0, 150.0), description="Range of rates of hidden units, spikes a second")
+    intercepts: tuple[float, float] = Field(
+        (-0.5, 0.5), description="Range of values where hidden units begin to spike"
+    )
+    tau_readout: float = Field(0.02, gt=0, description="Leak of the logits in seconds")
+    spiking_input: bool = Field(False, description="What is remembered is decoded from spiking ensembles")
+    spiking_memory: bool = Field(False, description="The memory itself is carried by spiking ensembles")
+    ensemble_neurons: int = Field(20, ge=2, description="Neurons of each ensemble of input and memory")
+    ensemble_rates: tuple[float, float] = Field((200.0, 400.0), description="Range of their rates at 'radius'")
+    radius: float = Field(3.0, gt=0, description="Largest value for which ensembles are solved")
+    tau_memory: float = Field(0.1, gt=0, description="Synapse of the spiking memory in seconds")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        for name in ("max_rates", "ensemble_rates"):
+            low, high = getattr(self, name)
+            if not 0 < low <= high:
+                raise ValueError(f"{name}: must be two positive rates, the lower first")
+        if not -1 <= self.intercepts[0] <= self.intercepts[1] < 1:
+            raise ValueError("intercepts: must be two values in [-1, 1), the lower first")
+        if self.spiking_memory and self.trained == "theta":
+            raise ValueError("trained: theta cannot learn in a spiking memory; its matrices can")
+        return self
+
+
+class Activity(NamedTuple):
+    """Neurons of a population, their spikes (B,) since the clip began, and what they last decoded to (B, E) if used."""
+
+    neurons: Any
+    spikes: Tensor
+    decoded: Tensor | None = None
+
+
+class State(NamedTuple):
+    """Memory (B, memory_d, order), populations (None: does not spike), leaky logits (B, K)."""
+
+    memory: Tensor
+    input: Activity | None
+    coefficients: Activity | None
+    hidden: Activity
+    leaky: LowpassState
+
+
+class Ensembles(nn.Module):
+    """One ensemble a value: gains and biases drawn, decoders solved for the value itself on [-radius, radius]."""
+
+    encoders: Tensor
+    bias: Tensor
+    decoders: Tensor
+
+    def __init__(self, size: int, neuron: Neuron, settings: Settings) -> None:
+        super().__init__()
+        self.neuron, self.radius = neuron, settings.radius
+        shape = (size, settings.ensemble_neurons)
+        gain, bias = neuron.gain_bias(
+            torch.empty(shape).uniform_(*settings.ensemble_rates), torch.empty(shape).uniform_(-1.0, 0.9)
+        )
+        encoders = gain * (torch.randint(0, 2, shape).to(gain) * 2 - 1)
+        self.register_buffer("encoders", encoders / self.radius)
+        self.register_buffer("bias", bias)
+        self.register_buffer("decoders", solve_decoders(neuron.tuning, encoders, bias) * self.radius)
+
+    def initial_state(self, batch: int, device: torch.device, dtype: torch.dtype) -> Activity:
+        """Neurons as they start, no spike yet, decoded to zero."""
+        neurons = self.neuron.initial_state(batch, self.bias.shape, device, dtype)
+        zeros = torch.zeros(batch, len(self.bias), device=device, dtype=dtype)
+        return Activity(neurons, zeros[:, 0].clone(), zeros)
+
+    def forward(self, values: Tensor, state: Activity, mask: Tensor | None) -> tuple[Tensor, Activity]:
+        """What spikes decode to (B, T, E) of ``values`` (B, T, E)."""
+        check_finite(values, "value of ensemble")
+        values = values.to(self.bias)
+        decoded, spikes, neurons = run_in_chunks(
+            self.neuron, mask, state.neurons, values, self.encoders, self.bias, self.decoders
+        )
+        last = decoded[:, -1] if mask is None else decoded[torch.arange(len(decoded)), mask.sum(1) - 1]
+        return decoded, Activity(neurons, state.spikes + spikes, last)
+
+
+class SpikingLMU(TemporalModel):
+    """See the module."""
+
+    def __init__(self, settings: Settings, in_features: int, num_classes: int) -> None:
+        super().__init__(in_features, num_classes, settings.scaling, settings.normalise)
+        self.settings = s = settings
+        size = s.memory_d * s.order
+        self.encoder = nn.Linear(in_features, s.memory_d, bias=False)
+        nn.init.normal_(self.encoder.weight, std=1 / math.sqrt(in_features))
+        self.memory = LegendreMemory(s.order, s.theta, s.discretizer, s.trained)
+        self.neuron: Neuron = registry.build("neuron", s.neuron, s.gradient)
+        self.input_ensembles = Ensembles(s.memory_d, self._make_neuron(), s) if s.spiking_input else None
+        self.memory_ensembles = Ensembles(size, self._make_neuron(), s) if s.spiking_memory else None
+        self.memory_kernel = nn.Linear(size, s.units)
+        self.input_kernel = nn.Linear(in_features, s.units, bias=False) if s.input_to_hidden else None
+        self.readout = nn.Linear(s.units, num_classes)
+        self.leak = Lowpass(s.tau_readout, self.neuron.dt)
+        self.rate_unit = sum(s.max_rates) / 2
+        self.current_unit = float(self.neuron.gain_bias(torch.tensor([self.rate_unit]), torch.zeros(1))[0])
+        self._spread_units()
+        populations = [Population("hidden", s.units, num_classes)]
+        if s.spiking_memory:  # onto the decoded value
+            populations.insert(0, Population("memory", size * s.ensemble_neurons, 1))
+        if s.spiking_input:
+            populations.insert(0, Population("input", s.memory_d * s.ensemble_neurons, 1))
+        self.populations = tuple(populations)
+
+    def _make_neuron(self) -> Neuron:
+        """Of ensembles: they hand values on, so their gradient is that of their rates where there is one."""
+        mode: Gradient = "spike_aware" if "spike_aware" in type(self.neuron).gradients else "surrogate"
+        neuron: Neuron = registry.build("neuron", self.settings.neuron, mode)
+        return neuron
+
+    def _spread_units(self) -> None:
+        """Hidden units' preferred directions, gains and biases: see the module."""
+        s = self.settings
+        gain, bias = self.neuron.gain_bias(
+            torch.empty(s.units).uniform_(*s.max_rates), torch.empty(s.units).uniform_(*s.intercepts)
+        )
+        gain, bias = gain / self.current_unit, bias / self.current_unit
+        # A direction's value has the deviation of u times sqrt(share of the coefficients that u fills, one of `order`).
+        directions = F.normalize(torch.randn(s.units, s.memory_d * s.order)) * math.sqrt(s.order)
+        with torch.no_grad():
+            self.memory_kernel.weight.copy_(directions * gain.unsqueeze(1))
+            self.memory_kernel.bias.copy_(bias)
+            if self.input_kernel is not None:
+                self.input_kernel.weight.copy_(F.normalize(torch.randn(s.units, self.in_features)) * gain.unsqueeze(1))
+
+    def initial_state(self, batch: int, device: torch.device, dtype: torch.dtype) -> State:
+        """An empty memory, neurons as their ``initial_voltage`` says, no spike yet."""
+        s = self.settings
+        entered, coefficients = (
+            None if part is None else part.initial_state(batch, device, dtype)
+            for part in (self.input_ensembles, self.memory_ensembles)
+        )
+        hidden = self.neuron.initial_state(batch, (s.units,), device, dtype)
+        return State(
+            torch.zeros(batch, s.memory_d, s.order, device=device, dtype=dtype),
+            entered,
+            coefficients,
+            Activity(hidden, torch.zeros(batch, device=device, dtype=dtype)),
+            self.leak.initial_state(batch, self.num_classes, device, dtype),
+        )
+
+    def forward_steps(self, x: Tensor, state: State, mask: Tensor | None) -> tuple[Tensor, State]:
+        """See the module."""
+        if self.training:
+            x = perturb(x, self.settings.input_dropout, self.settings.input_noise)
+        drive, entered = self.encoder(x), state.input
+        if self.input_ensembles is not None:
+            drive, entered = self.input_ensembles(drive, state.input, mask)
+        if self.memory_ensembles is None:
+            memories, memory = self.memory(drive, state.memory, mask)
+            coefficients = None
+        else:
+            memories, memory, coefficients = self._remember(drive, state, mask)
+        current = self.memory_kernel(memories.flatten(2))
+        if self.input_kernel is not None:
+            current = current + self.input_kernel(x)
+        current = current.to(self.readout.weight) * self.current_unit  # neurons keep their precision under autocast
+        spikes, neurons = self.neuron(current, state.hidden.neurons, mask)
+        count = state.hidden.spikes + self.neuron.count(spikes.sum((1, 2)))
+        shown = drop(spikes / self.rate_unit, self.settings.dropout, self.training)
+        logits, leaky = self.leak(F.linear(shown, self.readout.weight), state.leaky, mask)
+        after = State(memory, entered, coefficients, Activity(neurons, count), leaky)
+        return logits + self.readout.bias, after
+
+    def _remember(self, drive: Tensor, state: State, mask: Tensor | None) -> tuple[Tensor, Tensor, Activity]:
+        """What the spiking memory decodes to at all steps (B, T, memory_d, order), and the state after them."""
+        assert self.memory_ensembles is not None
+        s = self.settings
+        a, b = self.memory.matrices(state.memory)
+        keep = math.exp(-self.neuron.dt / s.tau_memory)
+        feedback = a - keep * torch.eye(s.order, dtype=a.dtype, device=a.device)  # (1 - a) A'
+        memory, activity, decoded = state.memory, state.coefficients, []
+        assert activity is not None
+        for t, u in enumerate(drive.to(memory).unbind(1)):
+            last = activity.decoded.view_as(memory)  # type: ignore[union-attr]
+            new = torch.addcmul(keep * memory + last @ feedback.T, u.unsqueeze(-1), b)
+            values, after = self.memory_ensembles(new.flatten(1).unsqueeze(1), activity, None)
+            decoded.append(values.view_as(memory))
+            real = None if mask is None else mask[:, t]
+            memory = new if real is None else hold(new, memory, real)
+            activity = after if real is None else hold(after, activity, real)
+        return torch.stack(decoded, 1), memory, activity
+
+    def step_once(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        """One step; the memory is one small product, without the convolution."""
+        logits, state = self.forward_steps(x.unsqueeze(1), state, None)
+        return logits.squeeze(1), state
+
+
+def build(settings: Settings, in_features: int, num_classes: int) -> SpikingLMU:
+    """The model that ``settings`` describe.
+
+    Raises:
+        ConfigError: the neuron has no such gradient mode.
+    """
+    return SpikingLMU(settings, in_features, num_classes)
