@@ -63,6 +63,7 @@ REGISTRY: dict[Kind, dict[str, str]] = {
         "frame_average": "snn_action.models.frame_average",
         "lstm": "snn_action.models.lstm",
         "lmu": "snn_action.models.lmu",
+        "stacked_lmu": "snn_action.models.stacked_lmu",
         "spiking_lmu": "snn_action.models.spiking_lmu",
         "ensemble_array": "snn_action.models.ensemble_array",
     },
