@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from snn_action.errors import ConfigError
 from snn_action.kernels import dispatch, neurons
 from snn_action.kernels.program import Equations, UnknownOperationError, trace
-from snn_action.neurons.surrogate import SurrogateName, pass_gradient
+from snn_action.neurons.surrogate import pass_gradient
 from snn_action.registry import Settings
 
 logger = logging.getLogger(__name__)
@@ -29,17 +29,6 @@ class NeuronSettings(Settings):
     dt: float = Field(0.001, gt=0, description="Length of a time step in seconds")
 
 
-class SpikingSettings(NeuronSettings):
-    """What every neuron that spikes can be asked."""
-
-    amplitude: float = Field(1.0, gt=0, description="Area of one spike")
-    initial_voltage: Literal["zero", "uniform"] = Field(
-        "zero", description="Voltage at a clip's start; 'uniform': each neuron its own in [0, 1), drawn from 'seed'"
-    )
-    seed: int = Field(0, ge=0, lt=2**32, description="Of everything that the neuron draws")
-    surrogate: SurrogateName = Field("arctan", description="Derivative of a spike in gradient mode 'surrogate'")
-
-
 class Neuron(nn.Module, ABC):
     """Base of all neurons.
 
@@ -52,20 +41,30 @@ class Neuron(nn.Module, ABC):
     A rate neuron (``spiking`` false) has the one mode ``rate``, and its output is that of ``advance``.
 
     State is a NamedTuple of tensors with the batch first. Neurons may lie along several axes, ``(B, T, E, N)``.
+
+    Args:
+        settings: What describes the neuron.
+        gradient: The gradient mode; None: ``spike_aware``, or the first that the neuron has.
+
+    Raises:
+        ConfigError: the neuron has no such gradient mode.
     """
 
     gradients: ClassVar[tuple[Gradient, ...]] = ("rate", "spike_aware", "surrogate")
     spiking: ClassVar[bool] = True
     settings: Any
 
-    def __init__(self, gradient: Gradient, dt: float, amplitude: float = 1.0) -> None:
+    def __init__(self, settings: NeuronSettings, gradient: Gradient | None = None) -> None:
+        if gradient is None:
+            gradient = "spike_aware" if "spike_aware" in self.gradients else self.gradients[0]
         if gradient not in self.gradients:
             known = ", ".join(self.gradients)
             raise ConfigError(f"{type(self).__name__} has no gradient mode {gradient!r}; it has {known}")
         super().__init__()
+        self.settings = settings
         self.gradient = gradient
-        self.dt = dt
-        self.amplitude = amplitude
+        self.dt = settings.dt
+        self.amplitude: float = getattr(settings, "amplitude", 1.0)  # Izhikevich's is fixed, as Nengo has it
 
     def forward(self, current: Tensor, state: Any = None, mask: Tensor | None = None) -> tuple[Tensor, Any]:
         """Spikes ``(B, T, N)`` of ``current`` (B, T, N), and the state after the last step where ``mask`` is true.
@@ -149,7 +148,7 @@ class Neuron(nn.Module, ABC):
 
 @lru_cache(maxsize=256)
 def _trace(cls: type[Neuron], settings: NeuronSettings, unit: Unit) -> Equations | None:
-    neuron = cls(settings, cls.gradients[-1]).eval()  # type: ignore[arg-type]
+    neuron = cls(settings, cls.gradients[-1]).eval()
     if any(parameter.numel() != 1 for parameter in neuron.parameters()):
         return None
     names = [name for name, _ in neuron.named_parameters()]
@@ -171,16 +170,6 @@ def _trace(cls: type[Neuron], settings: NeuronSettings, unit: Unit) -> Equations
     except (ConfigError, UnknownOperationError) as error:
         logger.info("%s has no fused kernel (%s); PyTorch's own operations are used", settings.type, error)
         return None
-
-
-def draw_voltage(
-    settings: SpikingSettings, batch: int, shape: Sequence[int], device: torch.device, dtype: torch.dtype
-) -> Tensor:
-    """Voltages (B, ...) at a clip's start: zero, or one random value in [0, 1) a neuron, the same in every clip."""
-    if settings.initial_voltage == "zero":
-        return fill(0.0, batch, shape, device, dtype)
-    generator = torch.Generator().manual_seed(settings.seed)
-    return torch.rand(*shape, generator=generator).to(device, dtype).expand(batch, *shape)
 
 
 def fill(number: float, batch: int, shape: Sequence[int], device: torch.device, dtype: torch.dtype) -> Tensor:

@@ -77,9 +77,8 @@ class RandomSpiking(Neuron):
     gradients: ClassVar[tuple[Gradient, ...]] = ("rate", "spike_aware")
     settings: RandomSpikingSettings
 
-    def __init__(self, settings: RandomSpikingSettings, gradient: Gradient) -> None:
-        super().__init__(gradient, settings.dt, settings.amplitude)
-        self.settings = settings
+    def __init__(self, settings: RandomSpikingSettings, gradient: Gradient | None = None) -> None:
+        super().__init__(settings, gradient)
         self.base: Neuron = registry.build("neuron", settings.base, "rate")
 
     @abstractmethod
