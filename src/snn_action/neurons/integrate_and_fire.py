@@ -15,6 +15,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from snn_action.errors import ConfigError
 from snn_action.neurons.rectified_linear import linear_gain_bias
 from snn_action.neurons.spiking import SpikingSettings, Voltage, VoltageNeuron
 from snn_action.neurons.surrogate import SURROGATES, Surrogate, attach, pass_gradient
@@ -73,11 +74,11 @@ class IntegrateAndFire(VoltageNeuron):
         """See ``linear_gain_bias``: a soft reset's.
 
         Raises:
-            ValueError: a rate or an intercept is out of range, or a rate is above one spike a step.
+            ConfigError: a rate or an intercept is out of range, or a rate is above one spike a step.
         """
         solved = linear_gain_bias(max_rates, intercepts)
         if bool((max_rates * self.dt > 1).any()):
-            raise ValueError(f"max_rates must be at most {1 / self.dt:g}, one spike a step")
+            raise ConfigError(f"max_rates must be at most {1 / self.dt:g}, one spike a step")
         return solved
 
 

@@ -121,7 +121,7 @@ class Izhikevich(Neuron):
         ``J_0`` is the largest current that gives no spikes, ``J_max`` the one that gives the maximal rate.
 
         Raises:
-            ValueError: a rate or an intercept is out of range, or a rate cannot be reached.
+            ConfigError: a rate or an intercept is out of range, or a rate cannot be reached.
         """
         check_rates(max_rates, intercepts)
         curve = self._curve()

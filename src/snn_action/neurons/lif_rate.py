@@ -5,12 +5,14 @@
 The slope grows without bound as J falls to 1 and is zero at and below 1; ``soft_lif_rate`` has a bounded one.
 """
 
+import math
 from typing import Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
+from snn_action.errors import ConfigError
 from snn_action.neurons.base import NeuronSettings, check_rates
 from snn_action.neurons.rate_neuron import RateNeuron
 
@@ -51,12 +53,21 @@ def lif_gain_bias(max_rates: Tensor, intercepts: Tensor, tau_rc: float, tau_ref:
     Rates are spikes a second, before the amplitude.
 
     Raises:
-        ValueError: a rate is not positive or reaches ``1 / tau_ref``, or an intercept is not in [-1, 1).
+        ConfigError: a rate reaches ``1 / tau_ref`` or needs a current that is not told from the threshold, or what
+            ``check_rates`` finds.
     """
     check_rates(max_rates, intercepts)
     if not bool((max_rates * tau_ref < 1).all()):
-        raise ValueError(f"max_rates must be below 1 / tau_ref = {1 / tau_ref:g} spikes a second")
-    gain = 1 / (torch.expm1((1 / max_rates - tau_ref) / tau_rc) * (1 - intercepts))
+        raise ConfigError(f"max_rates must be below 1 / tau_ref = {1 / tau_ref:g} spikes a second")
+    over = 1 / torch.expm1((1 / max_rates - tau_ref) / tau_rc)  # of the current at x = 1 above the threshold
+    least = torch.finfo(over.dtype).eps
+    if not bool((over >= least).all()):
+        lowest = 1 / (tau_ref + tau_rc * math.log1p(1 / least))
+        raise ConfigError(
+            f"max_rates must be at least {lowest:.3g} spikes a second: the current of a lower rate is not told from "
+            f"the threshold in {over.dtype}"
+        )
+    gain = over / (1 - intercepts)
     return gain, 1 - gain * intercepts
 
 

@@ -104,10 +104,15 @@ class ParametricLIF(VoltageNeuron):
         ``J_max`` gives the maximal rate at the present time constant. Rates are spikes a second, before the amplitude.
 
         Raises:
-            ValueError: a rate or an intercept is out of range, or a rate is above one spike a step.
+            ConfigError: a rate or an intercept is out of range, a rate is above one spike a step, or so low that its
+                current is not told from the threshold.
         """
         check_rates(max_rates, intercepts)
-        highest = find_currents(max_rates, self._curve())
+        curve = self._curve()
+        lowest = curve.rates[1]  # 0 is the first
+        if bool((max_rates < lowest).any()):
+            raise ConfigError(f"max_rates must be at least {lowest:g}, the lowest of the neuron's simulated rate curve")
+        highest = find_currents(max_rates, curve)
         gain = (highest - RHEOBASE) / (1 - intercepts)
         return gain, RHEOBASE - gain * intercepts
 

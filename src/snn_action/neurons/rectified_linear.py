@@ -20,7 +20,7 @@ def linear_gain_bias(max_rates: Tensor, intercepts: Tensor) -> tuple[Tensor, Ten
     """``gain = max_rate / (1 - intercept)``, ``bias = -intercept gain``; rates are before the amplitude.
 
     Raises:
-        ValueError: a rate or an intercept is out of range.
+        ConfigError: a rate or an intercept is out of range.
     """
     check_rates(max_rates, intercepts)
     gain = max_rates / (1 - intercepts)

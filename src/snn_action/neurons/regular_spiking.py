@@ -20,8 +20,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from snn_action.errors import ConfigError
 from snn_action.neurons.base import check_rates
-from snn_action.neurons.lif_rate import lif_rate
+from snn_action.neurons.lif_rate import lif_gain_bias, lif_rate
 from snn_action.neurons.spiking import SpikingSettings, Voltage, VoltageNeuron, fire_often
 
 # The current at which a curve starts; the sigmoid never reaches zero, Nengo takes -2.
@@ -50,15 +51,13 @@ def curve(current: Tensor, settings: Settings) -> Tensor:
 
 
 def inverse(rates: Tensor, settings: Settings) -> Tensor:
-    """The current ``(...)`` at which ``curve`` gives ``rates`` (...), positive and below 1 / tau_ref."""
+    """The current ``(...)`` at which ``curve``, not that of lif_rate, gives ``rates`` (...), below 1 / tau_ref."""
     match settings.rate_function:
         case "relu":
             return rates
         case "tanh":
             return torch.atanh(rates * settings.tau_ref)
-        case "sigmoid":
-            return torch.logit(rates * settings.tau_ref)
-    return 1 + 1 / torch.expm1((1 / rates - settings.tau_ref) / settings.tau_rc)
+    return torch.logit(rates * settings.tau_ref)
 
 
 def step(current: Tensor, state: Voltage, settings: Settings) -> tuple[Tensor, Voltage]:
@@ -86,17 +85,20 @@ class RegularSpiking(VoltageNeuron):
         ``r(J_max)`` is the maximal rate; ``J_0`` is 0 of relu and tanh, 1 of lif_rate, -2 of sigmoid.
 
         Raises:
-            ValueError: a rate or an intercept is out of range, or a rate cannot be reached.
+            ConfigError: a rate or an intercept is out of range, or a rate cannot be reached.
         """
-        check_rates(max_rates, intercepts)
         name = self.settings.rate_function
+        if name == "lif_rate":
+            return lif_gain_bias(max_rates, intercepts, self.settings.tau_rc, self.settings.tau_ref)
+        check_rates(max_rates, intercepts)
         if name != "relu" and bool((max_rates * self.settings.tau_ref >= 1).any()):
-            raise ValueError(f"max_rates must be below {1 / self.settings.tau_ref:g}, the highest of {name}")
+            highest = 1 / self.settings.tau_ref
+            raise ConfigError(f"max_rates must be below 1 / tau_ref = {highest:g} spikes a second, as {name} is")
         start = START[name]
         above = inverse(max_rates, self.settings) - start
         if not bool((above > 0).all()):
             lowest = float(curve(torch.tensor(start), self.settings))
-            raise ValueError(f"max_rates must be above {lowest:g}, the rate of {name} at an intercept")
+            raise ConfigError(f"max_rates must be above {lowest:g}, the rate of {name} at an intercept")
         gain = above / (1 - intercepts)
         return gain, start - gain * intercepts
 
