@@ -177,8 +177,8 @@ def main() -> None:
         "freed memory. Ours are Nengo's neurons: LIF with a refractory time and the time of a spike within its step, "
         "integrate-and-fire with several spikes a step and no negative current. The last columns are the time of a "
         "neuron-step, divided by that of the first line of ours and by that of the limit. The limit is measured in the "
-        f"same rounds: {FORWARD} vector operations a neuron-step forward and {BACKWARD} more backward, at the machine's "
-        "rate of fused multiply-adds in registers; a program at the limit is as many times faster than a library as "
+        f"same rounds: {FORWARD} vector operations a neuron-step forward and {BACKWARD} more backward, at the rate of "
+        "fused multiply-adds in registers; a program at the limit is as many times faster than a library as "
         f"the last column says, and no more. Medians of {REPETITIONS} runs, and of "
         f"{arguments.rounds} rounds the median.",
         table,
