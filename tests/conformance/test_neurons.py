@@ -123,7 +123,7 @@ MEMBRANES = {  # a floor of the voltage that is not met, both resets
 
 @pytest.mark.parametrize(("name", "settings"), [(name, each) for name, all_ in MEMBRANES.items() for each in all_])
 def test_the_derivative_through_membranes_and_spikes_is_exact_where_there_is_one(name, settings):
-    """More than 1 from the threshold this surrogate is zero, so states are smooth in currents and parameters.
+    """More than 1 from the threshold this surrogate is zero, so states are smooth in currents, states before and parameters.
 
     The gradient runs through the leak, a spike, its time, the refractory time, the reset and the adaptation. Others
     have no such place, but the rate above: their voltage never is 1 below the threshold. Izhikevich's is in its tests.
@@ -133,15 +133,17 @@ def test_the_derivative_through_membranes_and_spikes_is_exact_where_there_is_one
     unit = 40.0 if name == "if" else 1.0  # 1 / dt is 1000, the gain of the others about 1 / tau = 50 or less
     steps = torch.tensor([[-2.0, -1.0, 75.0, -60.0, -3.0, -4.0], [70.0, -65.0, -5.0, -2.0, -3.0, -1.0]]).double()
     current = (unit * steps.unsqueeze(-1)).requires_grad_()
-    own = dict(neuron.named_parameters())
+    own, start = dict(neuron.named_parameters()), neuron.initial_state(2, (1,), current.device, current.dtype)
+    leaves = [(tensor - 1e-4).requires_grad_() for tensor in start]
 
-    def run(current: Tensor, *parameters: Tensor) -> tuple[Tensor, ...]:
-        output, state = torch.func.functional_call(neuron, dict(zip(own, parameters, strict=True)), (current,))
-        return output, *state
+    def run(current: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
+        state, parameters = type(start)(*rest[: len(start)]), dict(zip(own, rest[len(start) :], strict=True))
+        output, after = torch.func.functional_call(neuron, parameters, (current, state))
+        return output, *after
 
-    output, *_ = run(current, *own.values())
+    output, *_ = run(current, *leaves, *own.values())
     assert neuron.count(output).sum((1, 2)).tolist() == [1, 1]
-    assert torch.autograd.gradcheck(run, (current, *own.values()))
+    assert torch.autograd.gradcheck(run, (current, *leaves, *own.values()))
 
 
 @pytest.mark.parametrize("name", MODULES)
