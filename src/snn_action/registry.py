@@ -6,7 +6,7 @@ configuration, told apart by ``type``) and ``build`` (makes the item from those 
 ========  ==========================================================
 dataset   ``build(settings, seed) -> Catalog``
 backbone  ``build(settings, seed) -> Backbone``
-neuron    ``build(settings) -> Neuron``
+neuron    ``build(settings, gradient) -> Neuron``
 model     ``build(settings, in_features, num_classes) -> TemporalModel``
 ========  ==========================================================
 

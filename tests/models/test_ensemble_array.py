@@ -206,6 +206,10 @@ def test_a_value_or_a_weight_that_is_no_number_is_named():
         ({"trained": ("gains",)}, "trained"),
         ({"gradient": "exact"}, "gradient"),
         ({"neuron": {"type": "lif_"}}, "spiking_rectified_linear"),
+        ({"neuron": {"type": "lif"}, "max_rates": (100.0, 1e5)}, "max_rates must be below 1 / tau_ref = 500"),
+        ({"neuron": {"type": "lif"}, "max_rates": (0.1, 0.2)}, "max_rates must be at least 3"),
+        ({"neuron": {"type": "if"}, "max_rates": (100.0, 1e5)}, "max_rates must be at most 1000"),
+        ({"neuron": {"type": "izhikevich"}, "gradient": "rate"}, "izhikevich has no gradient mode 'rate'"),
         ({"neuron": {"type": "spiking_rectified_linear", "amplitude": 0.0}}, "amplitude"),
     ],
 )

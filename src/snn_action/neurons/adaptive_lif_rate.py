@@ -7,14 +7,14 @@ At a constant current it settles at the rate ``a`` that solves ``a = r(J - inc_n
 """
 
 from collections.abc import Sequence
-from typing import ClassVar, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from snn_action.neurons.base import Gradient, Neuron, fill
-from snn_action.neurons.lif_rate import LIFRateSettings, lif_gain_bias, lif_rate
+from snn_action.neurons.base import fill
+from snn_action.neurons.lif_rate import LIFRate, LIFRateSettings, lif_rate
 from snn_action.neurons.soft_lif_rate import soft_lif_slope
 from snn_action.neurons.surrogate import pass_gradient
 
@@ -81,35 +81,24 @@ def settled_rate(
     return pass_gradient(rate, current * slope)
 
 
-def step(
-    current: Tensor,
-    state: State,
-    dt: float,
-    tau_rc: float,
-    tau_ref: float,
-    amplitude: float,
-    tau_n: float,
-    inc_n: float,
-) -> tuple[Tensor, State]:
+def step(current: Tensor, state: State, settings: Settings) -> tuple[Tensor, State]:
     """One step: output (B, N) of ``current`` (B, N) in spikes a second times amplitude, and the state after it."""
-    output = lif_rate(current - state.adaptation, tau_rc, tau_ref, amplitude)
-    return output, State(adapt(state.adaptation, output, dt, tau_n, inc_n))
+    s = settings
+    output = lif_rate(current - state.adaptation, s.tau_rc, s.tau_ref, s.amplitude)
+    return output, State(adapt(state.adaptation, output, s.dt, s.tau_n, s.inc_n))
 
 
-class AdaptiveLIFRate(Neuron):
-    """Module around ``step``; its one mode is ``rate``, whose gradient runs through the adaptation over time."""
+class AdaptiveLIFRate(LIFRate):
+    """Module around ``step``, whose gradient runs through the adaptation over time.
 
-    gradients: ClassVar[tuple[Gradient, ...]] = ("rate",)
-    spiking: ClassVar[bool] = False
+    ``gain_bias`` is that without adaptation (as Nengo): ``max_rates`` are met before it sets in.
+    """
 
-    def __init__(self, settings: Settings, gradient: Gradient) -> None:
-        super().__init__(gradient, settings.dt, settings.amplitude)
-        self.settings = settings
+    settings: Settings
 
     def advance(self, current: Tensor, state: State) -> tuple[Tensor, State]:
         """See ``step``."""
-        s = self.settings
-        return step(current, state, s.dt, s.tau_rc, s.tau_ref, s.amplitude, s.tau_n, s.inc_n)
+        return step(current, state, self.settings)
 
     def initial_state(self, batch: int, shape: Sequence[int], device: torch.device, dtype: torch.dtype) -> State:
         """No adaptation."""
@@ -120,15 +109,5 @@ class AdaptiveLIFRate(Neuron):
         s = self.settings
         return settled_rate(current, s.inc_n, s.tau_rc, s.tau_ref, s.amplitude)
 
-    def gain_bias(self, max_rates: Tensor, intercepts: Tensor) -> tuple[Tensor, Tensor]:
-        """Those of the LIF rate without adaptation (as Nengo): ``max_rates`` are met before adaptation sets in."""
-        return lif_gain_bias(max_rates, intercepts, self.settings.tau_rc, self.settings.tau_ref)
 
-
-def build(settings: Settings, gradient: Gradient = "rate") -> AdaptiveLIFRate:
-    """The neuron that ``settings`` describe.
-
-    Raises:
-        ConfigError: the neuron has no such gradient mode.
-    """
-    return AdaptiveLIFRate(settings, gradient)
+build = AdaptiveLIFRate
