@@ -110,15 +110,15 @@ def count_packets(monkeypatch):
         def __getattr__(self, name):
             return getattr(self.container, name)
 
-    original = decode._open
+    original = decode.open_stream
 
     @decode.contextmanager
-    def opened(path):
-        with original(path) as (container, stream):
+    def opened(path, limits):
+        with original(path, limits) as (container, stream):
             yield Container(container), stream
 
     monkeypatch.setattr(decode, "_to_rgb", convert)
-    monkeypatch.setattr(decode, "_open", opened)
+    monkeypatch.setattr(decode, "open_stream", opened)
     return counts
 
 

@@ -22,9 +22,11 @@ import PIL
 from av.video.frame import PictureType
 from av.video.reformatter import VideoReformatter
 
+from snn_action.config import LimitSettings
 from snn_action.data.container import Reach, check_whole
 from snn_action.data.frame_folder import open_frame_folder
-from snn_action.errors import WorkError
+from snn_action.data.limits import check_length, check_size
+from snn_action.errors import VideoError
 
 Frame = npt.NDArray[np.uint8]
 
@@ -33,6 +35,9 @@ DECODER_VERSION = "1 av {} libavcodec {} libswscale {} pillow {}".format(
     *(".".join(map(str, av.library_versions[name])) for name in ("libavcodec", "libswscale")),
     PIL.__version__,
 )
+
+
+DEFAULT_LIMITS = LimitSettings()
 
 
 class FrameSource(Protocol):
@@ -46,27 +51,27 @@ class FrameSource(Protocol):
         """Frames ``(H, W, 3)`` uint8 RGB at strictly increasing indices."""
 
 
-def open_video(path: str | Path) -> FrameSource:
+def open_video(path: str | Path, limits: LimitSettings = DEFAULT_LIMITS) -> FrameSource:
     """Look into a video file, or a folder of JPEG frames.
 
     Raises:
-        WorkError: names the file and why it cannot be read, or that it is truncated.
+        VideoError: names the file and why it cannot be read, that it is truncated or that its size is absurd.
     """
     path = Path(path)
     if path.is_dir():
-        return open_frame_folder(path)
+        return open_frame_folder(path, limits)
     if not path.is_file():
-        raise WorkError(f"{path}: no such video")
+        raise VideoError(f"{path}: no such video", "unreadable")
     if path.stat().st_size == 0:
-        raise WorkError(f"{path}: the file is empty (0 bytes)")
-    return VideoFile(path, _scan(path))
+        raise VideoError(f"{path}: the file is empty (0 bytes)", "unreadable")
+    return VideoFile(path, _scan(path, limits), limits)
 
 
 def count_frames(path: str | Path) -> int:
     """Exact number of frames of a video, of which the first is proved to decode.
 
     Raises:
-        WorkError: names the file and why it cannot be read, or that it is truncated.
+        VideoError: names the file and why it cannot be read, or that it is truncated.
     """
     source = open_video(path)
     next(iter(source.read([0])))
@@ -77,7 +82,7 @@ def read_frames(path: str | Path, indices: Sequence[int] | npt.NDArray[np.intege
     """Frames ``(n, H, W, 3)`` uint8 RGB at ``indices``, in the order asked; indices may repeat.
 
     Raises:
-        WorkError: names the file and why it cannot be read, or that it is truncated.
+        VideoError: names the file and why it cannot be read, or that it is truncated.
         ValueError: no index, or one that the video does not have.
     """
     wanted = [int(index) for index in indices]
@@ -121,6 +126,7 @@ class VideoFile:
 
     path: Path
     timeline: Timeline
+    limits: LimitSettings = DEFAULT_LIMITS
 
     @property
     def n_frames(self) -> int:
@@ -131,7 +137,7 @@ class VideoFile:
         """Frames ``(H, W, 3)`` uint8 RGB at strictly increasing indices.
 
         Raises:
-            WorkError: the file cannot be decoded, or fewer frames decode than it holds.
+            VideoError: the file cannot be decoded, or fewer frames decode than it holds.
         """
         left = list(indices)
         size: tuple[int, ...] | None = None
@@ -139,9 +145,12 @@ class VideoFile:
         for read in (self._read_by_time, self._read_by_count) if self.timeline.times else (self._read_by_count,):
             for frame in read(tuple(left)):
                 del left[0]
-                size = size or frame.shape
+                if size is None:
+                    check_size(self.path, frame.shape[1], frame.shape[0], self.limits)
+                    size = frame.shape
                 if frame.shape != size:
-                    raise WorkError(f"{self.path}: the size of its frames changes from {size[:2]} to {frame.shape[:2]}")
+                    sizes = f"from {size[:2]} to {frame.shape[:2]}"
+                    raise VideoError(f"{self.path}: the size of its frames changes {sizes}", "damaged")
                 yield frame
             if not left:
                 return
@@ -153,7 +162,7 @@ class VideoFile:
         start = timeline.starts[target]
         converter = VideoReformatter()
         key = None  # the frame at which decoding went on, until it is seen
-        with _open(self.path) as (container, stream):
+        with open_stream(self.path, self.limits) as (container, stream):
             try:
                 for ordinal, packet in enumerate(container.demux(stream)):
                     if ordinal < start and packet.size:
@@ -187,7 +196,7 @@ class VideoFile:
         wanted = iter(indices)
         target, index = next(wanted), -1
         converter = VideoReformatter()
-        with _open(self.path) as (container, stream):
+        with open_stream(self.path, self.limits) as (container, stream):
             try:
                 for packet in container.demux(stream):
                     for frame in packet.decode():
@@ -199,38 +208,44 @@ class VideoFile:
                                 return
                             target = following
             except av.FFmpegError as error:
-                raise WorkError(f"{self.path}: frame {index + 1} cannot be decoded: {error.strerror}") from None
-        raise WorkError(f"{self.path}: damaged or truncated: {index + 1} of {self.n_frames} frames decode")
+                reason = f"frame {index + 1} cannot be decoded: {error.strerror}"
+                raise VideoError(f"{self.path}: {reason}", "damaged") from None
+        count = f"{index + 1} of {self.n_frames} frames decode"
+        raise VideoError(f"{self.path}: damaged or truncated: {count}", "truncated")
 
 
 @contextmanager
-def _open(path: Path) -> Iterator[tuple[Any, Any]]:
-    """The container and its first video stream, one decoding thread."""
+def open_stream(path: Path, limits: LimitSettings) -> Iterator[tuple[Any, Any]]:
+    """The container and its first video stream, one decoding thread, no frame larger than the limit."""
     try:
         # the protocol is named so that a colon in the name is not taken for one
         container = av.open(f"file:{path}")
     except (av.FFmpegError, ValueError, UnicodeError) as error:
-        raise WorkError(f"{path}: cannot be read as a video: {getattr(error, 'strerror', error)}") from None
+        reason = getattr(error, "strerror", error)
+        raise VideoError(f"{path}: cannot be read as a video: {reason}", "unreadable") from None
     with container:
         covers = av.stream.Disposition.attached_pic
         streams = [stream for stream in container.streams.video if not stream.disposition & covers]
         if not streams or container.format.name == "tty":  # FFmpeg would draw a text file as a terminal's screen
-            raise WorkError(f"{path}: holds no video stream")
+            raise VideoError(f"{path}: holds no video stream", "no video stream")
+        check_size(path, streams[0].codec_context.width, streams[0].codec_context.height, limits)
+        # a frame may be larger than the container says; decoders count their padding, too
+        streams[0].codec_context.options = {"max_pixels": str(4 * limits.pixels + _PADDING)}
         streams[0].thread_type = "NONE"
         streams[0].codec_context.thread_count = 1
         yield container, streams[0]
 
 
-def _scan(path: Path) -> Timeline:
+def _scan(path: Path, limits: LimitSettings) -> Timeline:
     """Read the table of packets.
 
     Raises:
-        WorkError: the file is no video, holds no frames or is truncated.
+        VideoError: the file is no video, holds no frames, is truncated or of absurd size.
     """
     keys: list[tuple[int, int | None]] = []
     shown: list[int | None] = []
     in_order, reach = True, Reach()
-    with _open(path) as (container, stream):
+    with open_stream(path, limits) as (container, stream):
         is_hidden = _HIDDEN.get(stream.codec_context.name, lambda _: False)
         try:
             for ordinal, packet in enumerate(container.demux(stream)):
@@ -243,11 +258,13 @@ def _scan(path: Path) -> Timeline:
                 if not packet.is_discard and not is_hidden(packet):
                     shown.append(packet.pts)
         except av.FFmpegError as error:
-            raise WorkError(f"{path}: damaged after {len(shown)} frames: {error.strerror}") from None
+            reason = f"damaged after {len(shown)} frames: {error.strerror}"
+            raise VideoError(f"{path}: {reason}", "damaged") from None
+        check_length(path, reach.span * float(stream.time_base or 0), len(shown), limits)
         check_whole(path, container, stream, reach)
         guessed = container.format.name == "avi" and not in_order  # AVI stores no times, only an order
     if not shown:
-        raise WorkError(f"{path}: its video stream holds no frames")
+        raise VideoError(f"{path}: its video stream holds no frames", "no frames")
     return _order(shown, keys, guessed)
 
 
@@ -272,6 +289,7 @@ def _to_rgb(frame: Any, converter: VideoReformatter) -> Frame:
     return np.ascontiguousarray(np.rot90(image, quarters)) if quarters else image
 
 
+_PADDING = 2**20
 # VP8 keeps frames that are only referred to in packets of their own; bit 4 of the first byte says "show"
 _HIDDEN: dict[str, Callable[[Any], bool]] = {
     name: lambda packet: not bytes(packet)[0] >> 4 & 1 for name in ("vp8", "libvpx")
