@@ -1,4 +1,6 @@
+import itertools
 import random
+from contextlib import contextmanager
 from pathlib import Path
 
 import av
@@ -80,8 +82,8 @@ def test_frames_are_the_painted_ones_in_the_order_asked_and_may_repeat(tmp_path,
         assert abs(np.median(frame) - np.median(videos.paint(index))) <= 1
 
 
-def count_packets(monkeypatch):
-    """How many packets reach a decoder and how many frames become RGB."""
+def count_packets(monkeypatch, lose=None):
+    """How many packets reach a decoder and how many frames become RGB; the decoder may lose a packet's frame."""
     counts = {"decoded": 0, "rgb": 0}
     to_rgb = decode._to_rgb
 
@@ -90,29 +92,30 @@ def count_packets(monkeypatch):
         return to_rgb(frame, converter)
 
     class Packet:
-        def __init__(self, packet):
-            self.packet = packet
+        def __init__(self, number, packet):
+            self.number, self.packet = number, packet
 
         def __getattr__(self, name):
             return getattr(self.packet, name)
 
         def decode(self):
             counts["decoded"] += 1
-            return self.packet.decode()
+            frames = self.packet.decode()
+            return [] if self.number == lose else frames
 
     class Container:
         def __init__(self, container):
             self.container = container
 
         def demux(self, stream):
-            return map(Packet, self.container.demux(stream))
+            return map(Packet, itertools.count(), self.container.demux(stream))
 
         def __getattr__(self, name):
             return getattr(self.container, name)
 
     original = decode.open_stream
 
-    @decode.contextmanager
+    @contextmanager
     def opened(path, limits):
         with original(path, limits) as (container, stream):
             yield Container(container), stream
@@ -164,6 +167,27 @@ def test_a_truncated_video_is_named_with_both_counts(tmp_path, videos, name, sha
     assert abs(there - sum(end <= broken.stat().st_size for end in ends)) <= 1
     with pytest.raises(WorkError, match="truncated"):
         read_frames(broken, [0])
+
+
+def test_a_bare_stream_is_decoded_to_its_end_as_nothing_vouches_for_its_frames(tmp_path, videos, monkeypatch):
+    with av.open(str(videos.write(tmp_path / "whole.avi", 20, gop=5))) as container:
+        packets = [bytes(packet) for packet in container.demux(video=0) if packet.size]
+        header = bytes(container.streams.video[0].codec_context.extradata)
+    (tmp_path / "a.m4v").write_bytes(header + b"".join(packets))
+    assert read_frames(tmp_path / "a.m4v", [0, 3]).shape == (2, 48, 64, 3)
+    count_packets(monkeypatch, lose=15)
+    with pytest.raises(WorkError, match=r"a\.m4v: damaged or truncated: 19 of 20 frames decode"):
+        read_frames(tmp_path / "a.m4v", [0, 3])
+
+
+def test_a_frame_lost_without_an_error_shifts_no_other(tmp_path, videos, monkeypatch):
+    """Where frames are counted, a packet that a decoder passes over would shift all later ones."""
+    path = videos.write(tmp_path / "a.avi", 40, b_frames=2, gop=40)
+    assert open_video(path).timeline.times is None
+    count_packets(monkeypatch, lose=7)
+    assert len(read_frames(path, [0, 3])) == 2
+    with pytest.raises(WorkError, match=r"a\.avi: damaged or truncated: 39 of 40 frames decode"):
+        read_frames(path, [35])
 
 
 def test_a_lost_index_is_no_loss_of_frames(tmp_path, videos):

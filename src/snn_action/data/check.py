@@ -39,10 +39,11 @@ import numpy as np
 
 from snn_action.config import LimitSettings
 from snn_action.data.content import digest_content
-from snn_action.data.decode import VideoFile, open_stream, open_video
+from snn_action.data.decode import VideoFile, open_video
 from snn_action.data.frame_folder import is_frame_folder
 from snn_action.data.limits import check_size
 from snn_action.data.lists import VIDEO_SUFFIXES
+from snn_action.data.timeline import open_stream
 from snn_action.data.workers import Failure, map_apart
 from snn_action.errors import ConfigError, VideoError
 
@@ -119,6 +120,7 @@ def check_video(path: Path, limits: LimitSettings) -> VideoCheck:
         source = open_video(path, limits)
         check = replace(check, frames=source.n_frames)
         if isinstance(source, VideoFile):
+            check = replace(check, declared=source.timeline.declared)
             next(source.read([0]))  # its pixels can be converted
             return _decode_file(check, source)
         size: tuple[int, ...] = ()
@@ -165,9 +167,9 @@ def _decode_file(check: VideoCheck, source: VideoFile) -> VideoCheck:
     sizes: set[tuple[int, int]] = set()
     rotation, mirrored = 0.0, False
     with open_stream(path, source.limits) as (container, stream):
-        declared, unit = int(stream.frames) or None, float(stream.time_base or 0)
+        unit = float(stream.time_base or 0)
         rate = float(stream.average_rate or 0)
-        check = replace(check, declared=declared, codec=stream.codec_context.name)
+        check = replace(check, codec=stream.codec_context.name)
         try:
             for packet in container.demux(stream):
                 for frame in packet.decode():
@@ -190,8 +192,8 @@ def _decode_file(check: VideoCheck, source: VideoFile) -> VideoCheck:
     warnings = []
     if concealed:
         warnings.append(Finding("concealed", f"{path}: {concealed} of {decoded} frames were damaged and painted over"))
-    if declared not in (None, decoded):
-        warnings.append(Finding("frame count", f"{path}: {declared} frames are declared, {decoded} are there"))
+    if check.declared not in (None, decoded):
+        warnings.append(Finding("frame count", f"{path}: {check.declared} frames are declared, {decoded} are there"))
     if text := _describe_rate(times, unit):
         warnings.append(Finding("frame rate", f"{path}: {text}"))
     if rotation % 90 or mirrored:

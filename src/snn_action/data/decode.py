@@ -7,11 +7,8 @@ their time, so that frames which a decoder emits late, out of order or not at al
 a container gives no reliable times (AVI with reordered frames), frames are counted from the beginning instead.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,9 +20,9 @@ from av.video.frame import PictureType
 from av.video.reformatter import VideoReformatter
 
 from snn_action.config import LimitSettings
-from snn_action.data.container import Reach, check_whole
 from snn_action.data.frame_folder import open_frame_folder
-from snn_action.data.limits import check_length, check_size
+from snn_action.data.limits import check_size
+from snn_action.data.timeline import Timeline, open_stream, read_timeline
 from snn_action.errors import VideoError
 
 Frame = npt.NDArray[np.uint8]
@@ -64,7 +61,7 @@ def open_video(path: str | Path, limits: LimitSettings = DEFAULT_LIMITS) -> Fram
         raise VideoError(f"{path}: no such video", "unreadable")
     if path.stat().st_size == 0:
         raise VideoError(f"{path}: the file is empty (0 bytes)", "unreadable")
-    return VideoFile(path, _scan(path, limits), limits)
+    return VideoFile(path, read_timeline(path, limits), limits)
 
 
 def count_frames(path: str | Path) -> int:
@@ -95,32 +92,6 @@ def read_frames(path: str | Path, indices: Sequence[int] | npt.NDArray[np.intege
 
 
 @dataclass(frozen=True)
-class Timeline:
-    """What a file's packets say of its frames.
-
-    Attributes:
-        n_frames: Number of frames that are shown.
-        times: Presentation time of each frame; None where the container gives none that hold.
-        keys: Ordinal and time of each packet with a key frame, both increasing.
-    """
-
-    n_frames: int
-    times: tuple[int, ...] | None
-    keys: tuple[tuple[int, int], ...]
-
-    @cached_property
-    def index(self) -> dict[int, int]:
-        """Index of the frame at each time."""
-        return {time: index for index, time in enumerate(self.times or ())}
-
-    @cached_property
-    def starts(self) -> tuple[int, ...]:
-        """For each frame, the packet at which decoding may begin: the last key frame not after it."""
-        positions = np.searchsorted([time for _, time in self.keys], self.times or (), side="right")
-        return tuple(self.keys[max(0, position - 1)][0] for position in positions)
-
-
-@dataclass(frozen=True)
 class VideoFile:
     """A video file and its timeline."""
 
@@ -139,6 +110,8 @@ class VideoFile:
         Raises:
             VideoError: the file cannot be decoded, or fewer frames decode than it holds.
         """
+        if self.timeline.bare:
+            self._count_all()
         left = list(indices)
         size: tuple[int, ...] | None = None
         # where a decoder cannot begin at a key frame after all, what is left is counted from the beginning
@@ -194,12 +167,16 @@ class VideoFile:
     def _read_by_count(self, indices: tuple[int, ...]) -> Iterator[Frame]:
         """As ``read``, counting frames from the beginning."""
         wanted = iter(indices)
-        target, index = next(wanted), -1
+        target, index, sure = next(wanted), -1, False
         converter = VideoReformatter()
         with open_stream(self.path, self.limits) as (container, stream):
             try:
                 for packet in container.demux(stream):
-                    for frame in packet.decode():
+                    frames = packet.decode()
+                    if index >= 0 and not frames and packet.size and not sure:
+                        self._count_all()  # a frame that is lost without an error would shift all later ones
+                        sure = True
+                    for frame in frames:
                         index += 1
                         if index == target:
                             yield _to_rgb(frame, converter)
@@ -213,70 +190,20 @@ class VideoFile:
         count = f"{index + 1} of {self.n_frames} frames decode"
         raise VideoError(f"{self.path}: damaged or truncated: {count}", "truncated")
 
+    def _count_all(self) -> None:
+        """Nothing, where as many frames decode as the file holds.
 
-@contextmanager
-def open_stream(path: Path, limits: LimitSettings) -> Iterator[tuple[Any, Any]]:
-    """The container and its first video stream, one decoding thread, no frame larger than the limit."""
-    try:
-        # the protocol is named so that a colon in the name is not taken for one
-        container = av.open(f"file:{path}")
-    except (av.FFmpegError, ValueError, UnicodeError) as error:
-        reason = getattr(error, "strerror", error)
-        raise VideoError(f"{path}: cannot be read as a video: {reason}", "unreadable") from None
-    with container:
-        covers = av.stream.Disposition.attached_pic
-        streams = [stream for stream in container.streams.video if not stream.disposition & covers]
-        if not streams or container.format.name == "tty":  # FFmpeg would draw a text file as a terminal's screen
-            raise VideoError(f"{path}: holds no video stream", "no video stream")
-        check_size(path, streams[0].codec_context.width, streams[0].codec_context.height, limits)
-        # a frame may be larger than the container says; decoders count their padding, too
-        streams[0].codec_context.options = {"max_pixels": str(4 * limits.pixels + _PADDING)}
-        streams[0].thread_type = "NONE"
-        streams[0].codec_context.thread_count = 1
-        yield container, streams[0]
-
-
-def _scan(path: Path, limits: LimitSettings) -> Timeline:
-    """Read the table of packets.
-
-    Raises:
-        VideoError: the file is no video, holds no frames, is truncated or of absurd size.
-    """
-    keys: list[tuple[int, int | None]] = []
-    shown: list[int | None] = []
-    in_order, reach = True, Reach()
-    with open_stream(path, limits) as (container, stream):
-        is_hidden = _HIDDEN.get(stream.codec_context.name, lambda _: False)
-        try:
-            for ordinal, packet in enumerate(container.demux(stream)):
-                if not packet.size:
-                    continue
-                reach.add(packet)
-                in_order &= packet.pts == packet.dts
-                if packet.is_keyframe:
-                    keys.append((ordinal, packet.pts))
-                if not packet.is_discard and not is_hidden(packet):
-                    shown.append(packet.pts)
-        except av.FFmpegError as error:
-            reason = f"damaged after {len(shown)} frames: {error.strerror}"
-            raise VideoError(f"{path}: {reason}", "damaged") from None
-        check_length(path, reach.span * float(stream.time_base or 0), len(shown), limits)
-        check_whole(path, container, stream, reach)
-        guessed = container.format.name == "avi" and not in_order  # AVI stores no times, only an order
-    if not shown:
-        raise VideoError(f"{path}: its video stream holds no frames", "no frames")
-    return _order(shown, keys, guessed)
-
-
-def _order(shown: list[int | None], keys: list[tuple[int, int | None]], guessed: bool) -> Timeline:
-    times = sorted({time for time in shown if time is not None})
-    starts = [(ordinal, time) for ordinal, time in keys if time is not None]
-    increasing = all(a[1] < b[1] for a, b in pairwise(starts))
-    if guessed or len(times) < len(shown) or not starts or len(starts) < len(keys) or not increasing:
-        return Timeline(len(shown), None, ())
-    # frames before the first key frame were cut off from what they lean on: decoders do not show them
-    times = [time for time in times if time >= starts[0][1]]
-    return Timeline(len(times), tuple(times), tuple(starts)) if times else Timeline(len(shown), None, ())
+        Raises:
+            VideoError: fewer or more do.
+        """
+        with open_stream(self.path, self.limits) as (container, stream):
+            try:
+                decoded = sum(len(packet.decode()) for packet in container.demux(stream))
+            except av.FFmpegError as error:
+                raise VideoError(f"{self.path}: cannot be decoded to its end: {error.strerror}", "damaged") from None
+        if decoded != self.n_frames:
+            count = f"{decoded} of {self.n_frames} frames decode"
+            raise VideoError(f"{self.path}: damaged or truncated: {count}", "truncated")
 
 
 def _to_rgb(frame: Any, converter: VideoReformatter) -> Frame:
@@ -287,10 +214,3 @@ def _to_rgb(frame: Any, converter: VideoReformatter) -> Frame:
     image = np.asarray(converter.reformat(frame, format="rgb24", threads=1).to_ndarray(), np.uint8)
     quarters = round(frame.rotation / 90) % 4
     return np.ascontiguousarray(np.rot90(image, quarters)) if quarters else image
-
-
-_PADDING = 2**20
-# VP8 keeps frames that are only referred to in packets of their own; bit 4 of the first byte says "show"
-_HIDDEN: dict[str, Callable[[Any], bool]] = {
-    name: lambda packet: not bytes(packet)[0] >> 4 & 1 for name in ("vp8", "libvpx")
-}
