@@ -100,6 +100,7 @@ class EvaluationSettings(Settings):
 
     batch_size: int = Field(100, ge=1)
     baseline: bool = Field(True, description="Also fit and test the frame-average baseline on the same features")
+    allow_leakage: bool = Field(False, description="Test although the test set leaks; every figure is then marked")
     test_curve: bool = Field(True, description="Also test after every epoch, for the figure; never used to choose")
 
 

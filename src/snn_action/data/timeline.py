@@ -117,7 +117,7 @@ def _order(shown: list[int | None], keys: list[tuple[int, int | None]], guessed:
 
 
 _PADDING = 2**20
-_BARE: int = Flags.no_timestamps.value
+_BARE = Flags.no_timestamps.value
 # VP8 keeps frames that are only referred to in packets of their own; bit 4 of the first byte says "show"
 _HIDDEN: dict[str, Callable[[Any], bool]] = {
     name: lambda packet: not bytes(packet)[0] >> 4 & 1 for name in ("vp8", "libvpx")
