@@ -18,6 +18,7 @@ epochs). The clean run passes the guard; the leaking one is refused, and runs wi
 import argparse
 import csv
 import json
+import re
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -26,13 +27,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from table import ROOT, headline, make_table, show, write_section
+from table import RESULTS, ROOT, headline, make_table, show, write_section
 from torch import nn
 
 from snn_action import pipeline
 from snn_action.config import load_config
 from snn_action.errors import ConfigError
 
+TITLE, PAGE = "What a leaking encoder is worth", ROOT / "docs" / "leakage.md"
+UCF101, WEIZMANN = "ucf101_features_lmu.json", "weizmann_lmu.json"
 SHARE, EPOCHS, BATCH, RATE, DROPOUT = 0.75, 30, 256, 1e-3, 0.3
 
 
@@ -227,7 +230,7 @@ def main() -> None:
         *("lmu on videos the head saw, %", "on others, %"),
     )
     write_section(
-        "What a leaking encoder is worth",
+        TITLE,
         "`video` accuracy on the official test split (UCF101, split 1) or on each subject left out (Weizmann, mean of "
         f"nine folds), mean and standard deviation over {arguments.seeds} seeds. The temporal model learns from the "
         "training split alone, in both cases; the encoder head below it learned from a random "
@@ -235,8 +238,18 @@ def main() -> None:
         make_table(header, rows),
     )
 
+    show_table()
 
-UCF101, WEIZMANN = "ucf101_features_lmu.json", "weizmann_lmu.json"
+
+def show_table() -> None:
+    """Copy the table of docs/results.md into docs/leakage.md, in the place of the last one."""
+    section = RESULTS.read_text(encoding="utf-8").partition(f"## {TITLE}\n")[2].partition("\n## ")[0]
+    table = "\n".join(line for line in section.splitlines() if line.startswith("|"))
+    text = PAGE.read_text(encoding="utf-8")
+    PAGE.write_text(
+        re.sub(r"(?m)^(\|[^|]*\| encoder head.*\n)(\|.*\n)*", lambda _: f"{table}\n", text), encoding="utf-8"
+    )
+
 
 if __name__ == "__main__":
     main()

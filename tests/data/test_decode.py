@@ -278,6 +278,56 @@ def test_other_pixel_formats_become_rgb(tmp_path, videos, name, codec, pix_fmt, 
     assert abs(frame - painted).max() <= 4
 
 
+DEEP = {
+    "ten.mkv": ("ffv1", "yuv420p10le", {}),
+    "hevc10.mkv": ("libx265", "yuv420p10le", {"x265-params": "crf=1:log-level=none:pools=none:frame-threads=1"}),
+    "grey10.mkv": ("ffv1", "gray10le", {}),
+    "rgba.mov": ("png", "rgba", {}),
+    "full.avi": ("mjpeg", "yuvj444p", {"qscale": "1"}),
+}
+
+
+@pytest.mark.parametrize("size", [(48, 64), (35, 51)], ids=["even", "odd"])
+@pytest.mark.parametrize("name", DEEP)
+def test_grey_transparent_deep_and_odd_sized_videos_have_the_painted_pixels(tmp_path, videos, name, size):
+    """Smooth images, so that the colours that 4:2:0 shares among four pixels are nearly their own."""
+    codec, pix_fmt, options = DEEP[name]
+    if codec == "libx265" and size[0] % 2:
+        size = (36, 50)  # it encodes no odd sizes
+    rows, columns = np.mgrid[: size[0], : size[1]]
+    images = [
+        np.stack([60 + 2 * rows, 40 + 3 * columns, 90 + 0 * rows + 20 * k], -1).astype(np.uint8) for k in range(4)
+    ]
+    path = videos.write(tmp_path / name, codec=codec, pix_fmt=pix_fmt, images=images, options=options)
+    found = read_frames(path, [0, 2, 3])
+    assert found.shape == (3, *size, 3)
+    for frame, image in zip(found, (images[0], images[2], images[3]), strict=True):
+        painted = image.astype(float)
+        if "gray" in pix_fmt:
+            painted = np.repeat((painted @ [0.299, 0.587, 0.114])[..., None], 3, axis=2)
+        assert abs(frame - painted).mean() <= 2.5
+        assert np.quantile(abs(frame - painted), 0.98) <= 8
+
+
+@pytest.mark.parametrize(
+    "name", ["mpeg4.avi", "mpeg4_b.avi", "closed.mp4", "open.mkv", "h264.ts", "vp9.webm", "mpeg2.ts"]
+)
+def test_a_video_of_one_frame(tmp_path, videos, name):
+    path = videos.write(tmp_path / name, 1, **FORMATS[name])
+    assert count_frames(path) == 1
+    (frame,) = read_frames(path, [0])
+    np.testing.assert_array_equal(frame, decode_all(path)[0])
+    assert abs(frame.astype(int) - videos.paint(0)).mean() < 6
+
+
+def test_a_turned_video_of_odd_size(tmp_path, videos):
+    images = [videos.paint(i, 36, 50) for i in range(3)]
+    path = videos.write(tmp_path / "a.mp4", codec="libx264", images=images, rotation=90, options={"crf": "1"})
+    (frame,) = read_frames(path, [2])
+    assert frame.shape == (50, 36, 3)
+    assert abs(frame.astype(int) - np.rot90(images[2])).mean() < 6
+
+
 @pytest.mark.parametrize(("rotation", "quarters"), [(90, 1), (180, 2), (-90, 3)])
 def test_a_rotation_that_the_file_asks_for_is_done(tmp_path, videos, rotation, quarters):
     plain = read_frames(videos.write(tmp_path / "plain.mp4", 3), [1])[0]
