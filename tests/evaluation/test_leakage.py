@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -155,3 +157,13 @@ def test_videos_that_look_alike_are_named_in_pairs_unless_their_group_tells():
 def test_black_frames_are_like_nothing():
     black = np.zeros((FRAMES, SIDE, SIDE), np.uint8)
     assert list(compare([black], [black])) == []
+
+
+def test_the_page_shows_the_table_that_the_benchmark_wrote_into_the_results():
+    docs = Path(__file__).parents[2] / "docs"
+    section = (
+        (docs / "results.md").read_text().partition("## What a leaking encoder is worth\n")[2].partition("\n## ")[0]
+    )
+    table = "\n".join(line for line in section.splitlines() if line.startswith("|"))
+    assert "inflation, points" in table
+    assert table in (docs / "leakage.md").read_text()
