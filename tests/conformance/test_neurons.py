@@ -123,7 +123,7 @@ MEMBRANES = {  # a floor of the voltage that is not met, both resets
 
 @pytest.mark.parametrize(("name", "settings"), [(name, each) for name, all_ in MEMBRANES.items() for each in all_])
 def test_the_derivative_through_membranes_and_spikes_is_exact_where_there_is_one(name, settings):
-    """More than 1 from the threshold this surrogate is zero, so states are smooth in currents, states before and parameters.
+    """More than 1 from the threshold this surrogate is zero, so states are smooth in all that is given.
 
     The gradient runs through the leak, a spike, its time, the refractory time, the reset and the adaptation. Others
     have no such place, but the rate above: their voltage never is 1 below the threshold. Izhikevich's is in its tests.

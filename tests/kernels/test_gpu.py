@@ -83,13 +83,7 @@ def test_neurons_over_time_are_those_of_the_cpu(name, gpu, monkeypatch):
         close(grads[2][i], found[1 + len(leaves) + i])
 
 
-# The settled rate of adaptive_lif is a loop of Newton's steps: some hundred instructions take the interpreter too long.
-CASES = [
-    (name, mode)
-    for name in NEURONS
-    for mode in type(build(name)).gradients
-    if name != "adaptive_lif" or mode == "surrogate"
-]
+CASES = [(name, mode) for name in NEURONS for mode in type(build(name)).gradients]
 
 
 @pytest.mark.parametrize(("name", "mode"), CASES)
