@@ -13,8 +13,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from table import headline, make_table, run_seeds, show, write_section
+from table import ROOT, headline, make_table, run_seeds, show, write_section
 from timing import ask
+
+from snn_action.config import load_config
 
 CONFIG = "ucf101_features_ensemble_array.json"
 MODES = ("spike_aware", "surrogate", "rate")
@@ -33,7 +35,8 @@ def run(overrides: list[str], seeds: int) -> list[str]:
     """Video accuracy, that of the baseline, spikes a neuron and step, seconds an epoch."""
     runs = run_seeds(CONFIG, overrides, seeds)
     spikes = [result["spikes"]["per_neuron_per_step"] for result in runs]
-    seconds = [result["seconds"]["train"] / 10 for result in runs]
+    epochs = load_config(ROOT / "configs" / CONFIG).training.epochs
+    seconds = [result["seconds"]["train"] / epochs for result in runs]
     return [
         show([headline(result) for result in runs]),
         show([headline(result, of="baseline") for result in runs]),
