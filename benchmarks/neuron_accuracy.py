@@ -13,6 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import torch
 from table import ROOT, headline, make_table, run_seeds, show, write_section
 from timing import ask
 
@@ -86,7 +87,7 @@ def main() -> None:
     write_section(
         "Ensemble array by neuron and gradient mode",
         f"UCF101 features of official split 1, ensembles of 50 neurons, mean and standard deviation over "
-        f"{arguments.seeds} seeds. One epoch of the original's 10,000 ensembles of 50 took {preset['seconds']:.0f} s "
+        f"{arguments.seeds} seeds, {torch.get_num_threads()} threads. One epoch of the original's 10,000 ensembles of 50 took {preset['seconds']:.0f} s "
         f"and {preset['peak_gib']:.2f} GiB.",
         make_table(["ensembles", "neuron", "gradient", *header], rows),
     )
