@@ -86,8 +86,9 @@ def main() -> None:
     header = ["video %", "baseline video %", "spikes / neuron / step", "s / epoch"]
     write_section(
         "Ensemble array by neuron and gradient mode",
-        f"UCF101 features of official split 1, ensembles of 50 neurons, mean and standard deviation over "
-        f"{arguments.seeds} seeds, {torch.get_num_threads()} threads. One epoch of the original's 10,000 ensembles of 50 took {preset['seconds']:.0f} s "
+        "UCF101 features of official split 1, ensembles of 50 neurons, mean and standard deviation over "
+        f"{arguments.seeds} seeds, {torch.get_num_threads()} threads. One epoch of the "
+        f"original's 10,000 ensembles of 50 took {preset['seconds']:.0f} s "
         f"and {preset['peak_gib']:.2f} GiB.",
         make_table(["ensembles", "neuron", "gradient", *header], rows),
     )
