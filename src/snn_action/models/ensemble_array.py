@@ -26,7 +26,7 @@ from snn_action.kernels.program import Equations
 from snn_action.models.base import ModelSettings, Population, Scaling, TemporalModel, perturb
 from snn_action.models.decoders import FUNCTIONS, FunctionName, solve_decoders
 from snn_action.models.ensembles import run_in_chunks
-from snn_action.models.logistic import fit_logistic
+from snn_action.models.readout import Readout, solve_readout
 from snn_action.neurons import spiking_rectified_linear
 from snn_action.neurons.base import Gradient, Neuron, check_finite
 from snn_action.neurons.synapse import Lowpass, LowpassState
@@ -57,10 +57,10 @@ class Settings(ModelSettings):
     trained: tuple[Part, ...] = Field(("gain", "bias", "decoders"), description="Parts that learn; others stay")
     tau_input: float | None = Field(0.005, gt=0, description="Lowpass on the input in seconds; null: none")
     input_weights: Literal["random", "zero"] = Field("random", description="Input weights at the start")
-    readout: Literal["random", "solved"] = Field(
+    readout: Readout = Field(
         "random", description="Output weights at the start; 'solved': logistic regression on what ensembles stand for"
     )
-    readout_strength: float = Field(300.0, gt=0, description="L2 strength of the solved output weights")
+    readout_strength: float = Field(0.3, gt=0, description="L2 strength of the solved output weights")
     input_dropout: float = Field(0.0, ge=0, lt=1, description="Share of features dropped, one draw a clip")
     input_noise: float = Field(0.0, ge=0, description="Deviation of noise on the scaled input, one draw a clip")
     dropout: float = Field(0.0, ge=0, lt=1, description="Share of ensembles dropped before the logits")
@@ -138,30 +138,22 @@ class EnsembleArray(TemporalModel):
         neurons = self.neuron.initial_state(batch, shape, device, dtype)
         return State(filtered, neurons, torch.zeros(batch, device=device, dtype=dtype))
 
-    @torch.no_grad()
     def prepare(self, features: Tensor, mask: Tensor, labels: Tensor) -> None:
-        """Also solve the output weights where ``readout`` says so, as the decoders were.
-
-        ``W_out`` and ``c`` minimise the cross-entropy of logits from each clip's mean over time of ``function(v_t)``,
-        which is what the spikes stand for, plus ``readout_strength / 2 |W_out|^2`` in units of those means' deviation.
-        """
+        """Also solve the output weights where ``readout`` says so: see ``readout``."""
         super().prepare(features, mask, labels)
-        if self.settings.readout == "random":
-            return
-        means = []
-        for clip, real in zip(features, mask, strict=True):
-            x = self.standardiser(clip[real].to(self.gain)).unsqueeze(0)
-            if self.synapse is not None:
-                x, _ = self.synapse(x)
-            values = self.input_kernel(x[0])
-            if self.settings.dimensions > 1:
-                values = values.unflatten(1, (-1, self.settings.dimensions))
-            means.append(FUNCTIONS[self.settings.function](values).mean(0).flatten())
-        represented = torch.stack(means).double()
-        unit = represented.std()
-        weight, bias = fit_logistic(represented / unit, labels, self.num_classes, self.settings.readout_strength)
-        self.readout.weight.copy_(weight / unit)
-        self.readout.bias.copy_(bias)
+        if self.settings.readout == "solved":
+            solve_readout(
+                self, self.readout, self._represent, features, mask, labels, self.settings.readout_strength
+            )
+
+    def _represent(self, x: Tensor, state: State, mask: Tensor | None) -> Tensor:
+        """``function(v_t)``, what the spikes stand for (B, T, E)."""
+        if self.synapse is not None:
+            x, _ = self.synapse(x, state.filtered, mask)
+        values = self.input_kernel(x)
+        if self.settings.dimensions > 1:
+            values = values.unflatten(2, (-1, self.settings.dimensions))
+        return FUNCTIONS[self.settings.function](values).flatten(2)
 
     def forward_steps(self, x: Tensor, state: State, mask: Tensor | None) -> tuple[Tensor, State]:
         """See the module; ``state.spikes`` carries the gradient of the spikes, for a penalty on them."""

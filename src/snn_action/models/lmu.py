@@ -2,7 +2,7 @@
 
     u_t = W_u x_t + W_hu h_{t-1} + W_mu m_{t-1}                 (memory_d)
     m_t = A m_{t-1} + B u_t                                     (memory_d, order), each u its own memory: ``legendre``
-    h_t = tanh(W_m m_t + W_x x_t + W_h h_{t-1} + b)             (units)
+    h_t = tanh(W_m m_t + W_x x_t + W_h h_{t-1} + b)             (units), or the positive part instead of tanh
     logits_t = W_out dropout(h_t) + c
 
 ``W_hu`` (``hidden_to_memory``), ``W_mu`` (``memory_to_memory``), ``W_x`` (``input_to_hidden``) and ``W_h``
@@ -12,16 +12,17 @@ convolution, the rest matrix products. Streaming is one small step either way, a
 """
 
 import math
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from snn_action.models.base import ModelSettings, Scaling, TemporalModel, perturb
 from snn_action.models.legendre import Discretizer, LegendreMemory, Trained
 from snn_action.models.lmu_loop import Weights, run_lmu
+from snn_action.models.readout import Readout, solve_readout
 
 
 class MemorySettings(ModelSettings):
@@ -37,19 +38,36 @@ class MemorySettings(ModelSettings):
     memory_d: int = Field(128, ge=1, description="Values that are remembered, learned projections of the input")
     discretizer: Discretizer = Field("zoh", description="'zoh' is exact; 'euler' is unstable for a small theta")
     trained: Trained = Field("none", description="What of the memory learns: none, its matrices, or theta")
+    encoders: Literal["random", "on_off"] = Field(
+        "random",
+        description="At the start: random projections and units; or memories of features, units in pairs for and "
+        "against one coefficient",
+    )
     input_to_hidden: bool = Field(False, description="The hidden units also see the input")
     input_dropout: float = Field(0.0, ge=0, lt=1, description="Share of features dropped, one draw a clip")
     input_noise: float = Field(0.0, ge=0, description="Deviation of noise on the scaled input, one draw a clip")
     dropout: float = Field(0.5, ge=0, lt=1, description="Share of hidden units dropped before the logits")
+    readout: Readout = Field(
+        "random", description="Output weights at the start; 'solved': logistic regression on the hidden units"
+    )
+    readout_strength: float = Field(0.3, gt=0, description="L2 strength of the solved output weights")
 
 
 class Settings(MemorySettings):
     """Legendre Memory Unit."""
 
     type: Literal["lmu"] = "lmu"
+    activation: Literal["tanh", "relu"] = Field("tanh", description="Of the hidden units")
     hidden_to_memory: bool = Field(False, description="The hidden units also write into the memory")
     memory_to_memory: bool = Field(False, description="The memory also writes into itself, trained")
     hidden_recurrence: bool = Field(False, description="The hidden units also see themselves one step before")
+
+    @model_validator(mode="after")
+    def _loop_is_tanh(self) -> Self:
+        feeds_back = self.hidden_to_memory or self.memory_to_memory or self.hidden_recurrence
+        if feeds_back and self.activation != "tanh":
+            raise ValueError(f"activation: {self.activation!r} goes without feedback only; 'tanh' bounds a loop")
+        return self
 
 
 class State(NamedTuple):
@@ -91,8 +109,24 @@ class LMU(TemporalModel):
             glorot(self.input_kernel, seen, s.units)
         if self.recurrent_kernel is not None:
             nn.init.orthogonal_(self.recurrent_kernel.weight)
+        if s.encoders == "on_off":
+            prefer_coefficients(self.encoder, self.memory_kernel)
         glorot(self.readout, s.units, self.num_classes)
         nn.init.zeros_(self.readout.bias)
+
+    def prepare(self, features: Tensor, mask: Tensor, labels: Tensor) -> None:
+        """Also solve the output weights where ``readout`` says so: see ``readout``."""
+        super().prepare(features, mask, labels)
+        if self.settings.readout == "solved":
+            solve_readout(
+                self,
+                self.readout,
+                lambda x, state, real: self.hidden_steps(x, state, real)[0],
+                features,
+                mask,
+                labels,
+                self.settings.readout_strength,
+            )
 
     def initial_state(self, batch: int, device: torch.device, dtype: torch.dtype) -> State:
         """An empty memory and zero hidden units."""
@@ -121,7 +155,7 @@ class LMU(TemporalModel):
             memory = self.memory.last(self.encoder(x), state.memory, mask)
             last = x[:, -1] if mask is None else x[torch.arange(len(x), device=x.device), mask.sum(1) - 1]
             hidden = self.memory_kernel(memory.flatten(1))
-            hidden = (hidden if self.input_kernel is None else hidden + self.input_kernel(last)).tanh()
+            hidden = self._activate(hidden if self.input_kernel is None else hidden + self.input_kernel(last))
             state = State(memory, hidden)
         return self.readout(F.dropout(state.hidden, self.settings.dropout, self.training)), state
 
@@ -132,8 +166,11 @@ class LMU(TemporalModel):
             return logits.squeeze(1), state
         memory = self.memory.step(self.encoder(x), state.memory)
         hidden = self.memory_kernel(memory.flatten(1))
-        hidden = (hidden if self.input_kernel is None else hidden + self.input_kernel(x)).tanh()
+        hidden = self._activate(hidden if self.input_kernel is None else hidden + self.input_kernel(x))
         return self.readout(F.dropout(hidden, self.settings.dropout, self.training)), State(memory, hidden)
+
+    def _activate(self, x: Tensor) -> Tensor:
+        return x.tanh() if self.settings.activation == "tanh" else x.relu()
 
     @property
     def feeds_back(self) -> bool:
@@ -149,7 +186,7 @@ class LMU(TemporalModel):
         if not self.feeds_back:
             memories, memory = self.memory(drive, state.memory, mask)
             hidden = self.memory_kernel(memories.flatten(2))
-            hidden = (hidden if push is None else hidden + push).tanh()
+            hidden = self._activate(hidden if push is None else hidden + push)
             last = hidden[:, -1] if mask is None else hidden[torch.arange(len(hidden)), mask.sum(1) - 1]
             return hidden, State(memory, last)
         bias = self.memory_kernel.bias
@@ -173,6 +210,23 @@ def glorot(layer: nn.Linear, fan_in: int, fan_out: int) -> None:
     """Glorot's uniform limit for a layer that is a part of a kernel (fan_in, fan_out)."""
     limit = math.sqrt(6 / (fan_in + fan_out))
     nn.init.uniform_(layer.weight, -limit, limit)
+
+
+@torch.no_grad()
+def prefer_coefficients(encoder: nn.Linear, memory_kernel: nn.Linear) -> None:
+    """Memories of features, and units in pairs, one for and one against one coefficient of one memory.
+
+    As ON and OFF cells of a retina: what is above the mean and what is below it become units of their own, so that a
+    linear readout of their mean over time also sees how much a coefficient varies. Memories are of the features
+    themselves where there are as many, else of orthonormal projections of them.
+    """
+    if encoder.in_features == encoder.out_features:
+        nn.init.eye_(encoder.weight)
+    else:
+        nn.init.orthogonal_(encoder.weight)
+    unit = torch.arange(memory_kernel.out_features)
+    memory_kernel.weight.zero_()
+    memory_kernel.weight[unit, unit // 2 % memory_kernel.in_features] = 1.0 - 2.0 * (unit % 2)
 
 
 def build(settings: Settings, in_features: int, num_classes: int) -> LMU:

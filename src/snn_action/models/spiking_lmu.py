@@ -19,8 +19,8 @@ linear filter of numbers; with both, every value that one part hands to another 
   with d what the spikes of the last step decode to (of a clip's first step: zero); the hidden units get d_t for m_t.
   Were decoding exact, d = m, this would be the memory itself.
 
-At the start hidden units lie like the neurons of one large ensemble: each prefers a random direction of the memory,
-with a gain and a bias from ``max_rates`` and ``intercepts``; W_m and b are these, in units of the current that lifts a
+At the start hidden units lie like the neurons of one large ensemble: each prefers a random direction of the memory
+(or, with ``encoders: on_off``, stands for or against one of its coefficients), with a gain and a bias from ``max_rates`` and ``intercepts``; W_m and b are these, in units of the current that lifts a
 neuron from silence to the mean maximal rate, and learn from there.
 """
 
@@ -37,7 +37,8 @@ from snn_action.models.base import Population, TemporalModel, drop, perturb
 from snn_action.models.decoders import solve_decoders
 from snn_action.models.ensembles import run_in_chunks
 from snn_action.models.legendre import LegendreMemory
-from snn_action.models.lmu import MemorySettings
+from snn_action.models.lmu import MemorySettings, prefer_coefficients
+from snn_action.models.readout import solve_readout
 from snn_action.neurons import spiking_rectified_linear
 from snn_action.neurons.base import Gradient, Neuron, check_finite, hold
 from snn_action.neurons.synapse import Lowpass, LowpassState
@@ -173,7 +174,10 @@ class SpikingLMU(TemporalModel):
         # A direction's value has the deviation of u times sqrt(share of the coefficients that u fills, one of `order`).
         directions = F.normalize(torch.randn(s.units, s.memory_d * s.order)) * math.sqrt(s.order)
         with torch.no_grad():
-            self.memory_kernel.weight.copy_(directions * gain.unsqueeze(1))
+            self.memory_kernel.weight.copy_(directions)
+            if s.encoders == "on_off":
+                prefer_coefficients(self.encoder, self.memory_kernel)
+            self.memory_kernel.weight.mul_(gain.unsqueeze(1))
             self.memory_kernel.bias.copy_(bias)
             if self.input_kernel is not None:
                 self.input_kernel.weight.copy_(F.normalize(torch.randn(s.units, self.in_features)) * gain.unsqueeze(1))
@@ -194,8 +198,28 @@ class SpikingLMU(TemporalModel):
             self.leak.initial_state(batch, self.num_classes, device, dtype),
         )
 
+    def prepare(self, features: Tensor, mask: Tensor, labels: Tensor) -> None:
+        """Also solve the output weights where ``readout`` says so: see ``readout``."""
+        super().prepare(features, mask, labels)
+        if self.settings.readout == "solved":
+            solve_readout(
+                self, self.readout, self._filter_spikes, features, mask, labels, self.settings.readout_strength
+            )
+
+    def _filter_spikes(self, x: Tensor, state: State, mask: Tensor | None) -> Tensor:
+        """The hidden units' spikes behind the readout's leak (B, T, units)."""
+        spikes, _ = self._spike(x, state, mask)
+        return self.leak(spikes / self.rate_unit, None, mask)[0]
+
     def forward_steps(self, x: Tensor, state: State, mask: Tensor | None) -> tuple[Tensor, State]:
         """See the module."""
+        spikes, after = self._spike(x, state, mask)
+        shown = drop(spikes / self.rate_unit, self.settings.dropout, self.training)
+        logits, leaky = self.leak(F.linear(shown, self.readout.weight), state.leaky, mask)
+        return logits + self.readout.bias, after._replace(leaky=leaky)
+
+    def _spike(self, x: Tensor, state: State, mask: Tensor | None) -> tuple[Tensor, State]:
+        """Spikes of the hidden units (B, T, units), and the state after them but for the leaky logits."""
         if self.training:
             x = perturb(x, self.settings.input_dropout, self.settings.input_noise)
         drive, entered = self.encoder(x), state.input
@@ -212,10 +236,7 @@ class SpikingLMU(TemporalModel):
         current = current.to(self.readout.weight) * self.current_unit  # neurons keep their precision under autocast
         spikes, neurons = self.neuron(current, state.hidden.neurons, mask)
         count = state.hidden.spikes + self.neuron.count(spikes.sum((1, 2)))
-        shown = drop(spikes / self.rate_unit, self.settings.dropout, self.training)
-        logits, leaky = self.leak(F.linear(shown, self.readout.weight), state.leaky, mask)
-        after = State(memory, entered, coefficients, Activity(neurons, count), leaky)
-        return logits + self.readout.bias, after
+        return spikes, State(memory, entered, coefficients, Activity(neurons, count), state.leaky)
 
     def _remember(self, drive: Tensor, state: State, mask: Tensor | None) -> tuple[Tensor, Tensor, Activity]:
         """What the spiking memory decodes to at all steps (B, T, memory_d, order), and the state after them."""

@@ -1,0 +1,52 @@
+"""Output weights solved for what a model represents at its start, as decoders are: no gradient passes the model."""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from snn_action.models.base import TemporalModel
+from snn_action.models.logistic import fit_logistic
+
+Readout = Literal["random", "solved"]
+Represent = Callable[[Tensor, Any, Tensor | None], Tensor]
+CLIPS = 64  # run at a time
+
+
+@torch.no_grad()
+def solve_readout(
+    model: TemporalModel,
+    layer: nn.Linear,
+    represent: Represent,
+    features: Tensor,
+    mask: Tensor,
+    labels: Tensor,
+    strength: float,
+) -> None:
+    """Set ``layer`` to logistic regression on each clip's mean over time of what ``represent`` gives.
+
+    ``W`` and ``c`` minimise the cross-entropy of ``W r + c`` over clips plus ``strength / 2 |W|^2``, with r (N,) the
+    mean in units of ``sqrt(N)`` times its mean deviation, so that one strength suits layers of all widths.
+
+    Args:
+        model: In whose evaluation mode ``represent`` is called; its input standardisation is fitted.
+        layer: From N values to K classes.
+        represent: From standardised input (B, T, D), state and mask to (B, T, N).
+        features: Of the training clips (B, T, D).
+        mask: Their real steps (B, T).
+        labels: Their classes (B,).
+        strength: Of the L2 penalty.
+    """
+    training = model.training
+    model.eval()
+    means = []
+    for some, real in zip(features.split(CLIPS), mask.split(CLIPS), strict=True):
+        values = represent(*model.receive(some.to(layer.weight), None, real))
+        means.append(((values * real.unsqueeze(-1)).sum(1) / real.sum(1, keepdim=True)).double())
+    model.train(training)
+    represented = torch.cat(means)
+    unit = (represented.var(0, correction=0).sum()).sqrt().clamp(min=1e-12)
+    weight, bias = fit_logistic(represented / unit, labels, layer.out_features, strength)
+    layer.weight.copy_(weight / unit)
+    layer.bias.copy_(bias)
