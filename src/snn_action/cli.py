@@ -9,6 +9,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from snn_action import processes
 from snn_action.errors import ConfigError, WorkError
 
 app = typer.Typer(
@@ -91,8 +92,9 @@ def train(
         folder = pipeline.resume_training(resume, progress=_is_terminal())
     else:
         folder = pipeline.train(settings, run_id=run_id, progress=_is_terminal())
-    typer.echo(f"trained: {folder}")
-    typer.echo(f"test it: snn-action evaluate {folder}")
+    if processes.is_main():
+        typer.echo(f"trained: {folder}")
+        typer.echo(f"test it: snn-action evaluate {folder}")
 
 
 @app.command()
@@ -258,11 +260,12 @@ def _load_unless_resumed(
 
 
 def _is_terminal() -> bool:
-    return sys.stderr.isatty()
+    return sys.stderr.isatty() and processes.is_main()
 
 
 def _show(result: Any) -> None:
-    typer.echo(result.summary)
+    if processes.is_main():
+        typer.echo(result.summary)
 
 
 if __name__ == "__main__":
