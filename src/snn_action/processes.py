@@ -49,6 +49,8 @@ def restarts() -> int:
 def group() -> Iterator[None]:
     """Inside, the processes hear each other; only process 0 logs what is no error."""
     import torch.distributed as dist
+    from torch.distributed.distributed_c10d import PrefixStore
+    from torch.distributed.rendezvous import rendezvous
 
     if world_size() == 1 or dist.is_initialized():
         yield
@@ -58,9 +60,9 @@ def group() -> Iterator[None]:
     if not is_main():
         package.setLevel(logging.ERROR)
     backend = "cpu:gloo,cuda:nccl" if dist.is_nccl_available() else "gloo"
-    store, number, size = next(dist.rendezvous("env://", timeout=PATIENCE))
+    store, number, size = next(rendezvous("env://", timeout=PATIENCE))
     # torchrun keeps its store over restarts, with the addresses of those that died: each start has its own part of it.
-    store = dist.PrefixStore(f"start {restarts()}", store)
+    store = PrefixStore(f"start {restarts()}", store)
     dist.init_process_group(backend, store=store, rank=number, world_size=size, timeout=PATIENCE)
     try:
         yield

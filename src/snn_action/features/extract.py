@@ -15,11 +15,10 @@ from snn_action.config import Config, Stream
 from snn_action.data.catalog import Catalog
 from snn_action.errors import WorkError
 from snn_action.features.assembly import assemble
-from snn_action.features.database import explain_errors
 from snn_action.features.decoding import Job, decode_ahead
 from snn_action.features.embed import embed_clips, prepare
 from snn_action.features.feature_set import FeatureSet
-from snn_action.features.keys import digest_videos, feature_key
+from snn_action.features.needs import find_keys
 from snn_action.features.progress import track
 from snn_action.features.store import FeatureStore, Rows
 from snn_action.memory import keep_freed_memory
@@ -64,7 +63,7 @@ def extract_features(
     prepare(backbone, config, device)
     store = FeatureStore(config.features.store)
     try:
-        keys, bad = _find_keys(catalog, config, backbone, store, progress)
+        keys, bad = find_keys(catalog, config, backbone, store, progress)
         jobs = _find_jobs(catalog, keys, store)
         frames, failed = _run(jobs, config, backbone, device, store, progress)
         for index, streams in keys.items():
@@ -77,33 +76,6 @@ def extract_features(
     extracted = sum(not failed.keys() & set(job.keys.values()) for job in jobs)
     reused = len(catalog.videos) - len(bad) - extracted
     return Extraction(features, bad, time.perf_counter() - begin, frames, extracted, reused)
-
-
-def _find_keys(
-    catalog: Catalog, config: Config, backbone: Backbone, store: FeatureStore, progress: bool
-) -> tuple[dict[int, dict[Stream, str]], dict[int, str]]:
-    """Keys by video and stream, and why a video cannot be read at all."""
-    paths = []
-    for video in catalog.videos:
-        if video.path is None:
-            raise ValueError(f"{video.name} has no path: the features of this catalog came with it")
-        paths.append(video.path)
-    with explain_errors(store.index), track("Reading videos", len(paths), progress) as tick:
-        digests = digest_videos(paths, store.database, tick)
-    size = config.clip.size or backbone.input_size
-    keys: dict[int, dict[Stream, str]] = {}
-    bad: dict[int, str] = {}
-    for index, (video, digest) in enumerate(zip(catalog.videos, digests, strict=True)):
-        if isinstance(digest, OSError):
-            bad[index] = f"{video.path}: {digest.strerror}"
-            continue
-        keys[index] = {
-            stream: feature_key(
-                digest, video.name, stream, config.clip, size, config.seed, backbone, config.backbone.precision
-            )
-            for stream in config.clip.streams
-        }
-    return keys, bad
 
 
 def _find_jobs(catalog: Catalog, keys: dict[int, dict[Stream, str]], store: FeatureStore) -> list[Job]:

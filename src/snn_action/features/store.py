@@ -4,7 +4,7 @@ A shard is a safetensors file in ``shards/`` with one tensor, ``features`` (rows
 holds, as JSON under ``snn_action``: ``format``, ``stream``, ``provenance`` of the backbone, and ``entries``, one for a
 video: ``key``, ``name`` of the video, ``start`` (its first row), ``lengths`` of its clips, whose rows follow one
 another, and ``frames``, the video's frames that the rows of each clip come from. ``index.sqlite`` repeats the places
-and is made anew from the headers where it is lost.
+and is made anew from the headers where it is lost. ``checksum`` stands beside ``snn_action`` (``checksum.py``).
 """
 
 import json
@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from snn_action.errors import WorkError
+from snn_action.features.checksum import UNSEALED, seal
 from snn_action.features.database import explain_errors, open_database
 
 logger = logging.getLogger(__name__)
@@ -125,7 +126,9 @@ class FeatureStore:
         name = f"{stream}-{uuid.uuid4().hex}{_SUFFIX}"
         aside = self._shards / f"{name}.part"
         try:
-            safetensors.torch.save_file({"features": features}, aside, {"snn_action": json.dumps(header)})
+            metadata = {"snn_action": json.dumps(header), "checksum": UNSEALED}
+            safetensors.torch.save_file({"features": features}, aside, metadata)
+            seal(aside)
             _to_disk(aside)
             aside.replace(self._shards / name)
             _to_disk(self._shards)
