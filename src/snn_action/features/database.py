@@ -17,6 +17,7 @@ CREATE TABLE IF NOT EXISTS entries (
     key TEXT, shard TEXT, start INTEGER NOT NULL, lengths TEXT NOT NULL, PRIMARY KEY (key, shard)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS entries_by_shard ON entries (shard);
+CREATE TABLE IF NOT EXISTS folders (name TEXT PRIMARY KEY, state TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS digests (path TEXT PRIMARY KEY, state TEXT NOT NULL, digest TEXT NOT NULL) WITHOUT ROWID;
 """
 _PATIENCE = 60.0  # seconds that another process may hold the file

@@ -21,6 +21,11 @@ class StreamRows:
     shard: Indices
     offset: Indices
 
+    @property
+    def dim(self) -> int:
+        """Features of one time step."""
+        return int(self.shards[0].shape[1])
+
 
 @dataclass(frozen=True)
 class FeatureSet:
@@ -44,7 +49,7 @@ class FeatureSet:
     @property
     def dim(self) -> int:
         """Features of one time step, over all streams."""
-        return sum(int(stream.shards[0].shape[1]) for stream in self.streams)
+        return sum(stream.dim for stream in self.streams)
 
     @property
     def steps(self) -> int:
@@ -58,17 +63,22 @@ class FeatureSet:
 
     def read(self, clips: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Features ``(B, T, D)`` float32, zero where padded, and mask ``(B, T)``, T the longest of these clips."""
-        lengths = self.length[list(clips)]
+        chosen = np.asarray(clips, np.int64)
+        lengths = self.length[chosen]
         steps = int(lengths.max())
-        features = torch.zeros(len(clips), steps, self.dim)
-        for row, clip in enumerate(clips):
-            left = 0
-            for stream in self.streams:
-                start, length = int(stream.offset[clip]), int(self.length[clip])
-                rows = stream.shards[int(stream.shard[clip])][start : start + length]
-                features[row, :length, left : left + rows.shape[1]] = rows
-                left += rows.shape[1]
-        return features, torch.arange(steps) < torch.from_numpy(lengths).unsqueeze(1)
+        features = np.empty((len(chosen), steps, self.dim), np.float32)
+        for row in np.flatnonzero(lengths < steps):
+            features[row, lengths[row] :] = 0
+        left = 0
+        for stream in self.streams:
+            right = left + stream.dim
+            places = zip(stream.shard[chosen].tolist(), stream.offset[chosen].tolist(), lengths.tolist(), strict=True)
+            for out, (shard, start, length) in zip(features, places, strict=True):
+                out[:length, left:right] = stream.shards[shard].numpy()[
+                    start : start + length
+                ]  # half a torch slice's time
+            left = right
+        return torch.from_numpy(features), torch.arange(steps) < torch.from_numpy(lengths).unsqueeze(1)
 
 
 def from_arrays(catalog: Catalog) -> FeatureSet:

@@ -10,6 +10,7 @@ and is made anew from the headers where it is lost. ``checksum`` stands beside `
 import json
 import logging
 import os
+import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -30,6 +31,10 @@ logger = logging.getLogger(__name__)
 
 SHARD_FORMAT = 1
 _SUFFIX = ".safetensors"
+_TOGETHER = 1000  # shards that enter the index in one transaction
+_SETTLED = (
+    60_000_000_000  # ns after which a change of the folder has another time than the last, however coarse a clock
+)
 
 
 @dataclass(frozen=True)
@@ -81,8 +86,15 @@ class FeatureStore:
         self.database.close()
 
     def refresh(self) -> None:
-        """Bring the index up to date with the shards in the folder: those of other processes, lost or new ones."""
+        """Bring the index up to date with the shards in the folder: those of other processes, lost or new ones.
+
+        A folder that has not changed since it was last looked at is not looked at again, however many shards it holds.
+        Shards are never changed in place; one that was damaged is found when it is opened, or by ``store verify``.
+        """
         with explain_errors(self.index):
+            folder = self._shards.stat().st_mtime_ns
+            if self.database.execute("SELECT state FROM folders WHERE name = 'shards'").fetchone() == (str(folder),):
+                return
             with os.scandir(self._shards) as entries:
                 files = {entry.name: _state(entry.stat()) for entry in entries if entry.name.endswith(_SUFFIX)}
             known = dict(self.database.execute("SELECT name, state FROM shards"))
@@ -90,9 +102,12 @@ class FeatureStore:
             with self.database:
                 self.database.executemany("DELETE FROM entries WHERE shard = ?", [(name,) for name in stale])
                 self.database.executemany("DELETE FROM shards WHERE name = ?", [(name,) for name in stale])
-        for name in sorted(files):
-            if known.get(name) != files[name]:
-                self._add(name)
+        new = sorted(name for name in files if known.get(name) != files[name])
+        for first in range(0, len(new), _TOGETHER):
+            self._add(new[first : first + _TOGETHER])
+        if time.time_ns() - folder > _SETTLED:
+            with explain_errors(self.index), self.database:
+                self.database.execute("INSERT OR REPLACE INTO folders VALUES ('shards', ?)", (str(folder),))
 
     def find(self, keys: Iterable[str]) -> dict[str, Place]:
         """The places of those keys that are in the store."""
@@ -139,7 +154,7 @@ class FeatureStore:
                 f"{self._shards}: cannot write features: {error}. All earlier shards are complete: make room or mend "
                 "the folder (features.store) and start again, it goes on from there"
             ) from None
-        self._add(name)
+        self._add([name])
 
     def read_header(self, shard: str) -> dict[str, Any]:
         """The JSON in a shard's header.
@@ -164,7 +179,16 @@ class FeatureStore:
             raise _broken(path, error) from None
         return features
 
-    def _add(self, name: str) -> None:
+    def _add(self, names: Sequence[str]) -> None:
+        """Put shards into the index, in one transaction."""
+        described = [found for name in names if (found := self._describe(name)) is not None]
+        with explain_errors(self.index), self.database:
+            self.database.executemany("INSERT OR REPLACE INTO shards VALUES (?, ?)", [shard for shard, _ in described])
+            for _, rows in described:
+                self.database.executemany("INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?)", rows)
+
+    def _describe(self, name: str) -> tuple[tuple[str, str], list[tuple[str, str, int, str]]] | None:
+        """The rows of the index for a shard; None, with a warning, where it is not a complete one."""
         path = self._shards / name
         try:
             state = _state(path.stat())
@@ -174,10 +198,8 @@ class FeatureStore:
                 raise WorkError(f"{path}: of another format")
         except (OSError, KeyError, TypeError, WorkError) as error:
             logger.warning("%s: not a complete shard, passed over (%s)", path, error)
-            return
-        with explain_errors(self.index), self.database:
-            self.database.execute("INSERT OR REPLACE INTO shards VALUES (?, ?)", (name, state))
-            self.database.executemany("INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?)", rows)
+            return None
+        return (name, state), rows
 
 
 def _read_header(path: Path) -> tuple[dict[str, Any], int]:
