@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +22,15 @@ class StreamRows:
     shards: tuple[Tensor, ...]
     shard: Indices
     offset: Indices
+
+    @cached_property
+    def arrays(self) -> tuple[npt.NDArray[Any], ...]:
+        """The shards as NumPy sees them, whose slices cost a fraction of a tensor's."""
+        return tuple(shard.numpy() for shard in self.shards)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For worker processes: without ``arrays``, which would be copied."""
+        return {key: value for key, value in self.__dict__.items() if key != "arrays"}
 
     @property
     def dim(self) -> int:
@@ -66,19 +77,21 @@ class FeatureSet:
         chosen = np.asarray(clips, np.int64)
         lengths = self.length[chosen]
         steps = int(lengths.max())
-        features = np.empty((len(chosen), steps, self.dim), np.float32)
-        for row in np.flatnonzero(lengths < steps):
-            features[row, lengths[row] :] = 0
+        rows = np.empty((int(lengths.sum()), self.dim), np.float32)
         left = 0
         for stream in self.streams:
-            right = left + stream.dim
             places = zip(stream.shard[chosen].tolist(), stream.offset[chosen].tolist(), lengths.tolist(), strict=True)
-            for out, (shard, start, length) in zip(features, places, strict=True):
-                out[:length, left:right] = stream.shards[shard].numpy()[
-                    start : start + length
-                ]  # half a torch slice's time
+            arrays, right = stream.arrays, left + stream.dim
+            pieces = [arrays[shard][start : start + length] for shard, start, length in places]
+            np.concatenate(pieces, out=rows[:, left:right])
             left = right
-        return torch.from_numpy(features), torch.arange(steps) < torch.from_numpy(lengths).unsqueeze(1)
+        mask = np.arange(steps) < lengths[:, None]
+        if len(rows) == mask.size:
+            features = rows.reshape(len(chosen), steps, self.dim)
+        else:
+            features = np.zeros((len(chosen), steps, self.dim), np.float32)
+            features[mask] = rows
+        return torch.from_numpy(features), torch.from_numpy(mask)
 
 
 def from_arrays(catalog: Catalog) -> FeatureSet:
