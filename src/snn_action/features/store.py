@@ -23,12 +23,15 @@ import torch
 from torch import Tensor
 
 from snn_action.errors import WorkError
-from snn_action.features.database import explain_errors, open_database
+from snn_action.features.database import explain_errors, open_copy, open_database
+from snn_action.features.holder import clock, is_marked_gone, this_process
 
 logger = logging.getLogger(__name__)
 
 SHARD_FORMAT = 1
 _SUFFIX = ".safetensors"
+_ASIDE = ".part"
+_ABANDONED = 86400.0  # seconds after which an unfinished shard of another host's process is nobody's
 
 
 @dataclass(frozen=True)
@@ -60,24 +63,51 @@ class Place:
 class FeatureStore:
     """A folder of features. Several processes may read and write one at the same time.
 
+    Where nothing can be written there, its index is kept in memory, so that all that is in it can be read.
+
+    Args:
+        folder: The folder.
+        index: The index's file, where it is to lie elsewhere: on a disk of this machine's own, if the folder's file
+            system has no locks that hold.
+
     Raises:
         WorkError: the folder cannot be made or its index cannot be written.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, index: Path | None = None) -> None:
         self.folder = folder
         self._shards = folder / "shards"
         try:
             self._shards.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise WorkError(f"{folder}: cannot make the feature store: {error.strerror} (features.store)") from None
-        self.index = folder / "index.sqlite"
-        self.database = open_database(self.index)
+        self.is_read_only = not os.access(self._shards, os.W_OK)
+        self.index = index or folder / "index.sqlite"
+        self.database = open_copy(self.index) if self.is_read_only and index is None else open_database(self.index)
         self.refresh()
 
     def close(self) -> None:
         """Let go of the index."""
         self.database.close()
+
+    def measure(self) -> int:
+        """Bytes that all shards take up.
+
+        Raises:
+            WorkError: they cannot be looked at.
+        """
+        with explain_errors(self.index):
+            return sum(path.stat().st_size for path in self._shards.glob(f"*{_SUFFIX}"))
+
+    def sweep(self) -> None:
+        """Remove unfinished shards of processes that are gone."""
+        with suppress(OSError):
+            for path in self._shards.glob(f"*{_ASIDE}"):
+                gone = is_marked_gone(path.suffixes[-2].removeprefix("."))
+                if gone is None:
+                    gone = clock(self._shards) - path.stat().st_mtime > _ABANDONED
+                if gone:
+                    path.unlink(missing_ok=True)
 
     def refresh(self) -> None:
         """Bring the index up to date with the shards in the folder: those of other processes, lost or new ones."""
@@ -123,7 +153,7 @@ class FeatureStore:
         header = {"format": SHARD_FORMAT, "stream": stream, "provenance": dict(provenance), "entries": entries}
         features = torch.cat([entry.features for entry in rows])
         name = f"{stream}-{uuid.uuid4().hex}{_SUFFIX}"
-        aside = self._shards / f"{name}.part"
+        aside = self._shards / f"{name}.{this_process().mark}{_ASIDE}"
         try:
             safetensors.torch.save_file({"features": features}, aside, {"snn_action": json.dumps(header)})
             _to_disk(aside)
