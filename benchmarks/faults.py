@@ -212,8 +212,8 @@ def main() -> None:
         "Killed extractions",
         f"{len(paths)} {origin} videos, two streams, `{arguments.backbone}`, {arguments.shard_videos} videos a block, "
         "one thread a process. Two processes extract into one store; one or both get SIGKILL every "
-        f"0.05 to {arguments.longest:g} s and are started again. A clip is one stream of one video; it is doubled where "
-        "two shards hold it.",
+        f"0.05 to {arguments.longest:g} s and are started again. A clip is one stream of one video; doubled: in two "
+        "shards.",
         make_table(("", "number"), rows),
     )
     if different or lost or doubled:

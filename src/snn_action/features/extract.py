@@ -144,7 +144,9 @@ def _run(
     try:
         sharing = Sharing(blocks, store, leases, failures)
         with keep_freed_memory(), track("Extracting features", sharing.n_left, progress) as tick:
-            return (*_share(sharing, tick, config, backbone, device, store), sharing.failed)
+            done = _share(sharing, tick, config, backbone, device, store)
+        sharing.clean(blocks)
+        return (*done, sharing.failed)
     finally:
         if leases:
             leases.close()
