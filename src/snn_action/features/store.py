@@ -155,7 +155,8 @@ class FeatureStore:
         name = f"{stream}-{uuid.uuid4().hex}{_SUFFIX}"
         aside = self._shards / f"{name}.{this_process().mark}{_ASIDE}"
         try:
-            safetensors.torch.save_file({"features": features}, aside, {"snn_action": json.dumps(header)})
+            # not ``save_file``: it writes aside under a name of its own, which a kill would leave, for this user alone
+            aside.write_bytes(safetensors.torch.save({"features": features}, {"snn_action": json.dumps(header)}))
             _to_disk(aside)
             aside.replace(self._shards / name)
             _to_disk(self._shards)
