@@ -29,6 +29,7 @@ from snn_action.evaluation import (
 )
 from snn_action.features import extract_features, from_arrays
 from snn_action.features.seed_pickles import keep_as_pickles
+from snn_action.features.summary import describe_extraction
 from snn_action.files import write_atomic
 from snn_action.models import TemporalModel, build_model
 from snn_action.report import describe_metrics, write_report
@@ -186,10 +187,7 @@ def load_data(config: Config, *, progress: bool = False, guard: bool = False) ->
     if guard:
         leakage = processes.tell(lambda: guard_test(catalog, config, backbone.provenance, progress))
     done = extract_features(catalog, config, backbone, device, progress)
-    summary = (
-        f"{len(catalog.videos)} videos: {done.n_extracted} extracted in {done.seconds:.1f} s ({done.frames} images), "
-        f"{done.n_reused} in the store, {len(done.bad)} unreadable"
-    )
+    summary = describe_extraction(catalog, done)
     logger.info(summary)
     catalog = catalog.without(set(done.bad))
     if isinstance(pickles := getattr(config.dataset, "pickles", None), PicklePaths) and processes.is_main():

@@ -8,7 +8,6 @@ is removed keeps it (on POSIX systems the file lives until it is let go).
 import json
 import os
 import shutil
-import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
@@ -17,10 +16,8 @@ from pathlib import Path
 
 from snn_action.errors import ConfigError, WorkError
 from snn_action.features.checksum import check
-from snn_action.features.store import FeatureStore, Rows
+from snn_action.features.store import FeatureStore, Rows, aside_of, is_abandoned
 from snn_action.features.survey import Entry, Shard, Survey, survey_store
-
-UNFINISHED = 3600.0  # seconds after which nobody writes an unfinished file any more
 
 
 @dataclass(frozen=True)
@@ -51,7 +48,7 @@ class Merged:
 
 
 def plan_pruning(survey: Survey, needed: Collection[str] | None = None, compact: int = 0) -> Plan:
-    """Find what can go: broken shards, unfinished files of long ago, doubled keys and those that are not ``needed``.
+    """Find what can go: broken shards, abandoned files, doubled keys and those that are not ``needed``.
 
     Args:
         survey: Of the store.
@@ -61,7 +58,7 @@ def plan_pruning(survey: Survey, needed: Collection[str] | None = None, compact:
     files = dict(survey.broken)
     for name in survey.unfinished:
         with suppress(FileNotFoundError):
-            if time.time() - survey.path(name).stat().st_mtime > UNFINISHED:
+            if is_abandoned(survey.path(name)):
                 files[name] = "unfinished"
     doubled = {name for names in survey.find_doubled().values() for name in names}
     rewritten: dict[Shard, tuple[Entry, ...]] = {}
@@ -143,7 +140,7 @@ def _take(store: FeatureStore, survey: Survey, shard: Shard, known: set[str], do
         return
     source, target = survey.path(shard.name), store.folder / "shards" / shard.name
     whole = len(new) == len(shard.entries) and not target.exists()
-    aside = target.with_name(f"{target.name}.part")
+    aside = aside_of(target)
     try:
         if whole:
             _link_or_copy(source, aside)

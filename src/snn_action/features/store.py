@@ -25,16 +25,17 @@ from torch import Tensor
 
 from snn_action.errors import WorkError
 from snn_action.features.checksum import UNSEALED, seal
-from snn_action.features.database import explain_errors, open_database
+from snn_action.features.database import explain_errors, open_copy, open_database
+from snn_action.features.holder import clock, is_marked_gone, this_process
 
 logger = logging.getLogger(__name__)
 
 SHARD_FORMAT = 1
 _SUFFIX = ".safetensors"
 _TOGETHER = 1000  # shards that enter the index in one transaction
-_SETTLED = (
-    60_000_000_000  # ns after which a change of the folder has another time than the last, however coarse a clock
-)
+_SETTLED = 60_000_000_000  # ns after which even a coarse clock gives the next change of the folder another time
+_ASIDE = ".part"
+_ABANDONED = 86400.0  # seconds after which an unfinished shard of another host's process is nobody's
 
 
 @dataclass(frozen=True)
@@ -66,24 +67,48 @@ class Place:
 class FeatureStore:
     """A folder of features. Several processes may read and write one at the same time.
 
+    Where nothing can be written there, its index is kept in memory, so that all that is in it can be read.
+
+    Args:
+        folder: The folder.
+        index: The index's file, where it is to lie elsewhere: on a disk of this machine's own, if the folder's file
+            system has no locks that hold.
+
     Raises:
         WorkError: the folder cannot be made or its index cannot be written.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, index: Path | None = None) -> None:
         self.folder = folder
         self._shards = folder / "shards"
         try:
             self._shards.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise WorkError(f"{folder}: cannot make the feature store: {error.strerror} (features.store)") from None
-        self.index = folder / "index.sqlite"
-        self.database = open_database(self.index)
+        self.is_read_only = not os.access(self._shards, os.W_OK)
+        self.index = index or folder / "index.sqlite"
+        self.database = open_copy(self.index) if self.is_read_only and index is None else open_database(self.index)
         self.refresh()
 
     def close(self) -> None:
         """Let go of the index."""
         self.database.close()
+
+    def measure(self) -> int:
+        """Bytes that all shards take up.
+
+        Raises:
+            WorkError: they cannot be looked at.
+        """
+        with explain_errors(self.index):
+            return sum(path.stat().st_size for path in self._shards.glob(f"*{_SUFFIX}"))
+
+    def sweep(self) -> None:
+        """Remove unfinished shards of processes that are gone."""
+        with suppress(OSError):
+            for path in self._shards.glob(f"*{_ASIDE}"):
+                if is_abandoned(path):
+                    path.unlink(missing_ok=True)
 
     def refresh(self) -> None:
         """Bring the index up to date with the shards in the folder: those of other processes, lost or new ones.
@@ -139,10 +164,11 @@ class FeatureStore:
         header = {"format": SHARD_FORMAT, "stream": stream, "provenance": dict(provenance), "entries": entries}
         features = torch.cat([entry.features for entry in rows])
         name = f"{stream}-{uuid.uuid4().hex}{_SUFFIX}"
-        aside = self._shards / f"{name}.part"
+        aside = aside_of(self._shards / name)
         try:
             metadata = {"snn_action": json.dumps(header), "checksum": UNSEALED}
-            safetensors.torch.save_file({"features": features}, aside, metadata)
+            # not ``save_file``: it writes aside under a name of its own, which a kill would leave, for this user alone
+            aside.write_bytes(safetensors.torch.save({"features": features}, metadata))
             seal(aside)
             _to_disk(aside)
             aside.replace(self._shards / name)
@@ -200,6 +226,17 @@ class FeatureStore:
             logger.warning("%s: not a complete shard, passed over (%s)", path, error)
             return None
         return (name, state), rows
+
+
+def aside_of(path: Path) -> Path:
+    """Where this process writes a file before it is put into its place, under a name that says whose it is."""
+    return path.with_name(f"{path.name}.{this_process().mark}{_ASIDE}")
+
+
+def is_abandoned(aside: Path) -> bool:
+    """Whether the process that wrote an unfinished file is gone, or the file a day old where that cannot be told."""
+    gone = is_marked_gone(aside.suffixes[-2].removeprefix("."))
+    return clock(aside.parent) - aside.stat().st_mtime > _ABANDONED if gone is None else gone
 
 
 def _read_header(path: Path) -> tuple[dict[str, Any], int]:
