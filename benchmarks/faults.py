@@ -149,7 +149,8 @@ def main() -> None:
     parser.add_argument("--weights", default="default")
     parser.add_argument("--kills", type=int, default=60)
     parser.add_argument("--longest", type=float, default=3.0, help="seconds between two kills at most")
-    parser.add_argument("--shard-videos", type=int, default=3)
+    parser.add_argument("--shard-videos", type=int, default=2)
+    parser.add_argument("--frames", type=int, default=8, help="frames of a clip")
     parser.add_argument("--limit", type=int, default=None, help="videos at most")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
@@ -170,7 +171,7 @@ def main() -> None:
             return Config.model_construct(
                 seed=0,
                 dataset=DatasetSettings(path=root, max_bad_share=0.0),
-                clip=ClipSettings(streams=("rgb", "difference")),
+                clip=ClipSettings(frames=arguments.frames, streams=("rgb", "difference")),
                 backbone=BackboneSettings(name=arguments.backbone, weights=arguments.weights),
                 features=FeatureSettings(store=folder / place, workers=1, shard_videos=arguments.shard_videos),
             )
@@ -210,8 +211,8 @@ def main() -> None:
     origin = "synthetic" if arguments.videos is None else "real"
     write_section(
         "Killed extractions",
-        f"{len(paths)} {origin} videos, two streams, `{arguments.backbone}`, {arguments.shard_videos} videos a block, "
-        "one thread a process. Two processes extract into one store; one or both get SIGKILL every "
+        f"{len(paths)} {origin} videos, two streams, {arguments.frames} frames, `{arguments.backbone}`, "
+        f"{arguments.shard_videos} videos a block, one thread a process. Two processes extract into one store; one or both get SIGKILL every "
         f"0.05 to {arguments.longest:g} s and are started again. A clip is one stream of one video; doubled: in two "
         "shards.",
         make_table(("", "number"), rows),
