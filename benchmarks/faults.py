@@ -212,9 +212,9 @@ def main() -> None:
     write_section(
         "Killed extractions",
         f"{len(paths)} {origin} videos, two streams, {arguments.frames} frames, `{arguments.backbone}`, "
-        f"{arguments.shard_videos} videos a block, one thread a process. Two processes extract into one store; one or both get SIGKILL every "
-        f"0.05 to {arguments.longest:g} s and are started again. A clip is one stream of one video; doubled: in two "
-        "shards.",
+        f"{arguments.shard_videos} videos a block, one thread a process. Two processes extract into one store; one or "
+        f"both get SIGKILL every 0.05 to {arguments.longest:g} s and are started again. A clip is one stream of one "
+        "video; doubled: in two shards.",
         make_table(("", "number"), rows),
     )
     if different or lost or doubled:
