@@ -4,7 +4,8 @@
 
 VIDEOS is a folder with videos at any depth; without it, synthetic ones are generated. Two processes extract the
 features of all of them into one store. After a random time, from a twentieth of a second to a few seconds, one of them
-(sometimes both) gets SIGKILL and is started again, until the extraction is done. That is repeated, with a new store,
+(sometimes both) gets SIGKILL and is started again, until the extraction is done. Every other time the kill waits, for
+as long again at most, until the victim is in a step drawn by lot, as most steps are short. That is repeated, with a new store,
 until there were enough kills. Each store is then held against one that a single process made undisturbed: the digest
 over sorted keys and the bytes of their features, keys that are missing (lost) and keys that several shards hold
 (doubled).
@@ -97,6 +98,12 @@ def start(catalog: Catalog, config: Config) -> tuple[Any, Any]:
     return process, step
 
 
+def wait_for_step(step: Any, wanted: int, longest: float) -> None:
+    deadline = time.monotonic() + longest
+    while step.value != wanted and time.monotonic() < deadline:
+        time.sleep(0.0001)
+
+
 def run_killed(catalog: Catalog, config: Config, kills: int, longest: float, rng: random.Random) -> Counter[str]:
     """Two processes on one store, killed up to ``kills`` times; return how many kills hit which step."""
     hit: Counter[str] = Counter()
@@ -104,6 +111,8 @@ def run_killed(catalog: Catalog, config: Config, kills: int, longest: float, rng
     while any(process.exitcode != 0 for process, _ in team):
         time.sleep(rng.uniform(0.05, longest) if rng.random() < 0.7 else rng.uniform(0.05, 0.3))
         victims = [rng.randrange(2)] if rng.random() < 0.8 else [0, 1]
+        if rng.random() < 0.5:
+            wait_for_step(team[victims[0]][1], rng.randrange(len(NAMES)), longest)
         for place in victims:
             process, step = team[place]
             if process.is_alive() and hit.total() < kills:
@@ -198,7 +207,7 @@ def main() -> None:
     working = hit.total() - hit[NAMES[START]]
     rows = [
         ["kills", str(hit.total())],
-        ["of these while extracting", str(working)],
+        ["of these after the start, while extracting", str(working)],
         *([f"while: {step}", str(hit[step])] for step in NAMES if hit[step]),
         ["extractions, each by two processes until done", str(rounds)],
         ["stores whose digest differs from the undisturbed one", str(different)],
@@ -212,9 +221,9 @@ def main() -> None:
     write_section(
         "Killed extractions",
         f"{len(paths)} {origin} videos, two streams, {arguments.frames} frames, `{arguments.backbone}`, "
-        f"{arguments.shard_videos} videos a block, one thread a process. Two processes extract into one store; one or "
-        f"both get SIGKILL every 0.05 to {arguments.longest:g} s and are started again. A clip is one stream of one "
-        "video; doubled: in two shards.",
+        f"block size {arguments.shard_videos}, one thread a process. Two processes extract into one store; one or "
+        f"both get SIGKILL every 0.05 to {arguments.longest:g} s and are started again; half of the kills wait for a "
+        "step drawn by lot. A clip is one stream of one video; doubled: in two shards.",
         make_table(("", "number"), rows),
     )
     if different or lost or doubled:

@@ -72,6 +72,7 @@ def test_a_second_run_decodes_nothing(
     monkeypatch.setattr(decoding, "read_video", None)
     second = run(catalog, configure(), small)
     assert (second.frames, second.n_extracted, second.n_reused) == (0, 0, 5)
+    assert list((configure().features.store / "leases").iterdir()) == []
     assert all(torch.equal(a, b) for a, b in zip(rows_of(first), rows_of(second), strict=True))
 
 
