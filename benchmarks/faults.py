@@ -5,9 +5,9 @@
 VIDEOS is a folder with videos at any depth; without it, synthetic ones are generated. Two processes extract the
 features of all of them into one store. After a random time, from a twentieth of a second to a few seconds, one of them
 (sometimes both) gets SIGKILL and is started again, until the extraction is done. Every other time the kill waits, for
-as long again at most, until the victim is in a step drawn by lot, as most steps are short. That is repeated, with a new store,
-until there were enough kills. Each store is then held against one that a single process made undisturbed: the digest
-over sorted keys and the bytes of their features, keys that are missing (lost) and keys that several shards hold
+as long again at most, until the victim is in a step drawn by lot, as most steps are short. That is repeated, with a new
+store, until there were enough kills. Each store is then held against one that a single process made undisturbed: the
+digest over sorted keys and the bytes of their features, keys that are missing (lost) and keys that several shards hold
 (doubled).
 
 Processes are forked from one that has imported everything and chooses nothing but the moment, so that they are at work
