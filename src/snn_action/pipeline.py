@@ -194,7 +194,8 @@ def load_data(config: Config, *, progress: bool = False, guard: bool = False) ->
     leakage = guard_test(catalog, config, backbone.provenance, progress) if guard else Leakage((), ())
     done = extract_features(catalog, config, backbone, device, progress)
     summary = describe_extraction(catalog, done)
-    logger.info(summary)
+    if guard:  # ``extract`` prints it
+        logger.info(summary)
     catalog = catalog.without(set(done.bad))
     if isinstance(pickles := getattr(config.dataset, "pickles", None), PicklePaths):
         keep_as_pickles(pickles, catalog, done.features)
