@@ -4,9 +4,10 @@
 
 VIDEOS is a folder with videos at any depth; without it, synthetic ones are generated. Two processes extract the
 features of all of them into one store. After a random time, from a twentieth of a second to a few seconds, one of them
-(sometimes both) gets SIGKILL and is started again, until the extraction is done. That is repeated, with a new store,
-until there were enough kills. Each store is then held against one that a single process made undisturbed: the digest
-over sorted keys and the bytes of their features, keys that are missing (lost) and keys that several shards hold
+(sometimes both) gets SIGKILL and is started again, until the extraction is done. Every other time the kill waits, for
+as long again at most, until the victim is in a step drawn by lot, as most steps are short. That is repeated, with a new
+store, until there were enough kills. Each store is then held against one that a single process made undisturbed: the
+digest over sorted keys and the bytes of their features, keys that are missing (lost) and keys that several shards hold
 (doubled).
 
 Processes are forked from one that has imported everything and chooses nothing but the moment, so that they are at work
@@ -97,6 +98,12 @@ def start(catalog: Catalog, config: Config) -> tuple[Any, Any]:
     return process, step
 
 
+def wait_for_step(step: Any, wanted: int, longest: float) -> None:
+    deadline = time.monotonic() + longest
+    while step.value != wanted and time.monotonic() < deadline:
+        time.sleep(0.0001)
+
+
 def run_killed(catalog: Catalog, config: Config, kills: int, longest: float, rng: random.Random) -> Counter[str]:
     """Two processes on one store, killed up to ``kills`` times; return how many kills hit which step."""
     hit: Counter[str] = Counter()
@@ -104,6 +111,8 @@ def run_killed(catalog: Catalog, config: Config, kills: int, longest: float, rng
     while any(process.exitcode != 0 for process, _ in team):
         time.sleep(rng.uniform(0.05, longest) if rng.random() < 0.7 else rng.uniform(0.05, 0.3))
         victims = [rng.randrange(2)] if rng.random() < 0.8 else [0, 1]
+        if rng.random() < 0.5:
+            wait_for_step(team[victims[0]][1], rng.randrange(len(NAMES)), longest)
         for place in victims:
             process, step = team[place]
             if process.is_alive() and hit.total() < kills:
@@ -149,7 +158,8 @@ def main() -> None:
     parser.add_argument("--weights", default="default")
     parser.add_argument("--kills", type=int, default=60)
     parser.add_argument("--longest", type=float, default=3.0, help="seconds between two kills at most")
-    parser.add_argument("--shard-videos", type=int, default=3)
+    parser.add_argument("--shard-videos", type=int, default=2)
+    parser.add_argument("--frames", type=int, default=8, help="frames of a clip")
     parser.add_argument("--limit", type=int, default=None, help="videos at most")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
@@ -170,7 +180,7 @@ def main() -> None:
             return Config.model_construct(
                 seed=0,
                 dataset=DatasetSettings(path=root, max_bad_share=0.0),
-                clip=ClipSettings(streams=("rgb", "difference")),
+                clip=ClipSettings(frames=arguments.frames, streams=("rgb", "difference")),
                 backbone=BackboneSettings(name=arguments.backbone, weights=arguments.weights),
                 features=FeatureSettings(store=folder / place, workers=1, shard_videos=arguments.shard_videos),
             )
@@ -197,7 +207,7 @@ def main() -> None:
     working = hit.total() - hit[NAMES[START]]
     rows = [
         ["kills", str(hit.total())],
-        ["of these while extracting", str(working)],
+        ["of these after the start, while extracting", str(working)],
         *([f"while: {step}", str(hit[step])] for step in NAMES if hit[step]),
         ["extractions, each by two processes until done", str(rounds)],
         ["stores whose digest differs from the undisturbed one", str(different)],
@@ -210,10 +220,10 @@ def main() -> None:
     origin = "synthetic" if arguments.videos is None else "real"
     write_section(
         "Killed extractions",
-        f"{len(paths)} {origin} videos, two streams, `{arguments.backbone}`, {arguments.shard_videos} videos a block, "
-        "one thread a process. Two processes extract into one store; one or both get SIGKILL every "
-        f"0.05 to {arguments.longest:g} s and are started again. A clip is one stream of one video; doubled: in two "
-        "shards.",
+        f"{len(paths)} {origin} videos, two streams, {arguments.frames} frames, `{arguments.backbone}`, "
+        f"block size {arguments.shard_videos}, one thread a process. Two processes extract into one store; one or "
+        f"both get SIGKILL every 0.05 to {arguments.longest:g} s and are started again; half of the kills wait for a "
+        "step drawn by lot. A clip is one stream of one video; doubled: in two shards.",
         make_table(("", "number"), rows),
     )
     if different or lost or doubled:

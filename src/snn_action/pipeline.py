@@ -188,7 +188,8 @@ def load_data(config: Config, *, progress: bool = False, guard: bool = False) ->
         leakage = processes.tell(lambda: guard_test(catalog, config, backbone.provenance, progress))
     done = extract_features(catalog, config, backbone, device, progress)
     summary = describe_extraction(catalog, done)
-    logger.info(summary)
+    if guard:  # ``extract`` prints it
+        logger.info(summary)
     catalog = catalog.without(set(done.bad))
     if isinstance(pickles := getattr(config.dataset, "pickles", None), PicklePaths) and processes.is_main():
         keep_as_pickles(pickles, catalog, done.features)

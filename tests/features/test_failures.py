@@ -14,6 +14,7 @@ LIMITS = LimitSettings()
 
 def test_what_failed_since_the_beginning_is_told(tmp_path):
     mine, theirs = Failures(tmp_path / "leases", LIMITS), Failures(tmp_path / "leases", LIMITS)
+    assert (mine.read("a"), theirs.read("a")) == ({}, {})
     mine.write("a", {"key": "broken"})
     assert theirs.read("a") == {"key": "broken"}
     assert theirs.read("b") == {}
@@ -23,6 +24,7 @@ def test_what_failed_since_the_beginning_is_told(tmp_path):
 
 def test_what_failed_before_or_under_other_limits_is_tried_again(tmp_path):
     failures = Failures(tmp_path, LIMITS)
+    assert failures.read("a") == {}
     failures.write("a", {"key": "broken"})
     assert Failures(tmp_path, LimitSettings(timeout=1)).read("a") == {}
     then = time.time() - 1
@@ -46,8 +48,9 @@ def test_under_torchrun_all_began_with_the_agent(tmp_path, monkeypatch):
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     with pytest.raises(WorkError, match=r"gone/leases: cannot be written.*features\.store"):
-        Failures(tmp_path / "gone" / "leases", LIMITS)
+        Failures(tmp_path / "gone" / "leases", LIMITS).read("a")
     failures = Failures(tmp_path / "leases", LIMITS)
+    failures.read("a")
     (tmp_path / "leases").rmdir()
     with pytest.raises(WorkError, match=r"a\.failed: cannot be written: No such file"):
         failures.write("a", {"key": "broken"})

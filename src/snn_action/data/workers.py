@@ -171,7 +171,8 @@ def _serve(function: Callable[[Item], Result], pipe: Connection, inherited: Sequ
             answer = function(item)
         except Exception as error:
             answer = Failure(f"{type(error).__name__}: {error}")
-        pipe.send(answer)
+        with contextlib.suppress(OSError):  # the caller was killed: nobody wants to know
+            pipe.send(answer)
 
 
 def _die_with_the_caller() -> None:

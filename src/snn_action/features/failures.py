@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,24 +21,32 @@ from snn_action.files import write_atomic
 
 
 class Failures:
-    """What failed since ``begin`` (in the file system's time) under these limits."""
+    """What failed since the extraction began, under these limits. Nothing is written before something is asked."""
 
     def __init__(self, folder: Path, limits: LimitSettings) -> None:
-        try:
-            folder.mkdir(exist_ok=True)
-            now = clock(folder)
-        except OSError as error:
-            raise WorkError(f"{folder}: cannot be written: {error.strerror} (features.store)") from None
         self._folder = folder
-        self._begin = now - _age_of_launch()
         self._limits = limits.model_dump(mode="json")
 
+    @cached_property
+    def _begin(self) -> float:
+        """When the extraction began, in the file system's time."""
+        try:
+            self._folder.mkdir(exist_ok=True)
+            now = clock(self._folder)
+        except OSError as error:
+            raise WorkError(f"{self._folder}: cannot be written: {error.strerror} (features.store)") from None
+        return now - _age_of_launch()
+
     def read(self, block: str) -> dict[str, str]:
-        """Why keys of a block failed, by key."""
-        path = self._path(block)
+        """Why keys of a block failed, by key.
+
+        Raises:
+            WorkError: the folder cannot be written.
+        """
+        path, begin = self._path(block), self._begin
         try:
             with path.open("rb") as file:
-                if os.fstat(file.fileno()).st_mtime < self._begin:
+                if os.fstat(file.fileno()).st_mtime < begin:
                     return {}
                 found: dict[str, Any] = json.load(file)
         except (OSError, ValueError):
