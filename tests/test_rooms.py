@@ -14,6 +14,7 @@ ROOMS = [
         "compat",
         "files",
         "memory",
+        "processes",
         "registry",
         "seed_format",
         "config",
@@ -22,7 +23,8 @@ ROOMS = [
         "backbones",
         "features",
     ),
-    *("kernels", "neurons", "models", "training", "evaluation", "report", "prediction", "export", "pipeline", "cli"),
+    *("kernels", "neurons", "models", "training", "evaluation", "report", "prediction", "export"),
+    *("run_results", "pipeline", "options", "store_commands", "cli", "__main__"),
     "app",
 ]
 LIBRARY_ROOMS = {"backbones", "kernels", "neurons", "models"}

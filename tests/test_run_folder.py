@@ -11,6 +11,7 @@ from snn_action.run_folder import (
     create_run,
     describe_environment,
     find_latest_run,
+    find_unfinished_run,
     fold_folder,
     log_to,
     new_run,
@@ -120,3 +121,18 @@ def test_the_log_is_written_inside_only(tmp_path):
     text = (tmp_path / "run.log").read_text()
     assert "INFO snn_action.anything: inside" in text
     assert "outside" not in text
+
+
+def test_of_unfinished_runs_the_newest_of_the_same_configuration_is_found(write_config):
+    config = load_config(write_config({"type": "features", "path": "x"}))
+    other = config.model_copy(update={"seed": 1})
+    assert find_unfinished_run(config) is None
+    first, second, third = (create_run(config, name) for name in ("c", "b", "a"))
+    create_run(other, "d")
+    for age, folder in enumerate((third, second, first)):
+        os.utime(folder / "config.json", (1000 - age, 1000 - age))
+    assert find_unfinished_run(config) == third
+    assert find_unfinished_run(config, "c") == first
+    assert find_unfinished_run(config, "d") is None
+    (third / "report.html").touch()
+    assert find_unfinished_run(config) == second

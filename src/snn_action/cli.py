@@ -9,7 +9,18 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from snn_action import processes, store_commands
 from snn_action.errors import ConfigError, WorkError
+from snn_action.options import (
+    DEFAULT_CONFIG,
+    ConfigFile,
+    Device,
+    Overrides,
+    RunConfigFile,
+    is_terminal,
+    load,
+    put_device,
+)
 
 app = typer.Typer(
     name="snn-action",
@@ -19,18 +30,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-DEFAULT_CONFIG = Path("configs/config.json")
+app.add_typer(store_commands.app)
 INTERRUPTED = 130  # the exit code that Typer makes of Ctrl-C
-ConfigFile = Annotated[Path, typer.Option("-c", "--config", help="Configuration file (JSON).")]
-RunConfigFile = Annotated[
-    Path | None, typer.Option("-c", "--config", help=f"Configuration file (JSON); default {DEFAULT_CONFIG}.")
-]
-Overrides = Annotated[
-    list[str] | None, typer.Option("-o", "--override", help="section.key=value, put over the file; repeatable.")
-]
-Device = Annotated[
-    str | None, typer.Option("-d", "--device", help="auto, cpu, cuda, cuda:1 or indices of GPUs such as 0,1.")
-]
 RunId = Annotated[str | None, typer.Option("--run-id", help="Name of the run's folder; default: the time.")]
 Resume = Annotated[
     Path | None, typer.Option("--resume", metavar="RUN", help="Continue the interrupted run in this folder.")
@@ -61,18 +62,18 @@ def run(
     from snn_action import pipeline
 
     if resume is not None:
-        _show(pipeline.resume(resume, progress=_is_terminal()))
+        _show(pipeline.resume(resume, progress=is_terminal()))
     else:
-        _show(pipeline.run(settings, run_id=run_id, progress=_is_terminal()))
+        _show(pipeline.run(settings, run_id=run_id, progress=is_terminal()))
 
 
 @app.command()
 def extract(config: ConfigFile = DEFAULT_CONFIG, override: Overrides = None, device: Device = None) -> None:
     """Only extract the features of all videos into the store."""
-    settings = _load(config, override, device)
+    settings = load(config, override, device)
     from snn_action import pipeline
 
-    typer.echo(pipeline.load_data(settings, progress=_is_terminal()).summary)
+    typer.echo(pipeline.load_data(settings, progress=is_terminal()).summary)
 
 
 @app.command()
@@ -88,11 +89,12 @@ def train(
     from snn_action import pipeline
 
     if resume is not None:
-        folder = pipeline.resume_training(resume, progress=_is_terminal())
+        folder = pipeline.resume_training(resume, progress=is_terminal())
     else:
-        folder = pipeline.train(settings, run_id=run_id, progress=_is_terminal())
-    typer.echo(f"trained: {folder}")
-    typer.echo(f"test it: snn-action evaluate {folder}")
+        folder = pipeline.train(settings, run_id=run_id, progress=is_terminal())
+    if processes.is_main():
+        typer.echo(f"trained: {folder}")
+        typer.echo(f"test it: snn-action evaluate {folder}")
 
 
 @app.command()
@@ -111,8 +113,8 @@ def evaluate(
 
     if runs and config is not None:
         raise ConfigError("evaluate: give run folders, or -c to test the newest run of a configuration, not both")
-    for folder in runs or [find_latest_run(_load(config, override, device))]:
-        _show(pipeline.evaluate(folder, _overrides(override, device), progress=_is_terminal()))
+    for folder in runs or [find_latest_run(load(config, override, device))]:
+        _show(pipeline.evaluate(folder, put_device(override, device), progress=is_terminal()))
 
 
 @app.command()
@@ -129,7 +131,7 @@ def predict(
     """Name the action in videos, with probabilities."""
     from snn_action.prediction import load_run
 
-    recogniser = load_run(run, fold=fold, overrides=_overrides(override, device))
+    recogniser = load_run(run, fold=fold, overrides=put_device(override, device))
     failed = False
     results: list[dict[str, Any]] = []
     for video in videos:
@@ -180,7 +182,7 @@ def check_videos(
     limits = LimitSettings(**{key: value for key, value in given.items() if value is not None})  # type: ignore[arg-type]
     found, checks = check.find_all_videos(path), []
     coming = check.check_videos(found, limits, workers or os.cpu_count() or 1)
-    with track("Checking videos", len(found), _is_terminal()) as tick:
+    with track("Checking videos", len(found), is_terminal()) as tick:
         for one in coming:
             checks.append(one)
             tick()
@@ -236,33 +238,20 @@ def _tell(error: BaseException) -> int:
     return 1
 
 
-def _load(path: Path | None, overrides: list[str] | None, device: str | None) -> Any:
-    from snn_action.config import load_config
-
-    return load_config(path or DEFAULT_CONFIG, _overrides(overrides, device))
-
-
-def _overrides(overrides: list[str] | None, device: str | None) -> list[str]:
-    return [*(overrides or []), *([] if device is None else [f"device={json.dumps(device)}"])]
-
-
 def _load_unless_resumed(
     resume: Path | None, config: Path | None, override: list[str] | None, device: str | None, run_id: str | None
 ) -> Any:
     """The configuration, before the heavy imports, so that what does not fit is said at once."""
     if resume is None:
-        return _load(config, override, device)
+        return load(config, override, device)
     if config or override or device or run_id:
         raise ConfigError("--resume continues a run with the run's own configuration: leave -c, -o, -d, --run-id out")
     return None
 
 
-def _is_terminal() -> bool:
-    return sys.stderr.isatty()
-
-
 def _show(result: Any) -> None:
-    typer.echo(result.summary)
+    if processes.is_main():
+        typer.echo(result.summary)
 
 
 if __name__ == "__main__":

@@ -58,6 +58,7 @@ class FeatureSettings(Settings):
     """Where features are kept and how they are extracted."""
 
     store: Path = Field(Path("save/features"), validate_default=False, description="Folder of the feature store")
+    index: Path | None = Field(None, description="Its index on a disk of this machine's own; null: in the store")
     shard_videos: int = Field(64, ge=1, description="Videos that are written together")
     workers: int = Field(1, ge=0, description="Processes that decode; 0: decode in the main process")
     limits: LimitSettings = LimitSettings()

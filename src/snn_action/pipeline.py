@@ -5,11 +5,12 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from snn_action import registry
-from snn_action.backbones import Backbone, build_backbone
+from snn_action import processes, registry
+from snn_action.backbones import build_backbone
 from snn_action.config import Config
 from snn_action.data.catalog import Catalog, Fold, split_validation
 from snn_action.data.datasets.seed_frames import PicklePaths
@@ -18,33 +19,31 @@ from snn_action.evaluation import (
     ClipPredictions,
     FoldResult,
     Leakage,
-    count_backbone_operations,
-    count_model_operations,
     guard_test,
     measure_loss,
     predict_clips,
+    predict_together,
     summarise,
     write_confusion_csv,
     write_predictions_csv,
 )
-from snn_action.features import FeatureSet, extract_features, from_arrays
+from snn_action.features import extract_features, from_arrays
 from snn_action.features.seed_pickles import keep_as_pickles
+from snn_action.features.summary import describe_extraction
 from snn_action.files import write_atomic
 from snn_action.models import TemporalModel, build_model
 from snn_action.report import describe_metrics, write_report
-from snn_action.report.examples import Shown, choose_videos, write_examples
+from snn_action.report.examples import write_examples
 from snn_action.run_folder import fold_folder, log_to, new_run, read_run_config, write_splits
+from snn_action.run_results import Data, choose_shown, describe_work
 from snn_action.training import (
     Sides,
-    find_best,
     fit_closed_form,
-    load_weights,
+    load_shared,
     read_checkpoint,
-    read_lines,
     require_trained,
     resolve_device,
     train_model,
-    write_lines,
 )
 
 logger = logging.getLogger(__name__)
@@ -52,19 +51,6 @@ logger = logging.getLogger(__name__)
 BASELINE_VALIDATION = (
     0.2  # share of training groups on which the baseline's strength is chosen, where training has none
 )
-
-
-@dataclass(frozen=True)
-class Data:
-    """What a run works on: the catalog without unreadable videos, and the features of its clips."""
-
-    catalog: Catalog
-    features: FeatureSet
-    backbone: Backbone | None
-    bad: dict[int, str]
-    seconds: float
-    summary: str
-    leakage: Leakage
 
 
 @dataclass(frozen=True)
@@ -87,9 +73,10 @@ def run(config: Config, *, run_id: str | None = None, progress: bool = False) ->
         ConfigError: the configuration cannot be followed; names the key or file.
         WorkError: the work failed; what was done is kept, ``resume`` goes on.
     """
-    _check_beforehand(config)
-    with new_run(config, run_id) as folder:
-        return _train_and_evaluate(config, folder, progress)
+    with processes.group():
+        _check_beforehand(config)
+        with new_run(config, run_id) as folder:
+            return _train_and_evaluate(config, folder, progress)
 
 
 def resume(folder: str | Path, *, progress: bool = False) -> Run:
@@ -99,21 +86,24 @@ def resume(folder: str | Path, *, progress: bool = False) -> Run:
         ConfigError: the folder is not a run's, or the run is finished.
     """
     folder = Path(folder)
-    return _train_and_evaluate(_read_unfinished(folder), folder, progress)
+    with processes.group():
+        return _train_and_evaluate(_read_unfinished(folder), folder, progress)
 
 
 def train(config: Config, *, run_id: str | None = None, progress: bool = False) -> Path:
     """Extract what is missing and train; the test set stays closed. Returns the run's folder."""
-    _check_beforehand(config)
-    with new_run(config, run_id) as folder:
-        _train(config, folder, progress, show_test=False)
+    with processes.group():
+        _check_beforehand(config)
+        with new_run(config, run_id) as folder:
+            _train(config, folder, progress, show_test=False)
     return folder
 
 
 def resume_training(folder: str | Path, *, progress: bool = False) -> Path:
     """Continue an interrupted ``train``."""
     folder = Path(folder)
-    _train(_read_unfinished(folder), folder, progress, show_test=False)
+    with processes.group():
+        _train(_read_unfinished(folder), folder, progress, show_test=False)
     return folder
 
 
@@ -125,7 +115,7 @@ def evaluate(folder: str | Path, overrides: Sequence[str] = (), *, progress: boo
     """
     folder = Path(folder)
     config = read_run_config(folder, overrides)
-    with log_to(folder / "run.log"):
+    with processes.group(), log_to(folder / "run.log"):
         data = load_data(config, progress=progress, guard=True)
         return _evaluate(config, data, folder)
 
@@ -147,7 +137,8 @@ def _train_and_evaluate(config: Config, folder: Path, progress: bool) -> Run:
 def _train(config: Config, folder: Path, progress: bool, *, show_test: bool) -> Data:
     with log_to(folder / "run.log"):
         data = load_data(config, progress=progress, guard=True)
-        _write_splits(config, data, folder)
+        if processes.is_main():
+            _write_splits(config, data, folder)
         for fold in data.catalog.folds:
             _train_fold(config, data, fold, folder, progress, show_test)
     return data
@@ -183,22 +174,24 @@ def load_data(config: Config, *, progress: bool = False, guard: bool = False) ->
         ConfigError: the configuration cannot be followed, or the test leaks and ``evaluation.allow_leakage`` is off.
         WorkError: too many videos cannot be read, or the store cannot be written.
     """
-    catalog: Catalog = registry.build("dataset", config.dataset, config.seed)
+    with processes.main_first():  # it may make the videos
+        catalog: Catalog = registry.build("dataset", config.dataset, config.seed)
     device = resolve_device(config.device).main
     if catalog.arrays is not None:
-        leakage = guard_test(catalog, config, None, progress) if guard else Leakage((), ())
+        leakage = processes.tell(lambda: guard_test(catalog, config, None, progress)) if guard else Leakage((), ())
         given = f"{len(catalog.videos)} videos, features given"
         return Data(catalog, from_arrays(catalog), None, {}, 0.0, given, leakage)
-    backbone = build_backbone(config.backbone, config.seed)
-    leakage = guard_test(catalog, config, backbone.provenance, progress) if guard else Leakage((), ())
+    with processes.main_first():  # it may download the weights
+        backbone = build_backbone(config.backbone, config.seed)
+    leakage = Leakage((), ())
+    if guard:
+        leakage = processes.tell(lambda: guard_test(catalog, config, backbone.provenance, progress))
     done = extract_features(catalog, config, backbone, device, progress)
-    summary = (
-        f"{len(catalog.videos)} videos: {done.n_extracted} extracted in {done.seconds:.1f} s ({done.frames} images), "
-        f"{done.n_reused} in the store, {len(done.bad)} unreadable"
-    )
-    logger.info(summary)
+    summary = describe_extraction(catalog, done)
+    if guard:  # ``extract`` prints it
+        logger.info(summary)
     catalog = catalog.without(set(done.bad))
-    if isinstance(pickles := getattr(config.dataset, "pickles", None), PicklePaths):
+    if isinstance(pickles := getattr(config.dataset, "pickles", None), PicklePaths) and processes.is_main():
         keep_as_pickles(pickles, catalog, done.features)
     return Data(catalog, done.features, backbone, done.bad, done.seconds, summary, leakage)
 
@@ -231,87 +224,50 @@ def _evaluate(config: Config, data: Data, folder: Path) -> Run:
     catalog, folds = data.catalog, []
     for fold in catalog.folds:
         model = build_model(config.model, data.features.dim, len(catalog.class_names), config.seed)
-        load_weights(model, require_trained(fold_folder(folder, fold.name, len(catalog.folds)), folder))
+        own = fold_folder(folder, fold.name, len(catalog.folds))
+        load_shared(model, partial(require_trained, own, folder))
         folds.append(_evaluate_fold(config, data, fold, model))
     seconds = time.perf_counter() - begin
+    return Run(folder, processes.tell(lambda: _write_results(config, data, folder, folds, model, seconds)))
+
+
+def _write_results(
+    config: Config, data: Data, folder: Path, folds: list[FoldResult], model: TemporalModel, seconds: float
+) -> dict[str, Any]:
+    """Write what the tests gave, ``metrics.json`` and the report last; return the metrics."""
+    catalog = data.catalog
     metrics = summarise(catalog, folds, model.populations)
-    metrics |= _describe_work(config, data, folder, model, metrics["spikes"])
+    metrics |= describe_work(config, data, folder, model, metrics["spikes"])
     metrics["seconds"]["evaluate"] = seconds
     metrics["videos_per_second"] = metrics["test_videos"] / seconds
-    shown = _choose_shown(config, data, folds[0], catalog.folds[0])
+    shown = choose_shown(config, data, folds[0], catalog.folds[0])
     write_examples(folder / "examples.npz", catalog, config.clip, config.seed, shown)
     write_atomic(folder / "predictions.csv", write_predictions_csv(catalog, folds))
     write_atomic(folder / "confusion.csv", write_confusion_csv(catalog, folds))
     write_atomic(folder / "metrics.json", json.dumps(metrics, indent=2) + "\n")
     write_report(folder)
-    return Run(folder, metrics)
+    return metrics
 
 
 def _evaluate_fold(config: Config, data: Data, fold: Fold, model: TemporalModel) -> FoldResult:
     train_videos, validation_videos = split_validation(
         data.catalog, fold, config.training.validation_share, config.seed
     )
-    clips = data.features.clips_of
-    tested = _predict(config, data, model, clips(fold.test))
-    baseline = None
-    if config.evaluation.baseline:
-        average = build_model({"type": "frame_average"}, data.features.dim, len(data.catalog.class_names), config.seed)
-        share = config.training.validation_share or BASELINE_VALIDATION
-        own_train, own_validation = split_validation(data.catalog, fold, share, config.seed)
-        fit_closed_form(average, data.features, clips(own_train), clips(own_validation))
-        baseline = _predict(config, data, average, clips(fold.test))
+    tested = _predict(config, data, model, data.features.clips_of(fold.test))
+    baseline = _test_baseline(config, data, fold) if config.evaluation.baseline and processes.is_main() else None
     return FoldResult(fold.name, tested, baseline, len(train_videos), len(validation_videos))
+
+
+def _test_baseline(config: Config, data: Data, fold: Fold) -> ClipPredictions:
+    average = build_model({"type": "frame_average"}, data.features.dim, len(data.catalog.class_names), config.seed)
+    share = config.training.validation_share or BASELINE_VALIDATION
+    train, validation = split_validation(data.catalog, fold, share, config.seed)
+    clips = data.features.clips_of
+    fit_closed_form(average, data.features, clips(train), clips(validation))
+    device = resolve_device(config.device).main
+    return predict_clips(average, data.features, clips(fold.test), config.evaluation.batch_size, device)
 
 
 def _predict(config: Config, data: Data, model: TemporalModel, clips: Sequence[int]) -> ClipPredictions:
     device = resolve_device(config.device).main
-    return predict_clips(model, data.features, clips, config.evaluation.batch_size, device)
-
-
-def _describe_work(
-    config: Config, data: Data, folder: Path, model: TemporalModel, spikes: dict[str, Any] | None
-) -> dict[str, Any]:
-    """The part of ``metrics.json`` that predictions do not give: operations, seconds, what was left out, notes."""
-    clip, _ = data.features.read([int(data.features.length.argmax())])
-    operations = {"model": count_model_operations(model.cpu(), clip, spikes).to_dict(), "backbone": None}
-    if data.backbone is not None:
-        counted = count_backbone_operations(data.backbone, data.catalog, config, clip.shape[1])
-        operations["backbone"] = None if counted is None else counted.to_dict()
-    folders = [fold_folder(folder, fold.name, len(data.catalog.folds)) for fold in data.catalog.folds]
-    lines = [line for one in folders for line in read_lines(one)]
-    if len(folders) > 1:
-        write_lines(folder, lines)
-    trained = [line.get("seconds", 0.0) for line in lines]
-    return {
-        "operations": operations,
-        "seconds": {"extract": data.seconds, "train": sum(trained)},
-        "best_epoch": find_best(lines) if len(folders) == 1 else None,
-        "initial": next((line["test"] for line in lines if line["epoch"] < 0 and "test" in line), None),
-        "bad_videos": [
-            {"video": data.catalog.videos[index].name, "reason": reason} for index, reason in sorted(data.bad.items())
-        ],
-        "notes": [*data.leakage.notes(), *data.catalog.notes, *_note_training(config, data.catalog, model)],
-        "leakage": data.leakage.to_dict(),
-    }
-
-
-def _note_training(config: Config, catalog: Catalog, model: TemporalModel) -> list[str]:
-    """What a reader must know of how the tested weights came about."""
-    if config.training.skip:
-        return [f"Nothing was trained: the weights in {config.training.weights} were tested as they are."]
-    if not model.trained_by_gradient:
-        return []
-    if any(video.group is None for video in catalog.videos):
-        return ["Groups are unknown: there was no validation, and the last epoch counts."]
-    if config.training.validation_share == 0:
-        return ["All training groups were trained on, without validation: the last epoch counts."]
-    return []
-
-
-def _choose_shown(config: Config, data: Data, result: FoldResult, fold: Fold) -> list[Shown]:
-    """The clips that the report shows: the first clip of some test videos of the first fold."""
-    shown = []
-    for video in choose_videos(data.catalog, fold.test, config.report.clips):
-        clip = int((result.model.video == video).argmax())
-        shown.append(Shown(video, result.model.probabilities[clip][result.model.mask[clip]]))
-    return shown
+    return predict_together(model, data.features, clips, config.evaluation.batch_size, device)

@@ -13,6 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from snn_action import processes
 from snn_action.config import Config, load_config
 from snn_action.errors import ConfigError, WorkError
 from snn_action.files import write_atomic
@@ -44,13 +45,19 @@ def create_run(config: Config, run_id: str | None = None) -> Path:
 def new_run(config: Config, run_id: str | None = None) -> Iterator[Path]:
     """``create_run``, for the work inside; a configuration that cannot be followed leaves no folder behind.
 
-    The folder stays where weights are in it, and after any other failure, as ``--resume`` goes on from there.
+    The folder stays where weights are in it, and after any other failure, as ``--resume`` goes on from there. Of
+    several processes the first makes it; started again by ``torchrun`` after one died, they go on with what they began.
     """
-    folder = create_run(config, run_id)
+
+    def create() -> Path:
+        begun = find_unfinished_run(config, run_id) if processes.restarts() else None
+        return begun or create_run(config, run_id)
+
+    folder = processes.tell(create)
     try:
         yield folder
     except ConfigError:
-        if not any(folder.rglob("*.ckpt")):
+        if processes.is_main() and not any(folder.rglob("*.ckpt")):
             shutil.rmtree(folder, ignore_errors=True)
         raise
 
@@ -119,6 +126,18 @@ def find_latest_run(config: Config) -> Path:
     return max(runs, key=lambda run: ((run / "config.json").stat().st_mtime_ns, run.name))
 
 
+def find_unfinished_run(config: Config, run_id: str | None = None) -> Path | None:
+    """The newest run of exactly this configuration that did not come to its report, or the one of that id."""
+    begun = [
+        path
+        for path in (config.save_dir / config.name).glob("*/config.json")
+        if run_id in (None, path.parent.name)
+        and path.read_text(encoding="utf-8") == config.to_json()
+        and not (path.parent / "report.html").exists()
+    ]
+    return max(begun, key=lambda path: path.stat().st_mtime_ns).parent if begun else None
+
+
 def fold_folder(folder: Path, fold: str, folds: int) -> Path:
     """Where one fold's checkpoints and metrics lie: the run's folder, or ``folds/<name>`` where there are several."""
     return folder if folds == 1 else folder / "folds" / fold
@@ -126,7 +145,10 @@ def fold_folder(folder: Path, fold: str, folds: int) -> Path:
 
 @contextmanager
 def log_to(path: Path) -> Iterator[None]:
-    """Also write what the package logs to a file, while inside."""
+    """Also write what the package logs to a file, while inside; of several processes the first does."""
+    if not processes.is_main():
+        yield
+        return
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     package = logging.getLogger("snn_action")
@@ -160,6 +182,7 @@ def describe_environment() -> dict[str, Any]:
         "processor": _processor(),
         "cpus": os.cpu_count(),
         "threads": torch.get_num_threads(),
+        "processes": processes.world_size(),
         "gpus": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
         "started": datetime.now().astimezone().isoformat(timespec="seconds"),
     }

@@ -86,6 +86,34 @@ def test_only_a_few_items_are_done_ahead(tmp_path):
     results.close()
 
 
+@pytest.mark.parametrize("workers", [1, 3])
+def test_items_are_asked_for_when_a_worker_is_free(workers):
+    asked = []
+
+    def coming():
+        for number in range(9):
+            asked.append(number)
+            yield number
+
+    results = map_apart(double, coming(), workers, 60)
+    assert asked == []
+    for number, result in enumerate(results):
+        assert result == 2 * number
+        assert len(asked) <= number + AHEAD * workers
+    assert asked == list(range(9))
+    assert list(map_apart(double, iter([]), workers, 60)) == []
+
+
+def test_a_failure_to_give_items_is_the_caller_s():
+    def coming():
+        yield 1
+        raise OSError("no more")
+
+    results = map_apart(double, coming(), 1, 60)
+    with pytest.raises(OSError, match="no more"):
+        list(results)
+
+
 def is_alive(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"

@@ -17,7 +17,7 @@ from snn_action.data.decode import read_frames
 from snn_action.data.sampling import sample_clips
 from snn_action.data.transforms import difference_image, normalise, resize
 from snn_action.errors import ConfigError, WorkError
-from snn_action.features import decoding, extract
+from snn_action.features import decoding, extract, keys
 from snn_action.features.embed import extract_video
 from snn_action.features.extract import Extraction, extract_features
 from snn_action.features.store import FeatureStore
@@ -72,6 +72,7 @@ def test_a_second_run_decodes_nothing(
     monkeypatch.setattr(decoding, "read_video", None)
     second = run(catalog, configure(), small)
     assert (second.frames, second.n_extracted, second.n_reused) == (0, 0, 5)
+    assert list((configure().features.store / "leases").iterdir()) == []
     assert all(torch.equal(a, b) for a, b in zip(rows_of(first), rows_of(second), strict=True))
 
 
@@ -123,6 +124,38 @@ def test_another_backbone_s_features_are_its_own(
     second = run(catalog, configure(), another)
     assert second.n_extracted == 5
     assert not any(torch.equal(a, b) for a, b in zip(rows_of(first), rows_of(second), strict=True))
+
+
+def change_one_bit(backbone: Backbone) -> Backbone:
+    weight = next(backbone.network.parameters()).data
+    weight[0, 0, 0, 0] = torch.nextafter(weight[0, 0, 0, 0], torch.tensor(torch.inf))
+    return Backbone(backbone.network, name=backbone.name, feature_dim=5, input_size=backbone.input_size)
+
+
+@pytest.mark.parametrize("changed", ["nothing", "weight", "transform", "decoder", "sampling", "stride", "precision"])
+def test_what_changes_the_values_is_extracted_again_and_nothing_else_is(
+    catalog: Catalog, small: Backbone, configure: Configure, monkeypatch: pytest.MonkeyPatch, changed: str
+) -> None:
+    run(catalog, configure(), small)
+    clip = {"sampling": {"sampling": "uniform"}, "stride": {"stride": 2}}.get(changed)
+    config = configure(clip=clip)
+    if changed == "precision":
+        precise = config.backbone.model_copy(update={"precision": "bf16"})
+        config = config.model_copy(update={"backbone": precise})
+    elif changed in ("transform", "decoder"):
+        monkeypatch.setattr(keys, f"{changed.upper()}_VERSION", "next")
+    again = run(catalog, config, change_one_bit(small) if changed == "weight" else small)
+    expected = (0, 5) if changed == "nothing" else (5, 0)
+    assert (again.n_extracted, again.n_reused) == expected
+
+
+def test_a_lost_index_costs_no_extraction(catalog: Catalog, small: Backbone, configure: Configure) -> None:
+    config = configure()
+    first = run(catalog, config, small)
+    (config.features.store / "index.sqlite").unlink()
+    again = run(catalog, config, small)
+    assert (again.n_extracted, again.n_reused) == (0, 5)
+    assert all(torch.equal(a, b) for a, b in zip(rows_of(first), rows_of(again), strict=True))
 
 
 def test_what_was_written_before_a_kill_is_not_done_again(

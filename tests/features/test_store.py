@@ -183,3 +183,43 @@ def test_processes_share_a_store(tmp_path: Path) -> None:
     assert len(found) == 45
     assert all(store.open_shard(place.shard)[0, 0] == int(key[1:]) for key, place in found.items())
     assert len(shards(tmp_path)) == 45
+
+
+def test_a_folder_that_has_not_changed_is_not_looked_at_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = FeatureStore(tmp_path)
+    store.write("rgb", [rows("x")], {})
+    os.utime(tmp_path / "shards", (0, 0))
+    store.refresh()
+    with monkeypatch.context() as patched:
+        patched.setattr(store_module.os, "scandir", lambda *_: pytest.fail("looks through the folder"))
+        assert FeatureStore(tmp_path).find(["x"]).keys() == {"x"}
+    other = FeatureStore(tmp_path)
+    other.write("rgb", [rows("y")], {})
+    (tmp_path / "shards" / store.find(["x"])["x"].shard).unlink()
+    store.refresh()
+    assert store.find(["x", "y"]).keys() == {"y"}
+
+
+def test_a_folder_of_now_is_always_looked_at(tmp_path: Path) -> None:
+    """Its time may not tell two changes apart that follow each other at once."""
+    store = FeatureStore(tmp_path)
+    store.write("rgb", [rows("x")], {})
+    path = tmp_path / "shards" / store.find(["x"])["x"].shard
+    state = path.parent.stat()
+    store.refresh()
+    path.unlink()
+    os.utime(path.parent, ns=(state.st_atime_ns, state.st_mtime_ns))
+    store.refresh()
+    assert store.find(["x"]) == {}
+
+
+def test_many_shards_enter_a_lost_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = FeatureStore(tmp_path)
+    for number in range(7):
+        store.write("rgb", [rows(f"{number}", value=float(number))], {})
+    store.close()
+    (tmp_path / "index.sqlite").unlink()
+    monkeypatch.setattr(store_module, "_TOGETHER", 3)
+    again = FeatureStore(tmp_path)
+    found = again.find(map(str, range(7)))
+    assert [float(again.open_shard(found[str(i)].shard)[0, 0]) for i in range(7)] == list(range(7))

@@ -12,8 +12,9 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
+from itertools import count
 from multiprocessing.connection import Connection, wait
 from typing import Any, TypeVar
 
@@ -52,34 +53,36 @@ class _Worker:
 
 
 def map_apart(
-    function: Callable[[Item], Result], items: Sequence[Item], workers: int, timeout: float
+    function: Callable[[Item], Result], items: Iterable[Item], workers: int, timeout: float
 ) -> Iterator[Result | Failure]:
     """``function`` of each item in order, or why there is none, computed ahead by ``workers`` processes.
 
     An exception, the death of a process and an item that takes longer than ``timeout`` seconds each cost the item.
     The processes start at once, before the caller starts threads; they end with the iterator or with the caller.
+    Items are asked for when a process is free, by the caller's thread.
 
     Raises:
         ValueError: ``workers`` is less than 1.
     """
     if workers < 1:
         raise ValueError(f"{workers} workers cannot work")
-    answers = _work(function, items, min(workers, len(items)), timeout)
+    answers = _work(function, items, min(workers, len(items)) if isinstance(items, Sized) else workers, timeout)
     next(answers)  # runs up to where all workers have been started
     return answers  # type: ignore[return-value]  # only the first is None
 
 
 def _work(
-    function: Callable[[Item], Result], items: Sequence[Item], workers: int, timeout: float
+    function: Callable[[Item], Result], items: Iterable[Item], workers: int, timeout: float
 ) -> Iterator[Result | Failure | None]:
     team: list[_Worker] = []
     answers: dict[int, Result | Failure] = {}
-    begun = 0
+    coming = enumerate(items)
+    begun, all_begun = 0, not workers  # nobody is needed where there are no items
     try:
         for _ in range(workers):
             team.append(_start(function, team))
         yield None
-        for place in range(len(items)):
+        for place in count():
             patience = 0.0  # first only look, so that nobody is idle while the caller works on what is there
             while True:
                 _take(team, answers, patience, timeout)
@@ -87,11 +90,17 @@ def _work(
                     if worker.process is None:
                         others = [other for other in team if other.process is not None]
                         team[position] = worker = _start(function, others)
-                    if worker.place is None and begun < min(len(items), place + AHEAD * workers):
-                        worker.give(begun, items[begun])
-                        begun += 1
+                    if worker.place is None and not all_begun and begun < place + AHEAD * workers:
+                        number, item = next(coming, (None, None))
+                        if number is None:
+                            all_begun = True
+                        else:
+                            worker.give(number, item)
+                            begun = number + 1
                 if place in answers:
                     break
+                if all_begun and place == begun:
+                    return
                 patience = timeout
             yield answers.pop(place)
     finally:
@@ -162,7 +171,8 @@ def _serve(function: Callable[[Item], Result], pipe: Connection, inherited: Sequ
             answer = function(item)
         except Exception as error:
             answer = Failure(f"{type(error).__name__}: {error}")
-        pipe.send(answer)
+        with contextlib.suppress(OSError):  # the caller was killed: nobody wants to know
+            pipe.send(answer)
 
 
 def _die_with_the_caller() -> None:

@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from snn_action import processes
 from snn_action.errors import WorkError
 from snn_action.features.feature_set import FeatureSet
 from snn_action.memory import keep_freed_memory
@@ -78,4 +80,47 @@ def predict_clips(
     label, video = features.label[chosen], features.video[chosen]
     return ClipPredictions(
         probabilities, masks, label, video, spikes if model.populations else None, model.averages_time
+    )
+
+
+def predict_together(
+    model: TemporalModel,
+    features: FeatureSet,
+    clips: Sequence[int],
+    batch_size: int,
+    device: torch.device | str = "cpu",
+) -> ClipPredictions:
+    """``predict_clips``, shared out to all processes: each predicts its clips, and all know what was said of every one.
+
+    Raises:
+        ValueError: there are no clips.
+        WorkError: the model's output is not finite.
+    """
+    if not processes.is_together() or not clips:
+        return predict_clips(model, features, clips, batch_size, device)
+    own = clips[processes.rank() :: processes.world_size()]
+    part = predict_clips(model, features, own, batch_size, device) if own else None
+    return interleave([part for part in processes.gather(part) if part is not None])
+
+
+def interleave(parts: Sequence[ClipPredictions]) -> ClipPredictions:
+    """Put together what N processes said of every N-th clip: clip ``i`` is the next one of part ``i % N``."""
+    total, steps = sum(len(part.label) for part in parts), max(part.mask.shape[1] for part in parts)
+
+    def join(arrays: Sequence[npt.NDArray[Any]], steps: int | None) -> npt.NDArray[Any]:
+        inner = arrays[0].shape[1:] if steps is None else (steps, *arrays[0].shape[2:])
+        whole = np.zeros((total, *inner), arrays[0].dtype)
+        for start, array in enumerate(arrays):
+            rows = whole[start :: len(arrays)]
+            (rows if steps is None else rows[:, : array.shape[1]])[...] = array
+        return whole
+
+    spikes = [part.spikes for part in parts if part.spikes is not None]
+    return ClipPredictions(
+        join([part.probabilities for part in parts], steps),
+        join([part.mask for part in parts], steps),
+        join([part.label for part in parts], None),
+        join([part.video for part in parts], None),
+        join(spikes, None) if spikes else None,
+        parts[0].averaged,
     )

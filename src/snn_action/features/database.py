@@ -17,6 +17,7 @@ CREATE TABLE IF NOT EXISTS entries (
     key TEXT, shard TEXT, start INTEGER NOT NULL, lengths TEXT NOT NULL, PRIMARY KEY (key, shard)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS entries_by_shard ON entries (shard);
+CREATE TABLE IF NOT EXISTS folders (name TEXT PRIMARY KEY, state TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS digests (path TEXT PRIMARY KEY, state TEXT NOT NULL, digest TEXT NOT NULL) WITHOUT ROWID;
 """
 _PATIENCE = 60.0  # seconds that another process may hold the file
@@ -39,6 +40,22 @@ def open_database(path: Path) -> sqlite3.Connection:
             return _open(path)
 
 
+def open_copy(path: Path) -> sqlite3.Connection:
+    """A copy of the file in memory, empty where that cannot be read: for a folder in which nothing can be written."""
+    memory = _open(":memory:")
+    try:
+        source = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=_PATIENCE)
+        try:
+            if source.execute("PRAGMA user_version").fetchone()[0] == _FORMAT:
+                source.backup(memory)
+        finally:
+            source.close()
+    except sqlite3.Error:
+        memory.close()
+        return _open(":memory:")
+    return memory
+
+
 @contextmanager
 def explain_errors(path: Path) -> Iterator[None]:
     """Turn failures of the database into a ``WorkError`` that names the file."""
@@ -51,7 +68,7 @@ def explain_errors(path: Path) -> Iterator[None]:
         ) from None
 
 
-def _open(path: Path) -> sqlite3.Connection:
+def _open(path: Path | str) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=_PATIENCE)
     try:
         with connection:

@@ -1,8 +1,9 @@
 """Videos decoded ahead by worker processes, in order, while the network works on earlier ones."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import tee
 from pathlib import Path
 
 from snn_action.config import ClipSettings, LimitSettings, Stream
@@ -23,22 +24,23 @@ class Job:
 
 
 def decode_ahead(
-    jobs: Sequence[Job],
+    jobs: Iterable[Job],
     clip: ClipSettings,
     size: int,
     seed: int,
     workers: int,
     limits: LimitSettings = DEFAULT_LIMITS,
-) -> Iterator[VideoClips | str]:
-    """Each job's decoded video in order, or why it cannot be decoded.
+) -> Iterator[tuple[Job, VideoClips | str]]:
+    """Each job in order, with its decoded video, or why it cannot be decoded. Jobs are asked for as workers need them.
 
     A crash or a hang of a worker's decoder costs the one video. Without workers there is no such protection.
     """
     decode = partial(_decode, clip=clip, size=size, seed=seed, limits=limits)
     if not workers:
-        return map(decode, jobs)
+        return ((job, decode(job)) for job in jobs)
+    given, returned = tee(jobs)
     # the workers start here, before the caller starts threads
-    return _name(jobs, map_apart(decode, jobs, workers, limits.timeout))
+    return _name(returned, map_apart(decode, given, workers, limits.timeout))
 
 
 def _decode(job: Job, clip: ClipSettings, size: int, seed: int, limits: LimitSettings) -> VideoClips | str:
@@ -51,6 +53,6 @@ def _decode(job: Job, clip: ClipSettings, size: int, seed: int, limits: LimitSet
         return f"{job.path}: {type(error).__name__}: {error}"
 
 
-def _name(jobs: Sequence[Job], decoded: Iterator[VideoClips | str | Failure]) -> Iterator[VideoClips | str]:
+def _name(jobs: Iterable[Job], decoded: Iterator[VideoClips | str | Failure]) -> Iterator[tuple[Job, VideoClips | str]]:
     for job, clips in zip(jobs, decoded, strict=True):
-        yield f"{job.path}: {clips.reason}" if isinstance(clips, Failure) else clips
+        yield job, f"{job.path}: {clips.reason}" if isinstance(clips, Failure) else clips

@@ -1,12 +1,16 @@
 """Extraction: the videos of a catalog through the backbone into the store, decoding beside the network.
 
-Only what the store lacks is done. Worker processes decode and resize, the main process runs the network. A batch holds
-frames of one video and stream only, so that a video's features do not depend on what else is extracted.
+Only what the store lacks is done, shared with other processes (``sharing``). Worker processes decode and resize, the
+main process runs the network. A batch holds frames of one video and stream only, so that a video's features do not
+depend on what else is extracted.
 """
 
 import logging
 import time
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -15,12 +19,15 @@ from snn_action.config import Config, Stream
 from snn_action.data.catalog import Catalog
 from snn_action.errors import WorkError
 from snn_action.features.assembly import assemble
-from snn_action.features.database import explain_errors
-from snn_action.features.decoding import Job, decode_ahead
+from snn_action.features.decoding import decode_ahead
 from snn_action.features.embed import embed_clips, prepare
+from snn_action.features.failures import Failures
 from snn_action.features.feature_set import FeatureSet
-from snn_action.features.keys import digest_videos, feature_key
-from snn_action.features.progress import track
+from snn_action.features.file_system import network_file_system
+from snn_action.features.leases import Leases
+from snn_action.features.needs import find_keys
+from snn_action.features.progress import Tick, track
+from snn_action.features.sharing import Block, Claim, Sharing, cut_blocks
 from snn_action.features.store import FeatureStore, Rows
 from snn_action.memory import keep_freed_memory
 
@@ -36,8 +43,10 @@ class Extraction:
         bad: Why a video is left out, by its index in the catalog.
         seconds: Time it took.
         frames: Images that went through the network.
-        n_extracted: Videos that were decoded now.
-        n_reused: Videos that were in the store.
+        n_extracted: Videos that this process extracted now.
+        n_reused: Videos that were in the store, or that other processes have put there meanwhile.
+        store: Folder of the store.
+        bytes: Size of all its shards on disk.
     """
 
     features: FeatureSet
@@ -46,6 +55,8 @@ class Extraction:
     frames: int
     n_extracted: int
     n_reused: int
+    store: Path
+    bytes: int
 
 
 def extract_features(
@@ -53,8 +64,9 @@ def extract_features(
 ) -> Extraction:
     """Features of all clips of a catalog of videos, from the store where it has them.
 
-    Killed at any moment, it loses at most the last ``features.shard_videos`` videos and goes on from there. Videos that
-    cannot be read are left out and named in a warning.
+    Killed at any moment, it loses at most the blocks of ``features.shard_videos`` videos that it was working on, and
+    goes on from there. Several processes may do it at the same time, on one store: each ends when everything is there.
+    Videos that cannot be read are left out and named in a warning.
 
     Raises:
         ConfigError: the backbone cannot take images of ``clip.size``.
@@ -62,88 +74,69 @@ def extract_features(
     """
     begin = time.perf_counter()
     prepare(backbone, config, device)
-    store = FeatureStore(config.features.store)
+    store = FeatureStore(config.features.store, config.features.index)
+    if config.features.index is None and (network := network_file_system(store.folder)):
+        logger.info(
+            "%s lies on %s: if its locks do not hold, put the index on a disk of this machine's own (features.index)",
+            *(store.folder, network),
+        )
     try:
-        keys, bad = _find_keys(catalog, config, backbone, store, progress)
-        jobs = _find_jobs(catalog, keys, store)
-        frames, failed = _run(jobs, config, backbone, device, store, progress)
+        keys, bad = find_keys(catalog, config, backbone, store, progress)
+        blocks = cut_blocks(catalog, keys, config.features.shard_videos)
+        done, frames, failed = _run(blocks, config, backbone, device, store, progress)
+        present = store.find(failed)  # another process may have been luckier
         for index, streams in keys.items():
-            if reasons := [failed[key] for key in streams.values() if key in failed]:
+            if reasons := [failed[key] for key in streams.values() if key in failed and key not in present]:
                 bad[index] = reasons[0]
         _report(catalog, bad, config.dataset.max_bad_share)
         features = assemble(catalog, {i: streams for i, streams in keys.items() if i not in bad}, store)
+        size = store.measure()
     finally:
         store.close()
-    extracted = sum(not failed.keys() & set(job.keys.values()) for job in jobs)
-    reused = len(catalog.videos) - len(bad) - extracted
-    return Extraction(features, bad, time.perf_counter() - begin, frames, extracted, reused)
-
-
-def _find_keys(
-    catalog: Catalog, config: Config, backbone: Backbone, store: FeatureStore, progress: bool
-) -> tuple[dict[int, dict[Stream, str]], dict[int, str]]:
-    """Keys by video and stream, and why a video cannot be read at all."""
-    paths = []
-    for video in catalog.videos:
-        if video.path is None:
-            raise ValueError(f"{video.name} has no path: the features of this catalog came with it")
-        paths.append(video.path)
-    with explain_errors(store.index), track("Reading videos", len(paths), progress) as tick:
-        digests = digest_videos(paths, store.database, tick)
-    size = config.clip.size or backbone.input_size
-    keys: dict[int, dict[Stream, str]] = {}
-    bad: dict[int, str] = {}
-    for index, (video, digest) in enumerate(zip(catalog.videos, digests, strict=True)):
-        if isinstance(digest, OSError):
-            bad[index] = f"{video.path}: {digest.strerror}"
-            continue
-        keys[index] = {
-            stream: feature_key(
-                digest, video.name, stream, config.clip, size, config.seed, backbone, config.backbone.precision
-            )
-            for stream in config.clip.streams
-        }
-    return keys, bad
-
-
-def _find_jobs(catalog: Catalog, keys: dict[int, dict[Stream, str]], store: FeatureStore) -> list[Job]:
-    """The work that is left; videos of equal content are done once."""
-    present: set[str] = set(store.find(key for streams in keys.values() for key in streams.values()))
-    jobs = []
-    for index, streams in keys.items():
-        video = catalog.videos[index]
-        missing = {stream: key for stream, key in streams.items() if key not in present}
-        if missing and video.path is not None:
-            jobs.append(Job(video, video.path, missing))
-            present.update(missing.values())
-    return jobs
+    reused = len(catalog.videos) - len(bad) - done
+    seconds = time.perf_counter() - begin
+    return Extraction(features, bad, seconds, frames, done, reused, store.folder, size)
 
 
 def _run(
-    jobs: list[Job],
+    blocks: Sequence[Block],
     config: Config,
     backbone: Backbone,
     device: torch.device | str,
     store: FeatureStore,
     progress: bool,
-) -> tuple[int, dict[str, str]]:
-    """Do the jobs; return images that went through the network, and why keys failed."""
+) -> tuple[int, int, dict[str, str]]:
+    """Do what is left; return videos and images that this process did, and why keys failed."""
+    if store.is_read_only:
+        leases, failures = None, None  # there is nothing to be shared: what the store lacks cannot be written
+    else:
+        store.sweep()
+        folder = store.folder / "leases"
+        leases, failures = Leases(folder), Failures(folder, config.features.limits)
+    try:
+        sharing = Sharing(blocks, store, leases, failures)
+        with keep_freed_memory(), track("Extracting features", sharing.n_left, progress) as tick:
+            done = _share(sharing, tick, config, backbone, device, store)
+        sharing.clean(blocks)
+        return (*done, sharing.failed)
+    finally:
+        if leases:
+            leases.close()
+
+
+def _share(
+    sharing: Sharing, tick: Tick, config: Config, backbone: Backbone, device: torch.device | str, store: FeatureStore
+) -> tuple[int, int]:
+    """Take blocks until all are done; return videos and images that this process did."""
+    n_videos = n_images = 0
     waiting: dict[Stream, list[Rows]] = {stream: [] for stream in config.clip.streams}
     failed: dict[str, str] = {}
-    n_images = done = 0
-
     provenance = {"backbone": backbone.name, "digest": backbone.digest, **backbone.provenance}
-
-    def flush() -> None:
-        for stream, rows in waiting.items():
-            if rows:
-                store.write(stream, rows, provenance)
-                rows.clear()
-
     size = config.clip.size or backbone.input_size
-    decoded = decode_ahead(jobs, config.clip, size, config.seed, config.features.workers, config.features.limits)
-    with keep_freed_memory(), track("Extracting features", len(jobs), progress) as tick:
-        for job, clips in zip(jobs, decoded, strict=True):
+    workers = min(config.features.workers, sharing.n_left)
+    while not sharing.is_done:
+        jobs = sharing.take(tick)
+        for job, clips in decode_ahead(jobs, config.clip, size, config.seed, workers, config.features.limits):
             if isinstance(clips, str):
                 failed.update(dict.fromkeys(job.keys.values(), clips))
             else:
@@ -152,12 +145,27 @@ def _run(
                     features = embed_clips(clips, stream, backbone, config.backbone, device)
                     waiting[stream].append(Rows(key, job.video.name, features, frames_of_clips))
                     n_images += len(clips.indices)
-                done += 1
-                if done % config.features.shard_videos == 0:
-                    flush()
+                n_videos += 1
+            claim = sharing.claims[0]
+            if job is claim.jobs[-1]:
+                _write(waiting, claim, store, provenance)
+                sharing.finish(failed)
+                failed.clear()
             tick()
-        flush()
-    return n_images, failed
+        sharing.wait(tick)
+    return n_videos, n_images
+
+
+def _write(waiting: dict[Stream, list[Rows]], claim: Claim, store: FeatureStore, provenance: dict[str, Any]) -> None:
+    """Write a block's shards, one a stream. After a kill between two of them only the other streams are left."""
+    there: Container[str] = ()
+    if claim.lease and claim.lease.is_lost():  # this process stood still, and another one did the block
+        store.refresh()
+        there = store.find(claim.block.keys)
+    for stream, rows in waiting.items():
+        if new := [row for row in rows if row.key not in there]:
+            store.write(stream, new, provenance)
+        rows.clear()
 
 
 def _report(catalog: Catalog, bad: dict[int, str], max_share: float) -> None:

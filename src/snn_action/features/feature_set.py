@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +22,20 @@ class StreamRows:
     shards: tuple[Tensor, ...]
     shard: Indices
     offset: Indices
+
+    @cached_property
+    def arrays(self) -> tuple[npt.NDArray[Any], ...]:
+        """The shards as NumPy sees them, whose slices cost a fraction of a tensor's."""
+        return tuple(shard.numpy() for shard in self.shards)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For worker processes: without ``arrays``, which would be copied."""
+        return {key: value for key, value in self.__dict__.items() if key != "arrays"}
+
+    @property
+    def dim(self) -> int:
+        """Features of one time step."""
+        return int(self.shards[0].shape[1])
 
 
 @dataclass(frozen=True)
@@ -44,7 +60,7 @@ class FeatureSet:
     @property
     def dim(self) -> int:
         """Features of one time step, over all streams."""
-        return sum(int(stream.shards[0].shape[1]) for stream in self.streams)
+        return sum(stream.dim for stream in self.streams)
 
     @property
     def steps(self) -> int:
@@ -58,17 +74,24 @@ class FeatureSet:
 
     def read(self, clips: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Features ``(B, T, D)`` float32, zero where padded, and mask ``(B, T)``, T the longest of these clips."""
-        lengths = self.length[list(clips)]
+        chosen = np.asarray(clips, np.int64)
+        lengths = self.length[chosen]
         steps = int(lengths.max())
-        features = torch.zeros(len(clips), steps, self.dim)
-        for row, clip in enumerate(clips):
-            left = 0
-            for stream in self.streams:
-                start, length = int(stream.offset[clip]), int(self.length[clip])
-                rows = stream.shards[int(stream.shard[clip])][start : start + length]
-                features[row, :length, left : left + rows.shape[1]] = rows
-                left += rows.shape[1]
-        return features, torch.arange(steps) < torch.from_numpy(lengths).unsqueeze(1)
+        rows = np.empty((int(lengths.sum()), self.dim), np.float32)
+        left = 0
+        for stream in self.streams:
+            places = zip(stream.shard[chosen].tolist(), stream.offset[chosen].tolist(), lengths.tolist(), strict=True)
+            arrays, right = stream.arrays, left + stream.dim
+            pieces = [arrays[shard][start : start + length] for shard, start, length in places]
+            np.concatenate(pieces, out=rows[:, left:right])
+            left = right
+        mask = np.arange(steps) < lengths[:, None]
+        if len(rows) == mask.size:
+            features = rows.reshape(len(chosen), steps, self.dim)
+        else:
+            features = np.zeros((len(chosen), steps, self.dim), np.float32)
+            features[mask] = rows
+        return torch.from_numpy(features), torch.from_numpy(mask)
 
 
 def from_arrays(catalog: Catalog) -> FeatureSet:

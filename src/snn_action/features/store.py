@@ -4,12 +4,13 @@ A shard is a safetensors file in ``shards/`` with one tensor, ``features`` (rows
 holds, as JSON under ``snn_action``: ``format``, ``stream``, ``provenance`` of the backbone, and ``entries``, one for a
 video: ``key``, ``name`` of the video, ``start`` (its first row), ``lengths`` of its clips, whose rows follow one
 another, and ``frames``, the video's frames that the rows of each clip come from. ``index.sqlite`` repeats the places
-and is made anew from the headers where it is lost.
+and is made anew from the headers where it is lost. ``checksum`` stands beside ``snn_action`` (``checksum.py``).
 """
 
 import json
 import logging
 import os
+import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -23,12 +24,18 @@ import torch
 from torch import Tensor
 
 from snn_action.errors import WorkError
-from snn_action.features.database import explain_errors, open_database
+from snn_action.features.checksum import UNSEALED, seal
+from snn_action.features.database import explain_errors, open_copy, open_database
+from snn_action.features.holder import clock, is_marked_gone, this_process
 
 logger = logging.getLogger(__name__)
 
 SHARD_FORMAT = 1
 _SUFFIX = ".safetensors"
+_TOGETHER = 1000  # shards that enter the index in one transaction
+_SETTLED = 60_000_000_000  # ns after which even a coarse clock gives the next change of the folder another time
+_ASIDE = ".part"
+_ABANDONED = 86400.0  # seconds after which an unfinished shard of another host's process is nobody's
 
 
 @dataclass(frozen=True)
@@ -60,28 +67,59 @@ class Place:
 class FeatureStore:
     """A folder of features. Several processes may read and write one at the same time.
 
+    Where nothing can be written there, its index is kept in memory, so that all that is in it can be read.
+
+    Args:
+        folder: The folder.
+        index: The index's file, where it is to lie elsewhere: on a disk of this machine's own, if the folder's file
+            system has no locks that hold.
+
     Raises:
         WorkError: the folder cannot be made or its index cannot be written.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, index: Path | None = None) -> None:
         self.folder = folder
         self._shards = folder / "shards"
         try:
             self._shards.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise WorkError(f"{folder}: cannot make the feature store: {error.strerror} (features.store)") from None
-        self.index = folder / "index.sqlite"
-        self.database = open_database(self.index)
+        self.is_read_only = not os.access(self._shards, os.W_OK)
+        self.index = index or folder / "index.sqlite"
+        self.database = open_copy(self.index) if self.is_read_only and index is None else open_database(self.index)
         self.refresh()
 
     def close(self) -> None:
         """Let go of the index."""
         self.database.close()
 
-    def refresh(self) -> None:
-        """Bring the index up to date with the shards in the folder: those of other processes, lost or new ones."""
+    def measure(self) -> int:
+        """Bytes that all shards take up.
+
+        Raises:
+            WorkError: they cannot be looked at.
+        """
         with explain_errors(self.index):
+            return sum(path.stat().st_size for path in self._shards.glob(f"*{_SUFFIX}"))
+
+    def sweep(self) -> None:
+        """Remove unfinished shards of processes that are gone."""
+        with suppress(OSError):
+            for path in self._shards.glob(f"*{_ASIDE}"):
+                if is_abandoned(path):
+                    path.unlink(missing_ok=True)
+
+    def refresh(self) -> None:
+        """Bring the index up to date with the shards in the folder: those of other processes, lost or new ones.
+
+        A folder that has not changed since it was last looked at is not looked at again, however many shards it holds.
+        Shards are never changed in place; one that was damaged is found when it is opened, or by ``store verify``.
+        """
+        with explain_errors(self.index):
+            folder = self._shards.stat().st_mtime_ns
+            if self.database.execute("SELECT state FROM folders WHERE name = 'shards'").fetchone() == (str(folder),):
+                return
             with os.scandir(self._shards) as entries:
                 files = {entry.name: _state(entry.stat()) for entry in entries if entry.name.endswith(_SUFFIX)}
             known = dict(self.database.execute("SELECT name, state FROM shards"))
@@ -89,9 +127,12 @@ class FeatureStore:
             with self.database:
                 self.database.executemany("DELETE FROM entries WHERE shard = ?", [(name,) for name in stale])
                 self.database.executemany("DELETE FROM shards WHERE name = ?", [(name,) for name in stale])
-        for name in sorted(files):
-            if known.get(name) != files[name]:
-                self._add(name)
+        new = sorted(name for name in files if known.get(name) != files[name])
+        for first in range(0, len(new), _TOGETHER):
+            self._add(new[first : first + _TOGETHER])
+        if time.time_ns() - folder > _SETTLED:
+            with explain_errors(self.index), self.database:
+                self.database.execute("INSERT OR REPLACE INTO folders VALUES ('shards', ?)", (str(folder),))
 
     def find(self, keys: Iterable[str]) -> dict[str, Place]:
         """The places of those keys that are in the store."""
@@ -123,9 +164,12 @@ class FeatureStore:
         header = {"format": SHARD_FORMAT, "stream": stream, "provenance": dict(provenance), "entries": entries}
         features = torch.cat([entry.features for entry in rows])
         name = f"{stream}-{uuid.uuid4().hex}{_SUFFIX}"
-        aside = self._shards / f"{name}.part"
+        aside = aside_of(self._shards / name)
         try:
-            safetensors.torch.save_file({"features": features}, aside, {"snn_action": json.dumps(header)})
+            metadata = {"snn_action": json.dumps(header), "checksum": UNSEALED}
+            # not ``save_file``: it writes aside under a name of its own, which a kill would leave, for this user alone
+            aside.write_bytes(safetensors.torch.save({"features": features}, metadata))
+            seal(aside)
             _to_disk(aside)
             aside.replace(self._shards / name)
             _to_disk(self._shards)
@@ -136,7 +180,7 @@ class FeatureStore:
                 f"{self._shards}: cannot write features: {error}. All earlier shards are complete: make room or mend "
                 "the folder (features.store) and start again, it goes on from there"
             ) from None
-        self._add(name)
+        self._add([name])
 
     def read_header(self, shard: str) -> dict[str, Any]:
         """The JSON in a shard's header.
@@ -161,7 +205,16 @@ class FeatureStore:
             raise _broken(path, error) from None
         return features
 
-    def _add(self, name: str) -> None:
+    def _add(self, names: Sequence[str]) -> None:
+        """Put shards into the index, in one transaction."""
+        described = [found for name in names if (found := self._describe(name)) is not None]
+        with explain_errors(self.index), self.database:
+            self.database.executemany("INSERT OR REPLACE INTO shards VALUES (?, ?)", [shard for shard, _ in described])
+            for _, rows in described:
+                self.database.executemany("INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?)", rows)
+
+    def _describe(self, name: str) -> tuple[tuple[str, str], list[tuple[str, str, int, str]]] | None:
+        """The rows of the index for a shard; None, with a warning, where it is not a complete one."""
         path = self._shards / name
         try:
             state = _state(path.stat())
@@ -171,10 +224,19 @@ class FeatureStore:
                 raise WorkError(f"{path}: of another format")
         except (OSError, KeyError, TypeError, WorkError) as error:
             logger.warning("%s: not a complete shard, passed over (%s)", path, error)
-            return
-        with explain_errors(self.index), self.database:
-            self.database.execute("INSERT OR REPLACE INTO shards VALUES (?, ?)", (name, state))
-            self.database.executemany("INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?)", rows)
+            return None
+        return (name, state), rows
+
+
+def aside_of(path: Path) -> Path:
+    """Where this process writes a file before it is put into its place, under a name that says whose it is."""
+    return path.with_name(f"{path.name}.{this_process().mark}{_ASIDE}")
+
+
+def is_abandoned(aside: Path) -> bool:
+    """Whether the process that wrote an unfinished file is gone, or the file a day old where that cannot be told."""
+    gone = is_marked_gone(aside.suffixes[-2].removeprefix("."))
+    return clock(aside.parent) - aside.stat().st_mtime > _ABANDONED if gone is None else gone
 
 
 def _read_header(path: Path) -> tuple[dict[str, Any], int]:

@@ -1,6 +1,6 @@
 """Training of temporal models by Lightning: seeded, resumable at every epoch."""
 
-from snn_action.training.checkpoints import load_weights, read_checkpoint
+from snn_action.training.checkpoints import load_shared, load_weights, read_checkpoint
 from snn_action.training.device import Device, resolve_device
 from snn_action.training.fit import Sides, fit_closed_form, require_trained, train_model
 from snn_action.training.history import find_best, read_lines, write_lines
@@ -11,6 +11,7 @@ __all__ = [
     "Sides",
     "find_best",
     "fit_closed_form",
+    "load_shared",
     "load_weights",
     "read_checkpoint",
     "read_lines",

@@ -4,11 +4,13 @@ import os
 import pickle
 import warnings
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from snn_action import processes
 from snn_action.errors import ConfigError
 from snn_action.models import TemporalModel
 from snn_action.seed_format.weights import check_weights
@@ -79,3 +81,20 @@ def load_weights(model: TemporalModel, path: Path) -> None:
             f"{path}: weights of another architecture: {shown}; use the settings of 'model' that they were trained with"
         )
     model.load_state_dict(weights)
+
+
+def load_shared(model: TemporalModel, find: Callable[[], Path]) -> None:
+    """``load_weights`` of the file that ``find`` names; of several processes the first looks and tells the others.
+
+    Raises:
+        ConfigError: as ``find`` and ``load_weights``.
+    """
+    if processes.is_main():
+        load_weights(model, find())
+    share_weights(model)
+
+
+def share_weights(model: TemporalModel) -> None:
+    """Give all processes the weights of the first."""
+    if processes.is_together():
+        model.load_state_dict(processes.tell(lambda: {key: value.cpu() for key, value in model.state_dict().items()}))

@@ -7,23 +7,34 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from snn_action import processes
 from snn_action.features.feature_set import FeatureSet
 
 
 class Batch(NamedTuple):
-    """Clips: features ``(B, T, D)``, mask ``(B, T)`` true on real steps, labels ``(B,)``."""
+    """Clips: features ``(B, T, D)``, mask ``(B, T)`` true on real steps, labels ``(B,)``.
+
+    ``weight`` is that of this process' mean loss in the mean over processes: its clips over an even share of them.
+    """
 
     features: Tensor
     mask: Tensor
     label: Tensor
+    weight: float = 1.0
 
 
 class ClipDataset(Dataset[Batch]):
-    """Some clips of a feature set; read a batch at a time, so that they are padded to the longest of the batch."""
+    """Some clips of a feature set; read a batch at a time, so that they are padded to the longest of the batch.
 
-    def __init__(self, features: FeatureSet, clips: Sequence[int]) -> None:
+    Of ``processes`` that train together the one of number ``rank`` reads every ``processes``-th clip of each batch. One
+    that a short last batch leaves without any reads the first, at weight 0: a step needs all of them.
+    """
+
+    def __init__(self, features: FeatureSet, clips: Sequence[int], rank: int = 0, processes: int = 1) -> None:
         self.features = features
         self.clips = list(clips)
+        self.rank = rank
+        self.processes = processes
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -32,8 +43,10 @@ class ClipDataset(Dataset[Batch]):
         return self.__getitems__([index])
 
     def __getitems__(self, indices: list[int]) -> Batch:
-        chosen = [self.clips[index] for index in indices]
-        return Batch(*self.features.read(chosen), torch.from_numpy(self.features.label[chosen]))
+        own = indices[self.rank :: self.processes]
+        chosen = [self.clips[index] for index in own or indices[:1]]
+        weight = len(own) * self.processes / len(indices)
+        return Batch(*self.features.read(chosen), torch.from_numpy(self.features.label[chosen]), weight)
 
 
 class EpochSampler(Sampler[int]):
@@ -78,9 +91,12 @@ def make_loader(
     pin_memory: bool = False,
     epoch: int = 0,
 ) -> DataLoader[Batch]:
-    """Batches of ``clips`` for training; ``epoch`` comes first (workers fetch before Lightning has set it)."""
+    """Batches of ``clips`` for training; ``epoch`` comes first (workers fetch before Lightning has set it).
+
+    ``batch_size`` is that of all processes together; the order is the same in each, which reads its share.
+    """
     return DataLoader(
-        ClipDataset(features, clips),
+        ClipDataset(features, clips, processes.rank(), processes.world_size()),
         batch_size=batch_size,
         sampler=EpochSampler(len(clips), seed, shuffle, epoch),
         num_workers=workers,

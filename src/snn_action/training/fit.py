@@ -10,13 +10,14 @@ from typing import Any
 
 import torch
 
+from snn_action import processes
 from snn_action.compat import lightning
 from snn_action.config import Config
 from snn_action.errors import ConfigError
 from snn_action.features.feature_set import FeatureSet
 from snn_action.memory import keep_freed_memory
 from snn_action.models import TemporalModel
-from snn_action.training.checkpoints import load_weights, read_checkpoint, save_weights
+from snn_action.training.checkpoints import load_shared, load_weights, read_checkpoint, save_weights, share_weights
 from snn_action.training.clips import make_loader
 from snn_action.training.device import Device, resolve_device
 from snn_action.training.history import EpochRecorder, Keeper, Measure, read_lines, write_lines
@@ -24,6 +25,7 @@ from snn_action.training.progress import show_epochs
 from snn_action.training.recogniser import Recogniser
 
 PRECISION: dict[str, Any] = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
+STRATEGY = "ddp"
 DONE = "trained"  # a fold's folder holds this file once its training is complete
 
 
@@ -64,6 +66,7 @@ def train_model(
     What is there already is continued: killed at any moment, training goes on from the last finished epoch and ends
     with the weights of an uninterrupted run. The model ends with the weights of ``best.ckpt``: the epoch of least
     validation loss, or the last one where there are no validation clips. Test clips are only drawn, never chosen by.
+    Several processes train together: each takes its share of every batch, and the first writes.
 
     Args:
         model: New; its input standardisation is fitted here.
@@ -88,16 +91,17 @@ def train_model(
         measures["validation"] = lambda: measure(sides.validation)
     if sides.test and config.evaluation.test_curve:
         measures["test"] = lambda: measure(sides.test)
-    if not (folder / DONE).exists():
+    if not processes.tell((folder / DONE).exists):
         if settings.skip or not model.trained_by_gradient or settings.epochs == 0:
             _fit_at_once(model, features, sides, config, folder, measures, extra or {})
         else:
             _fit_epochs(model, features, sides, config, folder, measures, measure, extra or {}, progress)
-        for place in (folder, checkpoints):
-            for left in place.glob(".*.tmp"):  # of a process that was killed while it wrote
-                left.unlink()
-        (folder / DONE).touch()
-    load_weights(model, checkpoints / "best.ckpt")
+        if processes.is_main():
+            for place in (folder, checkpoints):
+                for left in place.glob(".*.tmp"):  # of a process that was killed while it wrote
+                    left.unlink()
+            (folder / DONE).touch()
+    load_shared(model, lambda: checkpoints / "best.ckpt")
 
 
 def _fit_at_once(
@@ -110,6 +114,18 @@ def _fit_at_once(
     extra: dict[str, Any],
 ) -> None:
     """A model that learns without gradients, or that is tested with the weights it was given."""
+    if processes.is_main():
+        _set_weights(model, features, sides, config)
+        for name in ("last", "best"):
+            save_weights(model, folder / "checkpoints" / f"{name}.ckpt")
+    share_weights(model)
+    keeper = Keeper()
+    keeper.add({**extra, "epoch": 0, **{name: measure() for name, measure in measures.items()}})
+    if processes.is_main():
+        write_lines(folder, keeper.lines)
+
+
+def _set_weights(model: TemporalModel, features: FeatureSet, sides: Sides, config: Config) -> None:
     settings = config.training
     if settings.weights is not None:
         if not settings.skip and not model.trained_by_gradient:
@@ -124,11 +140,6 @@ def _fit_at_once(
         model.prepare(*_read_side(features, sides.train))
     else:
         fit_closed_form(model, features, sides.train, sides.validation)
-    keeper = Keeper()
-    keeper.add({**extra, "epoch": 0, **{name: measure() for name, measure in measures.items()}})
-    write_lines(folder, keeper.lines)
-    for name in ("last", "best"):
-        save_weights(model, folder / "checkpoints" / f"{name}.ckpt")
 
 
 def fit_closed_form(
@@ -160,14 +171,14 @@ def _fit_epochs(
     if config.precision == "16" and device.accelerator == "cpu":
         raise ConfigError("precision: '16' needs a GPU; on the CPU use 'bf16' or '32'")
     last = folder / "checkpoints" / "last.ckpt"
-    resuming = last.exists()
-    epoch = 0
-    if resuming:
-        epoch = read_checkpoint(last)["epoch"] + 1
-    elif settings.weights is not None:
-        load_weights(model, settings.weights)
-    else:
-        model.prepare(*_read_side(features, sides.train))
+    resuming = processes.tell(last.exists)
+    epoch = read_checkpoint(last)["epoch"] + 1 if resuming else 0
+    if not resuming:
+        if processes.is_main() and settings.weights is not None:
+            load_weights(model, settings.weights)
+        elif processes.is_main():
+            model.prepare(*_read_side(features, sides.train))
+        share_weights(model)
     before = []
     if settings.initial_accuracy and not resuming and sides.test:
         before.append({**extra, "epoch": -1, "test": measure(sides.test)})
@@ -182,7 +193,7 @@ def _fit_epochs(
         epoch=epoch,
     )
     recogniser = Recogniser(model, settings, config.seed, len(loader))
-    with show_epochs(settings.epochs, progress) as tell:
+    with show_epochs(settings.epochs, progress and processes.is_main()) as tell:
         recorder = EpochRecorder(folder, measures, settings.patience, tell, extra, before)
         generators = [device.main] if device.accelerator == "cuda" else []
         with _quiet_lightning(), keep_freed_memory(), torch.random.fork_rng(generators):
@@ -191,7 +202,7 @@ def _fit_epochs(
                 trainer.fit(recogniser, loader, ckpt_path=str(last) if resuming else None)
             except SystemExit:  # what Lightning makes of Ctrl-C
                 raise KeyboardInterrupt from None
-    if len(read_lines(folder)) == 0:
+    if not processes.tell(lambda: read_lines(folder)):
         raise ConfigError("training ended before its first epoch did")
 
 
@@ -208,6 +219,9 @@ def _make_trainer(config: Config, device: Device, recorder: EpochRecorder, folde
     return lightning.Trainer(
         accelerator=device.accelerator,
         devices=device.devices,
+        num_nodes=processes.world_size() // processes.local_world_size(),
+        strategy=STRATEGY if processes.world_size() > 1 else "auto",
+        use_distributed_sampler=False,  # each process takes its share of every batch (ClipDataset)
         precision=PRECISION[config.precision],
         max_epochs=settings.epochs,
         gradient_clip_val=settings.gradient_clip,
@@ -235,6 +249,7 @@ def _quiet_lightning() -> Iterator[None]:
             warnings.filterwarnings("ignore", message=".*number of training batches.*")
             warnings.filterwarnings("ignore", message=".*GPU available but not used.*")
             warnings.filterwarnings("ignore", message=".*Checkpoint directory.*exists and is not empty.*")
+            warnings.filterwarnings("ignore", message=".*sync_dist=True.*")  # what is logged is known of all processes
             warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\).*")
             yield
     finally:

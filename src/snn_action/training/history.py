@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from snn_action import processes
 from snn_action.compat import lightning
 from snn_action.files import write_atomic
 from snn_action.training.checkpoints import put_in_place
@@ -46,7 +47,8 @@ class EpochRecorder(lightning.Callback):
 
     An epoch is finished once ``last.ckpt`` is in place. The epochs so far travel inside it: after a kill,
     ``metrics.jsonl`` is written anew from it, so that no line is lost or doubled. ``best.ckpt`` comes before it: the
-    other way round, a kill between the two would leave the best epoch finished but its weights unkept.
+    other way round, a kill between the two would leave the best epoch finished but its weights unkept. Several
+    processes measure together and know the same lines; the first of them writes.
     """
 
     def __init__(
@@ -74,7 +76,8 @@ class EpochRecorder(lightning.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from the epochs of a checkpoint."""
         self.keeper = Keeper(list(state_dict["lines"]))
-        write_lines(self.folder, self.keeper.lines)
+        if processes.is_main():
+            write_lines(self.folder, self.keeper.lines)
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002
         """Stop at once a run that was killed after its patience had run out."""
@@ -103,14 +106,16 @@ class EpochRecorder(lightning.Callback):
         better = self.keeper.add(line)
         for name, side in line.items():
             if isinstance(side, dict):
-                pl_module.log_dict({f"{name}/{key}": value for key, value in side.items()})
+                pl_module.log_dict({f"{name}/{key}": value for key, value in side.items()}, rank_zero_only=True)
         trainer.should_stop = self.lost_patience()
-        write_lines(self.folder, self.keeper.lines)
+        if processes.is_main():
+            write_lines(self.folder, self.keeper.lines)
         for name in ("best", "last") if better else ("last",):
             path = self.folder / "checkpoints" / f"{name}.ckpt"
             aside = path.with_name(f".{path.name}.tmp")
-            trainer.save_checkpoint(aside)
-            put_in_place(aside, path)
+            trainer.save_checkpoint(aside)  # of all processes; the first writes
+            if processes.is_main():
+                put_in_place(aside, path)
         self.tell(line)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from snn_action import processes
 from snn_action.compat import lightning
 from snn_action.config import TrainingSettings
 from snn_action.errors import WorkError
@@ -34,7 +35,7 @@ class Recogniser(lightning.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of a batch."""
         del batch_idx
-        features, mask, label = batch
+        features, mask, label, weight = batch
         if self.settings.feature_noise:
             deviation = self.settings.feature_noise / self.model.standardiser.scale
             features = features + deviation * torch.randn_like(features)
@@ -48,8 +49,9 @@ class Recogniser(lightning.LightningModule):
                 f"the loss is {loss.item()} in epoch {self.current_epoch}: lower training.learning_rate, "
                 "set training.gradient_clip, or use precision '32'"
             )
-        self.seen.add(logits.detach(), mask, label, loss.detach())
-        return loss
+        if weight:
+            self.seen.add(logits.detach(), mask, label, loss.detach())
+        return loss * weight
 
     def configure_optimizers(self) -> Any:
         """Adam or AdamW, and the schedule by step."""
@@ -89,9 +91,10 @@ class TrainingCounts:
         self.sums = sums if self.sums is None else self.sums + sums
 
     def take(self) -> dict[str, float]:
-        """Loss and accuracies since the last call."""
-        if self.sums is None:
-            return {}
-        loss, right, steps, last, clips, total = self.sums.tolist()
+        """Loss and accuracies since the last call, in all processes."""
+        everyone = [sums for sums in processes.gather(None if self.sums is None else self.sums.tolist()) if sums]
         self.sums = None
+        if not everyone:
+            return {}
+        loss, right, steps, last, clips, total = (sum(part) for part in zip(*everyone, strict=True))
         return {"loss": loss / total, "timestep": right / steps, "last": last / total, "clip": clips / total}

@@ -1,0 +1,78 @@
+"""Why videos failed, told among processes that share an extraction, so that all leave out the same ones.
+
+A file beside the leases, ``<block>.failed``, says why keys of a block have no features. What failed during this
+extraction is not tried again by anybody; what failed before it is, since a decoder may have crashed for lack of memory.
+The extraction begins when the process asks for it, or, under ``torchrun``, when its agent was started: ranks that start
+later than others, or again, then accept what the others found.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from snn_action.config import LimitSettings
+from snn_action.errors import WorkError
+from snn_action.features.holder import age, clock
+from snn_action.files import write_atomic
+
+
+class Failures:
+    """What failed since the extraction began, under these limits. Nothing is written before something is asked."""
+
+    def __init__(self, folder: Path, limits: LimitSettings) -> None:
+        self._folder = folder
+        self._limits = limits.model_dump(mode="json")
+
+    @cached_property
+    def _begin(self) -> float:
+        """When the extraction began, in the file system's time."""
+        try:
+            self._folder.mkdir(exist_ok=True)
+            now = clock(self._folder)
+        except OSError as error:
+            raise WorkError(f"{self._folder}: cannot be written: {error.strerror} (features.store)") from None
+        return now - _age_of_launch()
+
+    def read(self, block: str) -> dict[str, str]:
+        """Why keys of a block failed, by key.
+
+        Raises:
+            WorkError: the folder cannot be written.
+        """
+        path, begin = self._path(block), self._begin
+        try:
+            with path.open("rb") as file:
+                if os.fstat(file.fileno()).st_mtime < begin:
+                    return {}
+                found: dict[str, Any] = json.load(file)
+        except (OSError, ValueError):
+            return {}
+        return dict(found["reasons"]) if found["limits"] == self._limits else {}
+
+    def write(self, block: str, reasons: Mapping[str, str]) -> None:
+        """Tell the others; no reasons: nothing failed, whatever was told before.
+
+        Raises:
+            WorkError: the file cannot be written.
+        """
+        path = self._path(block)
+        try:
+            if reasons:
+                write_atomic(path, json.dumps({"limits": self._limits, "reasons": dict(reasons)}))
+            else:
+                with suppress(FileNotFoundError):
+                    path.unlink()
+        except OSError as error:
+            raise WorkError(f"{path}: cannot be written: {error.strerror} (features.store)") from None
+
+    def _path(self, block: str) -> Path:
+        return self._folder / f"{block}.failed"
+
+
+def _age_of_launch() -> float:
+    """Seconds since the agent of ``torchrun`` was started, the parent of this process; 0 without it."""
+    return (age(os.getppid()) or 0.0) if "TORCHELASTIC_RUN_ID" in os.environ else 0.0

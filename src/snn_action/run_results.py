@@ -1,0 +1,77 @@
+"""What ``metrics.json`` and the report say of a run beyond its predictions: work, notes, the clips that are shown."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from snn_action.backbones import Backbone
+from snn_action.config import Config
+from snn_action.data.catalog import Catalog, Fold
+from snn_action.evaluation import FoldResult, Leakage, count_backbone_operations, count_model_operations
+from snn_action.features import FeatureSet
+from snn_action.models import TemporalModel
+from snn_action.report.examples import Shown, choose_videos
+from snn_action.run_folder import fold_folder
+from snn_action.training import find_best, read_lines, write_lines
+
+
+@dataclass(frozen=True)
+class Data:
+    """What a run works on: the catalog without unreadable videos, and the features of its clips."""
+
+    catalog: Catalog
+    features: FeatureSet
+    backbone: Backbone | None
+    bad: dict[int, str]
+    seconds: float
+    summary: str
+    leakage: Leakage
+
+
+def describe_work(
+    config: Config, data: Data, folder: Path, model: TemporalModel, spikes: dict[str, Any] | None
+) -> dict[str, Any]:
+    """The part of ``metrics.json`` that predictions do not give: operations, seconds, what was left out, notes."""
+    clip, _ = data.features.read([int(data.features.length.argmax())])
+    operations = {"model": count_model_operations(model.cpu(), clip, spikes).to_dict(), "backbone": None}
+    if data.backbone is not None:
+        counted = count_backbone_operations(data.backbone, data.catalog, config, clip.shape[1])
+        operations["backbone"] = None if counted is None else counted.to_dict()
+    folders = [fold_folder(folder, fold.name, len(data.catalog.folds)) for fold in data.catalog.folds]
+    lines = [line for one in folders for line in read_lines(one)]
+    if len(folders) > 1:
+        write_lines(folder, lines)
+    trained = [line.get("seconds", 0.0) for line in lines]
+    return {
+        "operations": operations,
+        "seconds": {"extract": data.seconds, "train": sum(trained)},
+        "best_epoch": find_best(lines) if len(folders) == 1 else None,
+        "initial": next((line["test"] for line in lines if line["epoch"] < 0 and "test" in line), None),
+        "bad_videos": [
+            {"video": data.catalog.videos[index].name, "reason": reason} for index, reason in sorted(data.bad.items())
+        ],
+        "notes": [*data.leakage.notes(), *data.catalog.notes, *note_training(config, data.catalog, model)],
+        "leakage": data.leakage.to_dict(),
+    }
+
+
+def note_training(config: Config, catalog: Catalog, model: TemporalModel) -> list[str]:
+    """What a reader must know of how the tested weights came about."""
+    if config.training.skip:
+        return [f"Nothing was trained: the weights in {config.training.weights} were tested as they are."]
+    if not model.trained_by_gradient:
+        return []
+    if any(video.group is None for video in catalog.videos):
+        return ["Groups are unknown: there was no validation, and the last epoch counts."]
+    if config.training.validation_share == 0:
+        return ["All training groups were trained on, without validation: the last epoch counts."]
+    return []
+
+
+def choose_shown(config: Config, data: Data, result: FoldResult, fold: Fold) -> list[Shown]:
+    """The clips that the report shows: the first clip of some test videos of the first fold."""
+    shown = []
+    for video in choose_videos(data.catalog, fold.test, config.report.clips):
+        clip = int((result.model.video == video).argmax())
+        shown.append(Shown(video, result.model.probabilities[clip][result.model.mask[clip]]))
+    return shown

@@ -1,0 +1,192 @@
+"""The commands ``snn-action store ...``: look at a feature store, check it, make it smaller, join several."""
+
+import json
+from collections import defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from snn_action.errors import ConfigError, WorkError
+from snn_action.options import Overrides, RunConfigFile, is_terminal, load
+
+if TYPE_CHECKING:
+    from snn_action.config import Config
+    from snn_action.features.survey import Shard
+
+app = typer.Typer(
+    name="store",
+    help="Look at a feature store, check it, make it smaller, join several.",
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+Folder = Annotated[
+    Path | None, typer.Argument(metavar="[STORE]", help="The store; default: features.store of the configuration.")
+]
+
+
+@app.command()
+def info(folder: Folder = None, config: RunConfigFile = None, override: Overrides = None) -> None:
+    """Say what is in a store."""
+    from snn_action.features.survey import survey_store
+
+    survey = survey_store(_find(folder, config, override))
+    doubled = survey.find_doubled()
+    names = {entry.name for shard in survey.shards for entry in shard.entries}
+    typer.echo(f"{survey.folder}: {len(names)} videos, {_describe(survey.shards)}")
+    kinds: dict[tuple[str, str, str], list[Shard]] = defaultdict(list)
+    for shard in survey.shards:
+        kinds[shard.stream, *shard.backbone].append(shard)
+    for (stream, backbone, digest), shards in sorted(kinds.items()):
+        typer.echo(f"  {stream} by {backbone} ({digest[:12]}): {_describe(shards)}")
+    for name, reason in survey.broken.items():
+        typer.echo(f"  broken: {name}: {reason}")
+    for kind, files in (("unfinished", survey.unfinished), ("foreign", survey.foreign)):
+        for name in files:
+            typer.echo(f"  {kind}: {name}")
+    if doubled:
+        typer.echo(f"  {len(doubled)} keys stand more than once: remove the copies with: store prune --apply")
+
+
+@app.command()
+def verify(
+    folder: Folder = None,
+    config: RunConfigFile = None,
+    override: Overrides = None,
+    remove: Annotated[bool, typer.Option("--remove", help="Remove broken shards.")] = False,
+    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write all findings.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Shards that are read at once.")] = None,
+) -> None:
+    """Read every shard whole and hold it to its checksum; the exit code is 1 where one is broken."""
+    from dataclasses import asdict
+
+    from snn_action.features.progress import track
+    from snn_action.features.survey import check_shards, survey_store
+    from snn_action.files import write_atomic
+
+    survey = survey_store(_find(folder, config, override))
+    with track("Verifying", sum(len(shard.entries) for shard in survey.shards), is_terminal()) as tick:
+        checks = list(check_shards(survey, workers, tick))
+    broken = [check for check in checks if check.state == "broken"]
+    for check in broken:
+        videos = ", ".join(check.videos) or "videos that cannot be made out any more"
+        typer.echo(f"error: {survey.path(check.shard)}: {check.problem}; it holds {videos}", err=True)
+        if remove:
+            survey.path(check.shard).unlink(missing_ok=True)
+    counts = {state: sum(check.state == state for check in checks) for state in ("whole", "unverifiable", "broken")}
+    if json_file is not None:
+        report = {"store": str(survey.folder), **counts, "removed": remove, "shards": [asdict(c) for c in checks]}
+        write_atomic(json_file, json.dumps(report, indent=2) + "\n")
+    typer.echo(
+        f"{len(checks)} shards: {counts['whole']} whole, {counts['broken']} broken"
+        + (f", {counts['unverifiable']} written without a checksum" if counts["unverifiable"] else "")
+    )
+    if broken:
+        way = "they are removed" if remove else "remove them with --remove"
+        raise WorkError(f"{len(broken)} shards are broken: {way}; the next extract or run makes their features anew")
+
+
+@app.command()
+def prune(
+    folder: Folder = None,
+    config: RunConfigFile = None,
+    override: Overrides = None,
+    keep_config: Annotated[
+        list[Path] | None,
+        typer.Option("--keep-config", metavar="FILE", help="Keep only what these configurations need; repeatable."),
+    ] = None,
+    compact: Annotated[
+        int, typer.Option(min=0, metavar="VIDEOS", help="Also join shards of fewer videos, up to so many.")
+    ] = 0,
+    apply: Annotated[bool, typer.Option("--apply", help="Do it; otherwise it is only said.")] = False,
+) -> None:
+    """Remove doubled keys, broken shards and unfinished files; with --keep-config also what no file of these needs.
+
+    Features are kept for all later runs: without --keep-config nothing goes that a run could use.
+    """
+    from snn_action.features.rewriting import plan_pruning
+    from snn_action.features.rewriting import prune as do_it
+    from snn_action.features.survey import survey_store
+
+    survey = survey_store(_find(folder, config, override))
+    needed = None
+    if keep_config:
+        needed = {key for path in keep_config for key in _find_needed(load(path, override), survey.folder)}
+    plan = plan_pruning(survey, needed, compact)
+    for name, reason in plan.files.items():
+        typer.echo(f"{'removed' if apply else 'would remove'}: {name}: {reason}")
+    for shard, kept in plan.rewritten.items():
+        typer.echo(
+            f"{'rewritten' if apply else 'would rewrite'}: {shard.name}: {len(kept)} of {len(shard.entries)} stay"
+        )
+    if apply:
+        do_it(survey, plan, compact)
+    typer.echo(
+        f"{'removed' if apply else 'would remove'} {plan.dropped} videos of a stream, {plan.freed / 1e6:.1f} MB"
+        + ("" if apply else "; do it with --apply")
+    )
+
+
+@app.command()
+def merge(
+    sources: Annotated[list[Path], typer.Argument(metavar="SOURCE...", help="Stores to take features from.")],
+    into: Annotated[
+        Path | None, typer.Option("--into", metavar="STORE", help="Default: features.store of the configuration.")
+    ] = None,
+    config: RunConfigFile = None,
+    override: Overrides = None,
+) -> None:
+    """Take into one store what others have and it has not; the others stay as they are."""
+    from snn_action.features.rewriting import merge as do_it
+
+    target = _find(into, config, override)
+    done = do_it(target, sources)
+    for path, reason in done.broken.items():
+        typer.echo(f"error: {path}: {reason}", err=True)
+    typer.echo(
+        f"{target}: {done.shards} shards taken in whole, {done.entries} videos of a stream out of others; "
+        f"{done.present} were there"
+    )
+    if done.broken:
+        raise WorkError(f"{len(done.broken)} shards are broken and were left where they are")
+
+
+def _find(folder: Path | None, config: Path | None, override: list[str] | None) -> Path:
+    if folder is not None and (config is not None or override):
+        raise ConfigError("store: give the folder of a store, or -c and -o to find it by a configuration, not both")
+    return folder if folder is not None else Path(load(config, override).features.store)
+
+
+def _find_needed(config: "Config", folder: Path) -> set[str]:
+    """The keys that a configuration needs.
+
+    Raises:
+        ConfigError: it has no videos.
+        WorkError: one of them cannot be read: its features would be removed.
+    """
+    from snn_action import registry
+    from snn_action.backbones import build_backbone
+    from snn_action.features.needs import find_keys
+    from snn_action.features.store import FeatureStore
+
+    catalog = registry.build("dataset", config.dataset, config.seed)
+    if catalog.arrays is not None:
+        raise ConfigError(f"--keep-config: {config.name} brings its features along, it needs no store")
+    store = FeatureStore(folder)
+    try:
+        keys, bad = find_keys(catalog, config, build_backbone(config.backbone, config.seed), store, is_terminal())
+    finally:
+        store.close()
+    if bad:
+        raise WorkError(
+            f"--keep-config: {next(iter(bad.values()))}: of {len(bad)} videos it cannot be said which features are "
+            "theirs; mend or remove them first"
+        )
+    return {key for streams in keys.values() for key in streams.values()}
+
+
+def _describe(shards: "Any") -> str:
+    entries = [entry for shard in shards for entry in shard.entries]
+    clips, rows = sum(len(entry.lengths) for entry in entries), sum(entry.rows for entry in entries)
+    size = sum(shard.size for shard in shards) / 1e6
+    return f"{clips} clips, {rows} rows, {size:.1f} MB in {len(shards)} shards"
