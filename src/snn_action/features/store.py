@@ -103,7 +103,7 @@ class FeatureStore:
         """Remove unfinished shards of processes that are gone."""
         with suppress(OSError):
             for path in self._shards.glob(f"*{_ASIDE}"):
-                gone = is_marked_gone(path.suffixes[-2].removeprefix("."))
+                gone = is_marked_gone(path.stem.rpartition(".")[2])
                 if gone is None:
                     gone = clock(self._shards) - path.stat().st_mtime > _ABANDONED
                 if gone:
