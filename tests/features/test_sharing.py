@@ -247,8 +247,9 @@ def test_unfinished_shards_go_with_their_writers_only(catalog, small, configure)
     foreign = abandoned.with_name("rgb-1.safetensors.elsewhere-1-1.part")
     mine = abandoned.with_name(f"rgb-2.safetensors.{store_module.this_process().mark}.part")
     old = abandoned.with_name("rgb-3.safetensors.elsewhere-1-1.part")
-    for path in (foreign, mine, old):
+    other = abandoned.with_name("nameless.part")
+    for path in (foreign, mine, old, other):
         path.write_bytes(b"")
     os.utime(old, (0, 0))
     run(catalog, config, small)
-    assert set((config.features.store / "shards").glob("*.part")) == {foreign, mine}
+    assert set((config.features.store / "shards").glob("*.part")) == {foreign, mine, other}

@@ -235,7 +235,7 @@ def aside_of(path: Path) -> Path:
 
 def is_abandoned(aside: Path) -> bool:
     """Whether the process that wrote an unfinished file is gone, or the file a day old where that cannot be told."""
-    gone = is_marked_gone(aside.suffixes[-2].removeprefix("."))
+    gone = is_marked_gone(aside.stem.rpartition(".")[2])
     return clock(aside.parent) - aside.stat().st_mtime > _ABANDONED if gone is None else gone
 
 
@@ -244,7 +244,7 @@ def _read_header(path: Path) -> tuple[dict[str, Any], int]:
         with safetensors.safe_open(path, "pt") as file:
             header: dict[str, Any] = json.loads((file.metadata() or {})["snn_action"])
             n_rows: int = file.get_slice("features").get_shape()[0]
-    except (OSError, ValueError, KeyError, safetensors.SafetensorError) as error:
+    except (OSError, ValueError, KeyError, IndexError, safetensors.SafetensorError) as error:
         raise _broken(path, error) from None
     return header, n_rows
 
