@@ -64,6 +64,7 @@ REGISTRY: dict[Kind, dict[str, str]] = {
         "lstm": "snn_action.models.lstm",
         "lmu": "snn_action.models.lmu",
         "spiking_lmu": "snn_action.models.spiking_lmu",
+        "spiking_lmu_2020": "snn_action.models.spiking_lmu_2020",
         "ensemble_array": "snn_action.models.ensemble_array",
     },
 }

@@ -44,6 +44,11 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"spiking_input": True, "spiking_memory": True, "input_to_hidden": True},
         {"neuron": {"type": "lif", "initial_voltage": "uniform"}, "max_rates": (300.0, 450.0), "trained": "theta"},
     ],
+    "spiking_lmu_2020": [
+        {"gradient": "spike_aware"},
+        {"gradient": "surrogate", "ensemble_neurons": 30},
+        {"gradient": "spike_aware", "tau": 0.004},
+    ],
     "ensemble_array": [
         {"gradient": "rate"},
         {"gradient": "surrogate"},
@@ -51,7 +56,10 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"neuron": {"type": "spiking_rectified_linear", "initial_voltage": "uniform"}},
     ],
 }
-COMMON = {"spiking_lmu": {"units": 24, "max_rates": (400.0, 800.0)}}  # enough spikes in a few steps
+COMMON: dict[str, dict[str, Any]] = {  # enough spikes in a few steps
+    "spiking_lmu": {"units": 24, "max_rates": (400.0, 800.0)},
+    "spiking_lmu_2020": {"ensemble_neurons": 40},
+}
 CASES = [(name, extra) for name in registry.REGISTRY["model"] for extra in [{}, *VARIANTS.get(name, [])]]
 
 
