@@ -16,49 +16,16 @@ import sys
 import time
 from pathlib import Path
 
-import numba
-import numpy as np
 import torch
+from machine import BACKWARD, FORWARD, measure_product, measure_vector
 from table import make_table, write_section
 from timing import REPETITIONS, ask, time_of
 
-from snn_action.kernels.machine_code import call, compile_function
-from snn_action.kernels.vector import LANES, Memory, Vector, constant, fma, loop
 from snn_action.memory import keep_freed_memory
 from snn_action.models import build_model
 
 STEPS, INPUTS, OUTPUTS, NEURONS = 25, 512, 14, 50
-CHAINS, TURNS = 12, 1_000_000
 PEER = Path(__file__).parent / "peers" / "nengo_dl_array.py"
-
-
-def _multiply_add(builder, places) -> None:
-    """turns, room: ``CHAINS`` vectors, each multiplied and added to again and again."""
-    factor, summand = constant(0.5), constant(1.0)
-
-    def body(_, carried: list[Vector]) -> list[Vector]:
-        return [fma(builder, vector, factor, summand) for vector in carried]
-
-    last = loop(builder, places[0], [constant(float(i)) for i in range(CHAINS)], body)
-    for i, vector in enumerate(last):
-        Memory(builder, places[1]).store(i, vector)
-
-
-@numba.njit(parallel=True)
-def _run_chains(chains: int, turns: int, threads: int) -> None:
-    for _ in numba.prange(threads):
-        room = np.empty(CHAINS * LANES, np.float32)
-        call(chains, (turns, room.ctypes.data))
-        room[:] = 0
-
-
-def measure_machine() -> tuple[float, float]:
-    """Multiply-adds a second of a large matrix product, and of a loop in registers on all threads."""
-    size, threads = 3000, torch.get_num_threads()
-    a, b = torch.randn(size, size), torch.randn(size, size)
-    product = size**3 / time_of(lambda: a @ b)
-    chains = compile_function("multiply_add", 2, _multiply_add)
-    return product, threads * TURNS * CHAINS * LANES / time_of(lambda: _run_chains(chains, TURNS, threads))
 
 
 def least_seconds(ensembles: int, batch: int, train: bool, machine: tuple[float, float]) -> float:
@@ -66,7 +33,7 @@ def least_seconds(ensembles: int, batch: int, train: bool, machine: tuple[float,
     product, vector = machine
     rows = batch * STEPS * ensembles
     products = rows * (INPUTS * (2 if train else 1) + OUTPUTS * (3 if train else 1))
-    return products / product + rows * NEURONS * (18 if train else 6) / vector
+    return products / product + rows * NEURONS * (FORWARD + BACKWARD * train) / vector
 
 
 def run_ours(ensembles: int, batch: int, train: bool) -> dict[str, float]:
@@ -104,7 +71,7 @@ def main() -> None:
     rows = []
     for ensembles in arguments.ensembles:
         for what in ("infer", "train"):
-            machine = measure_machine()
+            machine = measure_product(), measure_vector()
             ours = ask([sys.executable, __file__, "--one", str(ensembles), str(arguments.batch), what])
             if ours is None:
                 raise SystemExit(f"{ensembles} ensembles at batch {arguments.batch}: the process failed")

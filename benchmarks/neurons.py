@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from machine import BACKWARD, FORWARD, measure_vector
 from table import make_table, write_section
 from timing import REPETITIONS, ask, time_of
 
@@ -28,7 +29,7 @@ from snn_action.memory import keep_freed_memory
 LIF_BATCH, LIF_STEPS, LIF_NEURONS = 16, 100, 1024
 STEPS, ENSEMBLES, NEURONS = 25, 1000, 50
 PEER = Path(__file__).parent / "peers" / "torch_neurons.py"
-OURS = "snn_action"
+OURS, LIMIT = "snn_action", "limit of the machine"
 TASKS = {"lif train": "LIF, forward and backward", "array infer": "array, forward", "array train": "array, training"}
 MODES = {"lif train": ["surrogate"], "array infer": ["spike_aware"], "array train": ["surrogate", "spike_aware"]}
 LIBRARIES = {"snntorch": "snnTorch", "spikingjelly": "SpikingJelly", "norse": "Norse"}
@@ -62,9 +63,19 @@ def run_array(batch: int, mode: str, train: bool) -> tuple[float, float]:
     return seconds, run().spikes.mean().item() / (STEPS * ENSEMBLES * NEURONS)
 
 
+def run_limit(task: str, batch: int) -> dict[str, Any]:
+    """As ``run_ours``: an array's neurons at the rate of a loop of fused multiply-adds, with nothing else to do."""
+    operations, count = FORWARD + BACKWARD * (task == "array train"), batch * STEPS * ENSEMBLES * NEURONS
+    rate = measure_vector() / operations
+    form = f"{operations} vector operations a neuron-step"
+    return {"form": form, "milliseconds": 1000 * count / rate, "neuron_steps_per_second": rate}
+
+
 def run_ours(task: str, batch: int, mode: str) -> dict[str, Any]:
     """As ``peers/torch_neurons.py``."""
     torch.manual_seed(0)
+    if mode == LIMIT:
+        return run_limit(task, batch)
     with keep_freed_memory():
         if task == "lif train":
             (seconds, spikes), count = run_lif(batch, mode), batch * LIF_STEPS * LIF_NEURONS
@@ -87,6 +98,8 @@ def measure(task: str, arguments: argparse.Namespace) -> dict[tuple[str, int, st
     commands = {
         (OURS, batch, mode): [sys.executable, __file__, "--one", task, str(batch), mode] for mode in MODES[task]
     }
+    if name == "array":
+        commands[LIMIT, batch, ""] = [sys.executable, __file__, "--one", task, str(batch), LIMIT]
     if arguments.peers:
         python = str(arguments.peers / "torch" / "bin" / "python")
         for library in ("snntorch", "spikingjelly", "norse") if name == "lif" else ("snntorch", "spikingjelly"):
@@ -110,8 +123,12 @@ def speed(result: dict[str, Any]) -> float:
 
 
 def make_rows(task: str, found: dict[tuple[str, int, str], dict[str, Any]]) -> list[list[str]]:
-    """A line for each of our modes, the first of which is the measure, and for each library at its fastest batch."""
-    ours = {key: result for key, result in found.items() if key[0] == OURS}
+    """A line for each of our modes, the first of which is the measure, for the limit if there is one, and for each
+
+    library at its fastest batch.
+    """
+    ours = {key: result for key, result in found.items() if key[0] in (OURS, LIMIT)}
+    limit = next((speed(result) for key, result in ours.items() if key[0] == LIMIT), None)
     peers = {}
     for key in sorted(found.keys() - ours.keys(), key=lambda key: speed(found[key])):
         peers[key[0]] = key
@@ -126,6 +143,7 @@ def make_rows(task: str, found: dict[tuple[str, int, str], dict[str, Any]]) -> l
             f"{result['milliseconds']:.1f}",
             f"{speed(result) / 1e6:.0f}",
             f"{measure / speed(result):.2f}",
+            f"{limit / speed(result):.2f}" if limit else "",
         ]
         for (library, batch, _), result in lines.items()
     ]
@@ -145,7 +163,7 @@ def main() -> None:
         print(json.dumps(run_ours(task, int(batch), mode)))
         return
     rows = [row for task in TASKS for row in make_rows(task, measure(task, arguments))]
-    header = ["", "library", "form", "batch", "ms", "million neuron-steps/s", "times ours"]
+    header = ["", "library", "form", "batch", "ms", "million neuron-steps/s", "times ours", "times the limit"]
     table = make_table(header, rows)
     if arguments.dry or not arguments.peers:
         print(table)
@@ -157,8 +175,11 @@ def main() -> None:
         "value; training takes the gradient of values, gains, biases and decoders. Each library has the fastest of "
         "the forms that it offers, its own surrogate, and the batch of the array at which it is fastest; all keep "
         "freed memory. Ours are Nengo's neurons: LIF with a refractory time and the time of a spike within its step, "
-        "integrate-and-fire with several spikes a step and no negative current. The last column is the time of a "
-        f"neuron-step, divided by that of the first line of ours. Medians of {REPETITIONS} runs, and of "
+        "integrate-and-fire with several spikes a step and no negative current. The last columns are the time of a "
+        "neuron-step, divided by that of the first line of ours and by that of the limit. The limit is measured in the "
+        f"same rounds: {FORWARD} vector operations a neuron-step forward and {BACKWARD} more backward, at the rate of "
+        "fused multiply-adds in registers; a program at the limit is as many times faster than a library as "
+        f"the last column says, and no more. Medians of {REPETITIONS} runs, and of "
         f"{arguments.rounds} rounds the median.",
         table,
     )

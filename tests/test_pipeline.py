@@ -7,6 +7,7 @@ from snn_action import pipeline
 from snn_action.config import load_config
 from snn_action.errors import ConfigError
 from snn_action.report import read_run
+from snn_action.report.metrics import LEAKED, MARK
 
 
 @pytest.fixture
@@ -144,3 +145,63 @@ def test_every_kind_of_model_goes_the_whole_way(features_file, write_config, kin
     assert metrics["operations"]["model"]["dense_macs"] > 0
     if kind == "frame_average":
         assert metrics["accuracy"] == {key: metrics["baseline"][key] for key in metrics["accuracy"]}
+
+
+@pytest.fixture
+def leaking(features_file, write_config):
+    """Features whose second half of a group is in training, and a network that learned from two test videos."""
+    import numpy as np
+
+    data = dict(np.load(features_file))
+    data["split"] = np.array(["test" if name.endswith("g01_c01.avi") else "train" for name in data["video_ids"]])
+    data["backbone_videos"] = data["video_ids"][:1]
+    np.savez(features_file, **data)
+    return write_config({"type": "features", "path": str(features_file)})
+
+
+def test_a_leak_stops_every_way_to_a_test(leaking):
+    config = load_config(leaking)
+    for start in (pipeline.run, pipeline.train):
+        with pytest.raises(ConfigError) as error:
+            start(config, run_id="one")
+        for words in (
+            "group: split test: 3 groups stand in training and in test (Archery_g01, Bowling_g01, Diving_g01)",
+            "backbone: split test: the backbone learned from 1 of 3 test videos (Archery/v_Archery_g01_c01.avi)",
+            "evaluation.allow_leakage",
+        ):
+            assert words in str(error.value)
+        assert not (config.save_dir / "test" / "one").exists()
+    trained = pipeline.train(load_config(leaking, ["evaluation.allow_leakage=true"]), run_id="two")
+    with pytest.raises(ConfigError, match="the test is not clean"):
+        pipeline.evaluate(trained, ["evaluation.allow_leakage=false"])
+    assert not (trained / "metrics.json").exists()
+
+
+def test_an_allowed_leak_marks_every_figure(leaking):
+    result = pipeline.run(load_config(leaking, ["evaluation.allow_leakage=true"]), run_id="one")
+    assert not result.metrics["leakage"]["clean"]
+    assert [leak["kind"] for leak in result.metrics["leakage"]["leaks"]] == ["group", "backbone"]
+    assert any(note.startswith("Leakage: 3 groups stand in training and in test") for note in result.metrics["notes"])
+    assert result.summary.count(LEAKED) == 2  # accuracy and baseline
+    assert "Leakage: " in (result.folder / "run.log").read_text()
+    assert read_run(result.folder).metrics.mark.strip() == MARK
+
+
+def test_a_clean_test_says_what_was_looked_at(config):
+    result = pipeline.run(config, run_id="one")
+    assert result.metrics["leakage"]["clean"]
+    assert "groups: known of 48 of 48 videos" in result.metrics["leakage"]["checked"]
+    assert LEAKED not in result.summary
+    assert read_run(result.folder).metrics.mark == ""
+
+
+def test_a_copy_of_a_training_video_in_the_test_set_is_found(video_config, video_set, write_clip):
+    write_clip(video_set / "Right" / "v_g1.mp4", 1, 5, codec="libx264")  # as group 5 of training is, in another codec
+    (video_set / "Right" / "v_g1.avi").unlink()
+    with pytest.raises(ConfigError, match=r"duplicate: .*Right/v_g1\.mp4 like Right/v_g5\.avi"):
+        pipeline.run(load_config(video_config()), run_id="one")
+    config = load_config(video_config(evaluation={"allow_leakage": True}))
+    metrics = pipeline.run(config, run_id="two").metrics
+    assert [leak["kind"] for leak in metrics["leakage"]["leaks"]] == ["duplicate"]
+    # three are all but plain: grey of nearly the bar's own brightness
+    assert "near-duplicates: 9 of 12 videos compared" in metrics["leakage"]["checked"]

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from snn_action.backbones.res_cnn_encoder import ResCNNEncoder
+from snn_action.report.metrics import LEAKED, MARK
 from snn_action.seed_format.pickles import read_pickle, write_pickles
 from snn_action.seed_format.translate import LEAK
 
@@ -102,10 +103,13 @@ def test_the_originals_configuration_runs_on_its_pickles(main, pickles):
     run = only_run(pickles)
     metrics = json.loads((run / "metrics.json").read_text())
     assert any("no validation" in note and "last epoch" in note for note in metrics["notes"])
-    assert LEAK in metrics["notes"]
+    assert any(LEAK in note for note in metrics["notes"])
+    assert [leak["kind"] for leak in metrics["leakage"]["leaks"]] == ["origin"]
+    assert f"% ({LEAKED})" in printed
     report = (run / "report.html").read_text()
     assert "last epoch" in report
     assert "inflated" in report
+    assert f"{MARK} {LEAKED.capitalize()}" in report
     lines = read_lines(run)
     assert [line["epoch"] for line in lines] == [-1, 0, 1, 2]
     assert metrics["initial"] == lines[0]["test"]
@@ -210,4 +214,5 @@ def test_frames_go_through_the_cnn_into_pickles_that_a_second_run_imports(main, 
     assert metrics["operations"]["backbone"] is None
     whole = json.loads((tmp_path / "save" / "original_run" / "frames" / "metrics.json").read_text())
     assert whole["operations"]["backbone"]["dense_macs"] > 0
-    assert LEAK in whole["notes"]
+    assert any(LEAK in note for note in whole["notes"])
+    assert [leak["kind"] for leak in whole["leakage"]["leaks"]] == ["backbone"]

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -155,6 +156,47 @@ def report(runs: Runs) -> None:
     from snn_action.report import show_runs
 
     show_runs(runs)
+
+
+@app.command()
+def check_videos(
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="A video, or a folder with videos at any depth.")],
+    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write all findings.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; default: one a processor.")] = None,
+    pixels: Annotated[int | None, typer.Option(min=1, help="Most pixels of a frame.")] = None,
+    seconds: Annotated[float | None, typer.Option(min=0.001, help="Longest video.")] = None,
+    timeout: Annotated[float | None, typer.Option(min=0.001, help="Seconds until a video is given up.")] = None,
+) -> None:
+    """Decode every video to its end and say which cannot be used, and why (then the exit code is 1).
+
+    Defaults of the limits are those of features.limits.
+    """
+    from snn_action.config import LimitSettings
+    from snn_action.data import check
+    from snn_action.features.progress import track
+    from snn_action.files import write_atomic
+
+    given = {"pixels": pixels, "seconds": seconds, "timeout": timeout}
+    limits = LimitSettings(**{key: value for key, value in given.items() if value is not None})  # type: ignore[arg-type]
+    found, checks = check.find_all_videos(path), []
+    coming = check.check_videos(found, limits, workers or os.cpu_count() or 1)
+    with track("Checking videos", len(found), _is_terminal()) as tick:
+        for one in coming:
+            checks.append(one)
+            tick()
+    checks = check.mark_duplicates(checks)
+    for one in checks:
+        for problem in one.problems:
+            typer.echo(f"error: {problem.kind}: {problem.text}", err=True)
+        for warning in one.warnings:
+            typer.echo(f"warning: {warning.kind}: {warning.text}", err=True)
+    report = check.make_report(path, checks)
+    if json_file is not None:
+        write_atomic(json_file, json.dumps(report, indent=2) + "\n")
+    bad = report["videos"] - report["usable"]
+    typer.echo(f"{report['videos']} videos: {report['usable']} can be used, {bad} cannot")
+    if bad:
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -46,12 +46,21 @@ class BackboneSettings(Settings):
     precision: Literal["32", "bf16"] = Field("32", description="Arithmetic of the network")
 
 
+class LimitSettings(Settings):
+    """What one video may ask for; one that asks for more counts as unreadable."""
+
+    pixels: int = Field(7680 * 4320, ge=1, description="Most pixels of a frame")
+    seconds: float = Field(3600.0, gt=0, description="Longest video; a frame counts for a thousandth of one at least")
+    timeout: float = Field(300.0, gt=0, description="Seconds until a worker process gives a video up")
+
+
 class FeatureSettings(Settings):
     """Where features are kept and how they are extracted."""
 
     store: Path = Field(Path("save/features"), validate_default=False, description="Folder of the feature store")
     shard_videos: int = Field(64, ge=1, description="Videos that are written together")
     workers: int = Field(1, ge=0, description="Processes that decode; 0: decode in the main process")
+    limits: LimitSettings = LimitSettings()
 
 
 class LossSettings(Settings):
@@ -93,6 +102,7 @@ class EvaluationSettings(Settings):
 
     batch_size: int = Field(100, ge=1)
     baseline: bool = Field(True, description="Also fit and test the frame-average baseline on the same features")
+    allow_leakage: bool = Field(False, description="Test although the test set leaks; every figure is then marked")
     test_curve: bool = Field(True, description="Also test after every epoch, for the figure; never used to choose")
 
 
@@ -231,6 +241,7 @@ __all__ = [
     "Config",
     "EvaluationSettings",
     "FeatureSettings",
+    "LimitSettings",
     "LossSettings",
     "ReportSettings",
     "Settings",

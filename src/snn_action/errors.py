@@ -7,3 +7,14 @@ class ConfigError(ValueError):
 
 class WorkError(RuntimeError):
     """The request was right but the work failed: a broken file, a full disk, no network (exit code 1)."""
+
+
+class VideoError(WorkError):
+    """A video cannot be used. ``kind`` is the reason in a word or two, the message names the file and says more."""
+
+    def __init__(self, message: str, kind: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+    def __reduce__(self) -> tuple[type["VideoError"], tuple[str, str]]:
+        return VideoError, (str(self), self.kind)

@@ -17,8 +17,10 @@ from snn_action.errors import ConfigError
 from snn_action.evaluation import (
     ClipPredictions,
     FoldResult,
+    Leakage,
     count_backbone_operations,
     count_model_operations,
+    guard_test,
     measure_loss,
     predict_clips,
     summarise,
@@ -29,7 +31,7 @@ from snn_action.features import FeatureSet, extract_features, from_arrays
 from snn_action.features.seed_pickles import keep_as_pickles
 from snn_action.files import write_atomic
 from snn_action.models import TemporalModel, build_model
-from snn_action.report import write_report
+from snn_action.report import describe_metrics, write_report
 from snn_action.report.examples import Shown, choose_videos, write_examples
 from snn_action.run_folder import fold_folder, log_to, new_run, read_run_config, write_splits
 from snn_action.training import (
@@ -62,6 +64,7 @@ class Data:
     bad: dict[int, str]
     seconds: float
     summary: str
+    leakage: Leakage
 
 
 @dataclass(frozen=True)
@@ -74,19 +77,7 @@ class Run:
     @property
     def summary(self) -> str:
         """A few lines for the terminal."""
-        best = self.metrics.get("mean", self.metrics)
-        spread = self.metrics.get("std")
-        lines = ["video accuracy: " + _percent(best["accuracy"]["video"], spread and spread["accuracy"]["video"])]
-        if best.get("baseline"):
-            lines.append(
-                "frame-average baseline: " + _percent(best["baseline"]["video"], spread and spread["baseline"]["video"])
-            )
-        for pair in self.metrics["pairs"]:
-            if pair["model"] is not None:
-                against = "" if pair["baseline"] is None else f", baseline {100 * pair['baseline']:.1f} %"
-                lines.append(f"  {' / '.join(pair['classes'])}: {100 * pair['model']:.1f} %{against}")
-        lines += [f"test videos: {self.metrics['test_videos']}", f"report: {self.folder / 'report.html'}"]
-        return "\n".join(lines)
+        return describe_metrics(self.metrics, self.folder)
 
 
 def run(config: Config, *, run_id: str | None = None, progress: bool = False) -> Run:
@@ -135,7 +126,7 @@ def evaluate(folder: str | Path, overrides: Sequence[str] = (), *, progress: boo
     folder = Path(folder)
     config = read_run_config(folder, overrides)
     with log_to(folder / "run.log"):
-        data = load_data(config, progress=progress)
+        data = load_data(config, progress=progress, guard=True)
         return _evaluate(config, data, folder)
 
 
@@ -155,7 +146,7 @@ def _train_and_evaluate(config: Config, folder: Path, progress: bool) -> Run:
 
 def _train(config: Config, folder: Path, progress: bool, *, show_test: bool) -> Data:
     with log_to(folder / "run.log"):
-        data = load_data(config, progress=progress)
+        data = load_data(config, progress=progress, guard=True)
         _write_splits(config, data, folder)
         for fold in data.catalog.folds:
             _train_fold(config, data, fold, folder, progress, show_test)
@@ -183,13 +174,23 @@ def _write_splits(config: Config, data: Data, folder: Path) -> None:
     write_splits(folder, splits)
 
 
-def load_data(config: Config, *, progress: bool = False) -> Data:
-    """The catalog and the features of its clips: those that came with it, or extracted into the store."""
+def load_data(config: Config, *, progress: bool = False, guard: bool = False) -> Data:
+    """The catalog and the features of its clips: those that came with it, or extracted into the store.
+
+    With ``guard``, for training and tests, a split whose test is not clean is refused, before hours of extraction.
+
+    Raises:
+        ConfigError: the configuration cannot be followed, or the test leaks and ``evaluation.allow_leakage`` is off.
+        WorkError: too many videos cannot be read, or the store cannot be written.
+    """
     catalog: Catalog = registry.build("dataset", config.dataset, config.seed)
     device = resolve_device(config.device).main
     if catalog.arrays is not None:
-        return Data(catalog, from_arrays(catalog), None, {}, 0.0, f"{len(catalog.videos)} videos, features given")
+        leakage = guard_test(catalog, config, None, progress) if guard else Leakage((), ())
+        given = f"{len(catalog.videos)} videos, features given"
+        return Data(catalog, from_arrays(catalog), None, {}, 0.0, given, leakage)
     backbone = build_backbone(config.backbone, config.seed)
+    leakage = guard_test(catalog, config, backbone.provenance, progress) if guard else Leakage((), ())
     done = extract_features(catalog, config, backbone, device, progress)
     summary = (
         f"{len(catalog.videos)} videos: {done.n_extracted} extracted in {done.seconds:.1f} s ({done.frames} images), "
@@ -199,7 +200,7 @@ def load_data(config: Config, *, progress: bool = False) -> Data:
     catalog = catalog.without(set(done.bad))
     if isinstance(pickles := getattr(config.dataset, "pickles", None), PicklePaths):
         keep_as_pickles(pickles, catalog, done.features)
-    return Data(catalog, done.features, backbone, done.bad, done.seconds, summary)
+    return Data(catalog, done.features, backbone, done.bad, done.seconds, summary, leakage)
 
 
 def _train_fold(config: Config, data: Data, fold: Fold, folder: Path, progress: bool, show_test: bool) -> None:
@@ -289,7 +290,8 @@ def _describe_work(
         "bad_videos": [
             {"video": data.catalog.videos[index].name, "reason": reason} for index, reason in sorted(data.bad.items())
         ],
-        "notes": [*data.catalog.notes, *_note_training(config, data.catalog, model)],
+        "notes": [*data.leakage.notes(), *data.catalog.notes, *_note_training(config, data.catalog, model)],
+        "leakage": data.leakage.to_dict(),
     }
 
 
@@ -313,7 +315,3 @@ def _choose_shown(config: Config, data: Data, result: FoldResult, fold: Fold) ->
         clip = int((result.model.video == video).argmax())
         shown.append(Shown(video, result.model.probabilities[clip][result.model.mask[clip]]))
     return shown
-
-
-def _percent(share: float, spread: float | None) -> str:
-    return f"{100 * share:.1f} %" + ("" if spread is None else f" (standard deviation over folds {100 * spread:.1f})")

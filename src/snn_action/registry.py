@@ -6,7 +6,7 @@ configuration, told apart by ``type``) and ``build`` (makes the item from those 
 ========  ==========================================================
 dataset   ``build(settings, seed) -> Catalog``
 backbone  ``build(settings, seed) -> Backbone``
-neuron    ``build(settings) -> Neuron``
+neuron    ``build(settings, gradient) -> Neuron``
 model     ``build(settings, in_features, num_classes) -> TemporalModel``
 ========  ==========================================================
 
@@ -63,6 +63,7 @@ REGISTRY: dict[Kind, dict[str, str]] = {
         "frame_average": "snn_action.models.frame_average",
         "lstm": "snn_action.models.lstm",
         "lmu": "snn_action.models.lmu",
+        "stacked_lmu": "snn_action.models.stacked_lmu",
         "spiking_lmu": "snn_action.models.spiking_lmu",
         "spiking_lmu_2020": "snn_action.models.spiking_lmu_2020",
         "ensemble_array": "snn_action.models.ensemble_array",

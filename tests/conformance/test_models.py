@@ -35,6 +35,11 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"trained": "theta"},
         {"discretizer": "euler", "trained": "matrices", "normalise": True},
     ],
+    "stacked_lmu": [
+        {"layers": 1, "input_to_hidden": False},
+        {"layers": 3, "trained": "theta"},
+        {"trained": "matrices", "normalise": True},
+    ],
     "lstm": [{"layers": 1}],
     "spiking_lmu": [
         {"gradient": "rate"},

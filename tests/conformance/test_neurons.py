@@ -102,6 +102,50 @@ def test_gradients_are_finite_and_reach_the_current_and_every_parameter(name, mo
         assert gradient.any()
 
 
+@pytest.mark.parametrize("name", [name for name, modes in MODES.items() if "rate" in modes])
+def test_the_derivative_of_the_rate_is_exact(name):
+    exact = {"rate_sigma": 0.0} if "rate_sigma" in MODULES[name].Settings.model_fields else {}
+    neuron: Neuron = registry.build("neuron", registry.parse("neuron", {"type": name, **exact}), "rate").double()
+    gain, bias = neuron.gain_bias(torch.full((6,), 150.0).double(), torch.zeros(6).double())
+    current = (gain * torch.tensor([-0.8, -0.2, 0.1, 0.4, 0.9, 1.6]).double() + bias).requires_grad_()
+    assert torch.autograd.gradcheck(neuron.rate, current)
+    (gradient,) = torch.autograd.grad(neuron.rate(current).sum(), current)
+    assert gradient[2:].all()
+
+
+MEMBRANES = {  # a floor of the voltage that is not met, both resets
+    "lif": [{"min_voltage": -9.0}],
+    "adaptive_lif": [{"min_voltage": -9.0, "tau_n": 0.01, "inc_n": 0.02}],
+    "if": [{"reset": "soft"}, {"reset": "hard"}],
+    "plif": [{"reset": "soft"}, {"reset": "hard"}],
+}
+
+
+@pytest.mark.parametrize(("name", "settings"), [(name, each) for name, all_ in MEMBRANES.items() for each in all_])
+def test_the_derivative_through_membranes_and_spikes_is_exact_where_there_is_one(name, settings):
+    """More than 1 from the threshold this surrogate is zero, so states are smooth in all that is given.
+
+    The gradient runs through the leak, a spike, its time, the refractory time, the reset and the adaptation. Others
+    have no such place, but the rate above: their voltage never is 1 below the threshold. Izhikevich's is in its tests.
+    """
+    parsed = registry.parse("neuron", {"type": name, "surrogate": "triangle", **settings})
+    neuron: Neuron = registry.build("neuron", parsed, "surrogate").double()
+    unit = 40.0 if name == "if" else 1.0  # 1 / dt is 1000, the gain of the others about 1 / tau = 50 or less
+    steps = torch.tensor([[-2.0, -1.0, 75.0, -60.0, -3.0, -4.0], [70.0, -65.0, -5.0, -2.0, -3.0, -1.0]]).double()
+    current = (unit * steps.unsqueeze(-1)).requires_grad_()
+    own, start = dict(neuron.named_parameters()), neuron.initial_state(2, (1,), current.device, current.dtype)
+    leaves = [(tensor - 1e-4).requires_grad_() for tensor in start]
+
+    def run(current: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
+        state, parameters = type(start)(*rest[: len(start)]), dict(zip(own, rest[len(start) :], strict=True))
+        output, after = torch.func.functional_call(neuron, parameters, (current, state))
+        return output, *after
+
+    output, *_ = run(current, *leaves, *own.values())
+    assert neuron.count(output).sum((1, 2)).tolist() == [1, 1]
+    assert torch.autograd.gradcheck(run, (current, *leaves, *own.values()))
+
+
 @pytest.mark.parametrize("name", MODULES)
 def test_spikes_are_whole_and_some(name):
     neuron = make(name).eval()

@@ -70,7 +70,7 @@ def test_few_decoded_frames_are_kept_and_only_needed_ones_decoded(video, monkeyp
                 kept.append(frame.shape)
                 yield frame
 
-    monkeypatch.setattr(clips, "open_video", lambda _: Spy())
+    monkeypatch.setattr(clips, "open_video", lambda *_: Spy())
     clip = ClipSettings(frames=3, sampling="uniform", streams=("difference",), difference_span=1)
     read_video(video, clip, 16, 0, "v")
     assert asked == [4, 6, 15, 17, 26, 28]

@@ -1,4 +1,6 @@
+import itertools
 import random
+from contextlib import contextmanager
 from pathlib import Path
 
 import av
@@ -80,8 +82,8 @@ def test_frames_are_the_painted_ones_in_the_order_asked_and_may_repeat(tmp_path,
         assert abs(np.median(frame) - np.median(videos.paint(index))) <= 1
 
 
-def count_packets(monkeypatch):
-    """How many packets reach a decoder and how many frames become RGB."""
+def count_packets(monkeypatch, lose=None):
+    """How many packets reach a decoder and how many frames become RGB; the decoder may lose a packet's frame."""
     counts = {"decoded": 0, "rgb": 0}
     to_rgb = decode._to_rgb
 
@@ -90,35 +92,36 @@ def count_packets(monkeypatch):
         return to_rgb(frame, converter)
 
     class Packet:
-        def __init__(self, packet):
-            self.packet = packet
+        def __init__(self, number, packet):
+            self.number, self.packet = number, packet
 
         def __getattr__(self, name):
             return getattr(self.packet, name)
 
         def decode(self):
             counts["decoded"] += 1
-            return self.packet.decode()
+            frames = self.packet.decode()
+            return [] if self.number == lose else frames
 
     class Container:
         def __init__(self, container):
             self.container = container
 
         def demux(self, stream):
-            return map(Packet, self.container.demux(stream))
+            return map(Packet, itertools.count(), self.container.demux(stream))
 
         def __getattr__(self, name):
             return getattr(self.container, name)
 
-    original = decode._open
+    original = decode.open_stream
 
-    @decode.contextmanager
-    def opened(path):
-        with original(path) as (container, stream):
+    @contextmanager
+    def opened(path, limits):
+        with original(path, limits) as (container, stream):
             yield Container(container), stream
 
     monkeypatch.setattr(decode, "_to_rgb", convert)
-    monkeypatch.setattr(decode, "_open", opened)
+    monkeypatch.setattr(decode, "open_stream", opened)
     return counts
 
 
@@ -164,6 +167,27 @@ def test_a_truncated_video_is_named_with_both_counts(tmp_path, videos, name, sha
     assert abs(there - sum(end <= broken.stat().st_size for end in ends)) <= 1
     with pytest.raises(WorkError, match="truncated"):
         read_frames(broken, [0])
+
+
+def test_a_bare_stream_is_decoded_to_its_end_as_nothing_vouches_for_its_frames(tmp_path, videos, monkeypatch):
+    with av.open(str(videos.write(tmp_path / "whole.avi", 20, gop=5))) as container:
+        packets = [bytes(packet) for packet in container.demux(video=0) if packet.size]
+        header = bytes(container.streams.video[0].codec_context.extradata)
+    (tmp_path / "a.m4v").write_bytes(header + b"".join(packets))
+    assert read_frames(tmp_path / "a.m4v", [0, 3]).shape == (2, 48, 64, 3)
+    count_packets(monkeypatch, lose=15)
+    with pytest.raises(WorkError, match=r"a\.m4v: damaged or truncated: 19 of 20 frames decode"):
+        read_frames(tmp_path / "a.m4v", [0, 3])
+
+
+def test_a_frame_lost_without_an_error_shifts_no_other(tmp_path, videos, monkeypatch):
+    """Where frames are counted, a packet that a decoder passes over would shift all later ones."""
+    path = videos.write(tmp_path / "a.avi", 40, b_frames=2, gop=40)
+    assert open_video(path).timeline.times is None
+    count_packets(monkeypatch, lose=7)
+    assert len(read_frames(path, [0, 3])) == 2
+    with pytest.raises(WorkError, match=r"a\.avi: damaged or truncated: 39 of 40 frames decode"):
+        read_frames(path, [35])
 
 
 def test_a_lost_index_is_no_loss_of_frames(tmp_path, videos):
@@ -252,6 +276,56 @@ def test_other_pixel_formats_become_rgb(tmp_path, videos, name, codec, pix_fmt, 
     if grey:
         painted = np.repeat((painted @ [0.299, 0.587, 0.114])[..., None], 3, axis=2)
     assert abs(frame - painted).max() <= 4
+
+
+DEEP = {
+    "ten.mkv": ("ffv1", "yuv420p10le", {}),
+    "hevc10.mkv": ("libx265", "yuv420p10le", {"x265-params": "crf=1:log-level=none:pools=none:frame-threads=1"}),
+    "grey10.mkv": ("ffv1", "gray10le", {}),
+    "rgba.mov": ("png", "rgba", {}),
+    "full.avi": ("mjpeg", "yuvj444p", {"qscale": "1"}),
+}
+
+
+@pytest.mark.parametrize("size", [(48, 64), (35, 51)], ids=["even", "odd"])
+@pytest.mark.parametrize("name", DEEP)
+def test_grey_transparent_deep_and_odd_sized_videos_have_the_painted_pixels(tmp_path, videos, name, size):
+    """Smooth images, so that the colours that 4:2:0 shares among four pixels are nearly their own."""
+    codec, pix_fmt, options = DEEP[name]
+    if codec == "libx265" and size[0] % 2:
+        size = (36, 50)  # it encodes no odd sizes
+    rows, columns = np.mgrid[: size[0], : size[1]]
+    images = [
+        np.stack([60 + 2 * rows, 40 + 3 * columns, 90 + 0 * rows + 20 * k], -1).astype(np.uint8) for k in range(4)
+    ]
+    path = videos.write(tmp_path / name, codec=codec, pix_fmt=pix_fmt, images=images, options=options)
+    found = read_frames(path, [0, 2, 3])
+    assert found.shape == (3, *size, 3)
+    for frame, image in zip(found, (images[0], images[2], images[3]), strict=True):
+        painted = image.astype(float)
+        if "gray" in pix_fmt:
+            painted = np.repeat((painted @ [0.299, 0.587, 0.114])[..., None], 3, axis=2)
+        assert abs(frame - painted).mean() <= 2.5
+        assert np.quantile(abs(frame - painted), 0.98) <= 8
+
+
+@pytest.mark.parametrize(
+    "name", ["mpeg4.avi", "mpeg4_b.avi", "closed.mp4", "open.mkv", "h264.ts", "vp9.webm", "mpeg2.ts"]
+)
+def test_a_video_of_one_frame(tmp_path, videos, name):
+    path = videos.write(tmp_path / name, 1, **FORMATS[name])
+    assert count_frames(path) == 1
+    (frame,) = read_frames(path, [0])
+    np.testing.assert_array_equal(frame, decode_all(path)[0])
+    assert abs(frame.astype(int) - videos.paint(0)).mean() < 6
+
+
+def test_a_turned_video_of_odd_size(tmp_path, videos):
+    images = [videos.paint(i, 36, 50) for i in range(3)]
+    path = videos.write(tmp_path / "a.mp4", codec="libx264", images=images, rotation=90, options={"crf": "1"})
+    (frame,) = read_frames(path, [2])
+    assert frame.shape == (50, 36, 3)
+    assert abs(frame.astype(int) - np.rot90(images[2])).mean() < 6
 
 
 @pytest.mark.parametrize(("rotation", "quarters"), [(90, 1), (180, 2), (-90, 3)])

@@ -1,6 +1,8 @@
 import logging
 import os
 import shutil
+import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import pytest
 import torch
 
 from snn_action.backbones import Backbone
-from snn_action.config import Config
+from snn_action.config import Config, LimitSettings
 from snn_action.data.catalog import Catalog, Fold
 from snn_action.data.decode import read_frames
 from snn_action.data.sampling import sample_clips
@@ -212,12 +214,47 @@ def test_an_unforeseen_failure_of_the_decoder_costs_one_video(
     assert "ZeroDivisionError: strange" in extraction.bad[0]
 
 
-def test_a_dead_worker_is_an_error_with_a_way_out(
-    catalog: Catalog, small: Backbone, configure: Configure, monkeypatch: pytest.MonkeyPatch
+def segfault() -> None:
+    signal.signal(signal.SIGSEGV, signal.SIG_DFL)  # without the traceback that pytest would print
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+@pytest.mark.parametrize(
+    ("fail", "reason"),
+    [
+        (segfault, "the decoder crashed (SIGSEGV)"),
+        (lambda: os._exit(3), "the decoder crashed (exit code 3)"),
+        (lambda: time.sleep(600), "the decoder hangs: given up after 1.5 s; see features.limits.timeout"),
+    ],
+)
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_crash_or_a_hang_of_the_decoder_costs_one_video(
+    catalog: Catalog,
+    small: Backbone,
+    configure: Configure,
+    monkeypatch: pytest.MonkeyPatch,
+    fail: Callable[[], object],
+    reason: str,
+    workers: int,
 ) -> None:
-    monkeypatch.setattr(decoding, "read_video", lambda *_: os._exit(3))
-    with pytest.raises(WorkError, match=r"a decoding process ended.*v0.*features\.workers=0"):
-        run(catalog, configure(workers=1), small)
+    undisturbed = rows_of(run(catalog, configure("other"), small))
+
+    def read(path: Path, *rest: object) -> object:
+        return fail() if path == catalog.videos[1].path else original(path, *rest)
+
+    original = decoding.read_video
+    monkeypatch.setattr(decoding, "read_video", read)
+    tolerant = configure().dataset.model_copy(update={"max_bad_share": 0.2})
+    config = configure(workers=workers, limits=LimitSettings(timeout=1.5)).model_copy(update={"dataset": tolerant})
+    extraction = run(catalog, config, small)
+    assert extraction.bad == {1: f"{catalog.videos[1].path}: {reason}"}
+    assert extraction.features.video.tolist() == [0, 2, 3, 4]
+    assert all(torch.equal(a, b) for a, b in zip(rows_of(extraction), undisturbed[:1] + undisturbed[2:], strict=True))
+
+
+def test_a_frame_of_absurd_size_is_refused(catalog: Catalog, small: Backbone, configure: Configure) -> None:
+    with pytest.raises(WorkError, match=r"5 of 5.*[\s\S]*32x24, 768 pixels; features\.limits\.pixels allows 767"):
+        run(catalog, configure(limits=LimitSettings(pixels=767)), small)
 
 
 def test_an_image_size_that_the_backbone_cannot_take_is_an_error(

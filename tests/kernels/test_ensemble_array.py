@@ -8,6 +8,7 @@ from snn_action import registry
 from snn_action.kernels import ensemble_array as fused
 from snn_action.models import build_model, ensemble_array
 from snn_action.neurons.base import Neuron
+from snn_action.neurons.surrogate import arctan, attach, pass_gradient
 
 SEED = 1  # with which no voltage meets its threshold so nearly that float32 decides otherwise
 MODES = ("rate", "spike_aware", "surrogate")
@@ -84,6 +85,72 @@ def test_it_equals_a_step_by_step_reference_in_float64(name, mode, batch, steps,
         assert error < 1e-4, (error, got, expected)
     if kind != "rate":
         assert torch.equal(results[0][1].round().double(), results[1][1].round())  # not one spike more or less
+
+
+DT = 2.0**-10
+
+
+def make_dyadic(batch: int, steps: int, ensembles: int, neurons: int, dtype: torch.dtype) -> list[Tensor]:
+    """Values, gains and biases in units of 1 / DT, decoders, voltages: float32 holds all that comes of them exactly."""
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(*shape: int, span: int, unit: int) -> Tensor:
+        return (torch.randint(-span, span + 1, shape, generator=generator) / unit).to(dtype)
+
+    values = draw(batch, steps, ensembles, span=64, unit=32)
+    gain, bias = draw(ensembles, neurons, span=64, unit=64), draw(ensembles, neurons, span=32, unit=64)
+    voltage = draw(batch, ensembles, neurons, span=31, unit=64).abs()
+    return [values, gain, bias, draw(ensembles, neurons, span=64, unit=32), voltage]
+
+
+def follow_rectified_linear(values, gain, bias, decoders, voltage, mask, mode):
+    """By hand, step by step, with PyTorch's own gradients."""
+    real = torch.ones(values.shape[:2], dtype=torch.bool) if mask is None else mask
+    decoded, spikes = [], torch.zeros(len(values), dtype=values.dtype)
+    for t in range(values.shape[1]):
+        awake = real[:, t].view(-1, 1, 1)
+        drive = (gain * values[:, t].unsqueeze(-1) + bias).relu() * awake
+        full = voltage + drive
+        if mode == "rate":
+            counts = drive
+        elif mode == "spike_aware":
+            counts = pass_gradient(full.detach().floor(), drive)
+            voltage = full.detach() - counts.detach()
+        else:
+            distance = full - full.detach().round().clamp(min=1)
+            counts = attach(full.detach().floor(), torch.where(awake, distance, 1e9), arctan)
+            voltage = full - counts
+        decoded.append((counts * decoders).sum(-1))
+        spikes = spikes + counts.sum((1, 2))
+    return torch.stack(decoded, 1), spikes, voltage.detach()
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    ("batch", "steps", "ensembles", "neurons"),
+    [(8, 1, 1, 1), (16, 5, 3, 10), (17, 6, 2, 7), (40, 3, 5, 23), (9, 12, 4, 50)],
+)
+@pytest.mark.parametrize("masked", [False, True])
+def test_spikes_and_voltages_are_exact_where_float32_is(mode, batch, steps, ensembles, neurons, masked):
+    mask = torch.arange(steps) < torch.arange(batch).remainder(steps).add(1).unsqueeze(1) if masked else None
+    neuron = registry.build("neuron", registry.parse("neuron", {"type": "spiking_rectified_linear", "dt": DT}))
+    rates = None if mode == "surrogate" else neuron.equations("rate_count")
+    results = []
+    for dtype in (torch.float32, torch.float64):
+        *inputs, voltage = make_dyadic(batch, steps, ensembles, neurons, dtype)
+        values, gain, bias, decoders = leaves = [tensor.requires_grad_() for tensor in inputs]
+        if dtype == torch.float32:
+            given = values, gain / DT, bias / DT, decoders, (voltage,), neuron.equations("count"), rates, (), mask, mode
+            decoded, spikes, (after,) = fused.run(*given)
+        else:
+            decoded, spikes, after = follow_rectified_linear(*leaves, voltage, mask, mode)
+        weights = torch.linspace(-1, 1, decoded.numel(), dtype=dtype).view(decoded.shape)
+        loss = (decoded * weights).sum() + (spikes * torch.linspace(0, 0.1, batch, dtype=dtype)).sum()
+        results.append([decoded, spikes, after, *torch.autograd.grad(loss, leaves)])
+    for got, expected in zip(*results, strict=True):
+        torch.testing.assert_close(got.double(), expected, rtol=1e-5, atol=1e-4)
+    for got, expected in list(zip(*results, strict=True))[:3]:  # not one spike more or less
+        assert torch.equal(got.double(), expected)
 
 
 @given(batch=st.integers(8, 35), steps=st.integers(2, 9), cut=st.integers(1, 8), seed=st.integers(0, 99))

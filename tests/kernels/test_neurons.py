@@ -53,9 +53,16 @@ def test_it_equals_the_neurons_own_steps_in_float64(name, settings, n):
         loss = loss + sum((tensor * torch.linspace(0, 1, n, dtype=dtype)).sum() for tensor in after)
         gradients = torch.autograd.grad(loss, [current, *leaves, *neuron.parameters()], allow_unused=True)
         results.append((output, *after, *(torch.zeros(()) if g is None else g for g in gradients)))
+    # On the way to a spike Izhikevich's membrane multiplies a difference by up to 8 a step (its module says why), so
+    # the last bit of float32 becomes a thousandth of a state within a few steps. Its spikes agree all the same.
+    allowed = 2e-3 if name == "izhikevich" else 1e-4
     for got, expected in zip(*results, strict=True):
         error = (got.double() - expected).norm() / expected.norm().clamp(min=1e-6)
-        assert error < 2e-3 if name == "izhikevich" else error < 1e-4, (error, got, expected)
+        assert error < allowed, (error, got, expected)
+    if neuron.spiking:
+        spikes, expected = (neuron.count(result[0].detach()).round() for result in results)
+        assert torch.equal(spikes.double(), expected)
+        assert spikes.any()
 
 
 @pytest.mark.parametrize("name", FUSED)

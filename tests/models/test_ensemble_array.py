@@ -206,9 +206,35 @@ def test_a_value_or_a_weight_that_is_no_number_is_named():
         ({"trained": ("gains",)}, "trained"),
         ({"gradient": "exact"}, "gradient"),
         ({"neuron": {"type": "lif_"}}, "spiking_rectified_linear"),
+        ({"neuron": {"type": "lif"}, "max_rates": (100.0, 1e5)}, "max_rates must be below 1 / tau_ref = 500"),
+        ({"neuron": {"type": "lif"}, "max_rates": (0.1, 0.2)}, "max_rates must be at least 3"),
+        ({"neuron": {"type": "if"}, "max_rates": (100.0, 1e5)}, "max_rates must be at most 1000"),
+        ({"neuron": {"type": "izhikevich"}, "gradient": "rate"}, "izhikevich has no gradient mode 'rate'"),
         ({"neuron": {"type": "spiking_rectified_linear", "amplitude": 0.0}}, "amplitude"),
     ],
 )
 def test_settings_out_of_range_are_named(options, says):
     with pytest.raises(ConfigError, match=says):
         make(**options)
+
+
+def test_solved_output_weights_are_the_regression_on_what_ensembles_stand_for():
+    """At the minimum of the penalised likelihood its gradient is zero, here written out."""
+    model = make(readout="solved", readout_strength=2.0, n_ensembles=5)
+    x, labels = features(12, 9, seed=3), torch.arange(12) % 3
+    mask = torch.arange(9) < torch.tensor([9, 4] * 6).unsqueeze(1)
+    model.prepare(torch.where(mask.unsqueeze(-1), x, float("nan")), mask, labels)
+    means = []
+    for clip, length in zip(x, mask.sum(1).tolist(), strict=True):
+        value, total = torch.zeros(4, dtype=torch.float64), torch.zeros(5, dtype=torch.float64)
+        for now in (clip[:length] - model.standardiser.mean) * model.standardiser.scale:
+            value = value * 2.718281828459045**-0.2 + now * (1 - 2.718281828459045**-0.2)
+            total = total + model.input_kernel.weight @ value
+        means.append(total / length)
+    seen = torch.stack(means).detach()
+    logits = seen @ model.readout.weight.T + model.readout.bias
+    error = logits.softmax(1) - torch.nn.functional.one_hot(labels, 3)
+    slope = error.T @ seen + 2.0 * seen.std() ** 2 * model.readout.weight
+    torch.testing.assert_close(slope, torch.zeros_like(slope), rtol=0, atol=1e-3)
+    torch.testing.assert_close(error.sum(0), torch.zeros(3, dtype=torch.float64), rtol=0, atol=1e-3)
+    assert float(model.readout.weight.detach().abs().max()) > 0.01

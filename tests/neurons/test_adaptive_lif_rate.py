@@ -57,10 +57,10 @@ def test_the_settled_rate_solves_its_equation(inc_n, tau_ref):
         above = j + inc_n * reached > over.numpy()
         low, high = np.where(above, low, middle), np.where(above, middle, high)
     expected = 1 / (tau_ref + 0.02 * np.logaddexp(0, -low))
-    np.testing.assert_allclose(rate.numpy(), expected, rtol=1e-6)
+    np.testing.assert_allclose(rate.numpy(), expected, rtol=1e-9)
     single = alr.settled_rate((1 + over).float(), inc_n, 0.02, tau_ref, 1.0)
     near = over > 1e-2
-    np.testing.assert_allclose(single[near].numpy(), rate[near].numpy(), rtol=1e-3)
+    np.testing.assert_allclose(single[near].numpy(), rate[near].numpy(), rtol=1e-4)
 
 
 def test_the_settled_rates_derivative_is_the_implicit_one():

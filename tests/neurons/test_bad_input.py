@@ -1,6 +1,7 @@
 """Bad settings, rates, states, currents and masks of every registered neuron: clear errors that name what is wrong."""
 
 import math
+import re
 from typing import Any
 
 import pytest
@@ -65,9 +66,8 @@ def test_there_is_something_to_check():
 def test_times_and_amplitudes_must_be_positive_and_finite(name, key, value):
     with pytest.raises(SettingsError) as caught:
         registry.parse("neuron", {"type": name, key: value})
-    assert str(caught.value).startswith(f"{key}: ")
-    for place, text in caught.value.problems:  # with an inner neuron, one for it as well
-        assert (*place, text.partition(":")[0])[max(len(place) - 1, 0)] == key
+    ((place, text),) = caught.value.problems  # once, with an inner neuron too
+    assert (*place, text.partition(":")[0])[0] == key
 
 
 @pytest.mark.parametrize(("name", "key"), MAY_BE_ZERO)
@@ -99,6 +99,38 @@ def test_intercepts_must_be_in_their_range(name, intercept):
         make(name).gain_bias(torch.full((3,), 50.0), torch.tensor([0.5, intercept, -1.0]))
 
 
+@pytest.mark.parametrize("name", TUNED)
+@pytest.mark.parametrize(
+    ("rates", "intercepts", "says"),
+    [
+        (torch.tensor([50, 60]), torch.zeros(2), "max_rates must be a tensor of floating-point numbers, not torch.int"),
+        (torch.tensor([50.0, 60.0]), 0.0, "intercepts must be a tensor of floating-point numbers, not float"),
+        (torch.full((2,), 50.0), torch.zeros(3), r"must have one shape, not \(2,\) and \(3,\)"),
+    ],
+)
+def test_rates_and_intercepts_must_be_tensors_that_fit(name, rates, intercepts, says):
+    with pytest.raises(ConfigError, match=says):
+        make(name).gain_bias(rates, intercepts)
+
+
+@pytest.mark.parametrize("name", TUNED)
+@pytest.mark.parametrize("rate", [1e-4, 0.1, 0.5, 1.0, 2.0, 5.0, 20.0])
+def test_a_low_rate_has_a_gain_or_is_refused_with_the_lowest(name, rate):
+    """A gain of zero, or a negative one, would leave the neuron silent."""
+    variants = [{}]
+    if name == "regular_spiking":
+        curves = MODULES[name].Settings.model_json_schema()["properties"]["rate_function"]["enum"]
+        variants = [{"rate_function": curve} for curve in curves]
+    for settings in variants:
+        try:
+            gain, _ = make(name, **settings).gain_bias(torch.tensor([rate]), torch.tensor([0.5]))
+        except ConfigError as error:
+            lowest = float(re.search(r"max_rates must be (?:at least|above) ([\d.]+)", str(error))[1])
+            assert lowest >= 0.99 * rate
+            gain, _ = make(name, **settings).gain_bias(torch.tensor([1.01 * lowest]), torch.tensor([0.5]))
+        assert gain > 0
+
+
 @pytest.mark.parametrize("name", MODULES)
 def test_a_neuron_can_be_tuned_or_says_that_it_cannot(name):
     rates, intercepts = torch.tensor([50.0, 120.0]), torch.tensor([-1.0, 0.9])
@@ -118,6 +150,25 @@ def test_a_current_needs_a_batch_and_steps_and_neurons(name):
     state = neuron.initial_state(BATCH, (N,), torch.device("cpu"), torch.float32)
     with pytest.raises(ValueError, match="current"):
         neuron.step(torch.zeros(BATCH), state)
+    with pytest.raises(ValueError, match=r"current must be of a floating-point type, not torch\.int64"):
+        neuron(torch.zeros(BATCH, STEPS, N, dtype=torch.long))
+
+
+@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_current_that_is_no_number_is_named_with_neuron_and_step_and_clip(name, value):
+    neuron = make(name)
+    current = torch.zeros(BATCH, STEPS, N)
+    current[1, 3, 2] = value
+    with pytest.raises(ValueError, match=f"the current of neuron 2 is {value:g} at step 3 of clip 1"):
+        neuron(current)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_mask_may_be_of_numbers(name):
+    neuron = make(name)
+    current, mask = torch.ones(BATCH, STEPS, N), torch.arange(STEPS) < torch.tensor([[5], [2], [3]])
+    assert torch.equal(neuron(current, mask=mask.float())[0], neuron(current, mask=mask)[0])
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -133,6 +184,9 @@ def spoil(state: Any) -> list[tuple[str, Any]]:
     for field, value in zip(state._fields, state, strict=True):
         if isinstance(value, Tensor):
             bad = [value[:-1], torch.cat([value, value[:1]]), value.unsqueeze(-1), value.sum(), 0.5, None]
+            bad += [value.bool(), value.half(), value.to("meta")]
+            if value.is_floating_point():
+                bad += [torch.full_like(value, number) for number in (math.nan, math.inf)]
             if value.ndim > 1:
                 bad += [value[..., :-1], torch.cat([value, value], -1), value[..., 0]]
             spoiled += [(field, state._replace(**{field: tensor})) for tensor in bad]
@@ -165,7 +219,7 @@ def test_a_state_must_be_that_of_the_neuron(name):
 def test_states_are_spoiled_in_each_field():
     _, state = make("adaptive_lif")(torch.zeros(BATCH, STEPS, N))
     assert {field for field, _ in spoil(state)} == {"voltage", "refractory_time", "adaptation"}
-    assert len(spoil(state)) == 27
+    assert len(spoil(state)) == 42
 
 
 @pytest.mark.parametrize("name", [name for name in MODULES if "rate" not in type(make(name)).gradients])

@@ -30,63 +30,18 @@ def test_spikes_at_a_constant_current_fall_in_the_steps_of_continuous_time(curre
     assert set(spikes.unique().tolist()) == {0.0, 500.0}
 
 
-def test_steps_equal_a_loop_over_single_neurons():
-    neuron = lif.build(lif.Settings(**SETTINGS))
-    current = currents(120, 6)
+def test_steps_and_their_surrogate_gradient_are_those_by_hand(follow_lif):
+    neuron = lif.build(lif.Settings(**SETTINGS), "surrogate").train()
+    current = torch.cat([currents(120, 6), 20 + 2 * currents(60, 6, 1)], 1).requires_grad_()
     spikes, final = neuron(current)
-    for i in range(6):
-        v = w = 0.0
-        for t, j in enumerate(current[0, :, i].tolist()):
-            w -= 0.001
-            v += (j - v) * (1 - np.exp(-min(max(0.001 - w, 0), 0.001) / 0.03))
-            fired = v > 1
-            if fired:
-                w = 0.0025 + 0.001 + 0.03 * np.log(1 - (v - 1) / (j - 1))
-                v = 0.0
-            v = max(v, -0.5)
-            assert spikes[0, t, i] == 500.0 * fired
-        assert final.voltage[0, i].item() == pytest.approx(v, abs=1e-12)
-        assert final.refractory_time[0, i].item() == pytest.approx(w, abs=1e-12)
-
-
-def surrogate_pass(current: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """dL/dJ of L = sum(weights * output) by hand, with the arctan surrogate, for the neuron of SETTINGS."""
-    dt, tau, ref, floor, amplitude = 0.001, 0.03, 0.0025, -0.5, 0.5
-    v, w, tape = np.zeros(current.shape[1]), np.zeros(current.shape[1]), []
-    for j in current:
-        wait = w - dt
-        left, open_ = np.clip(dt - wait, 0, dt), (dt - wait >= 0) & (dt - wait <= dt)
-        keep = np.exp(-left / tau)
-        u = j + (v - j) * keep
-        s = (u > 1).astype(float)
-        over = np.where(s > 0, j - 1, 1.0)
-        late = np.where(s > 0, (u - 1) / over, 0)
-        time = dt + tau * np.log(1 - late)
-        time_u = -s * tau / (1 - late) / np.maximum(over, 0.1)
-        time_j = s * tau / (1 - late) * np.where(over > 0.1, (u - 1) / over**2, 0)
-        g = 1 / (1 + (np.pi * (u - 1)) ** 2)
-        v_u = (u >= floor) * (1 - s) - np.maximum(u, floor) * g
-        w_u = g * (ref + time - wait) + time_u
-        tape.append((keep, -(j - v) * keep / tau * open_, s, g, v_u, w_u, time_j))
-        v, w = np.maximum(u, floor) * (1 - s), np.where(s > 0, ref + time, wait)
-    grad, grad_v, grad_w = np.zeros_like(current), np.zeros_like(v), np.zeros_like(w)
-    for t in reversed(range(len(tape))):
-        keep, u_w, s, g, v_u, w_u, time_j = tape[t]
-        grad_u = weights[t] * g * amplitude / dt + grad_v * v_u + grad_w * w_u
-        grad[t] = grad_u * (1 - keep) + grad_w * time_j
-        grad_v, grad_w = grad_u * keep, grad_u * u_w + grad_w * (1 - s)
-    return grad
-
-
-def test_surrogate_gradient_equals_a_hand_written_pass_through_time():
-    neuron = lif.build(lif.Settings(**SETTINGS), "surrogate")
-    current = (20 + 2 * currents(60, 5, 1)).requires_grad_()
-    spikes, _ = neuron.train()(current)
-    assert spikes.detach().count_nonzero() > 20
-    weights = torch.randn_like(spikes)
+    assert 100 < spikes.detach().count_nonzero() < 1000
+    weights = torch.randn(spikes.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     (gradient,) = torch.autograd.grad((spikes * weights).sum(), current)
-    expected = surrogate_pass(current.detach()[0].numpy(), weights[0].numpy())
-    torch.testing.assert_close(gradient[0].numpy(), expected, rtol=1e-8, atol=1e-8)
+    course = follow_lif(current.detach()[0].numpy(), weights[0].numpy(), **SETTINGS)
+    np.testing.assert_array_equal(spikes.detach()[0].numpy(), course.spikes)
+    np.testing.assert_allclose(final.voltage.detach()[0].numpy(), course.voltage, atol=1e-12)
+    np.testing.assert_allclose(final.refractory_time.detach()[0].numpy(), course.refractory_time, atol=1e-12)
+    np.testing.assert_allclose(gradient[0].numpy(), course.gradient, rtol=1e-8, atol=1e-8)
 
 
 @pytest.mark.parametrize("gradient", ["rate", "spike_aware"])

@@ -82,7 +82,7 @@ def test_gain_and_bias_meet_rates_and_intercepts(name):
 
 def test_gain_and_bias_refuse_what_cannot_be_reached():
     for name in ("tanh", "sigmoid", "lif_rate"):
-        with pytest.raises(ValueError, match="max_rates must be below 400"):
+        with pytest.raises(ValueError, match="max_rates must be below 1 / tau_ref = 400"):
             make(name).gain_bias(torch.tensor([400.0]), torch.zeros(1))
     with pytest.raises(ValueError, match="max_rates must be above 47"):
         make("sigmoid").gain_bias(torch.tensor([40.0]), torch.zeros(1))

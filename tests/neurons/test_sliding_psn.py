@@ -66,6 +66,12 @@ def test_spikes_and_gradients_equal_a_plain_loop(order):
     np.testing.assert_array_equal(final.past.detach().numpy(), padded[:, padded.shape[1] - order + 1 :])
 
 
+def test_the_window_has_the_exact_derivative():
+    generator = torch.Generator().manual_seed(0)
+    window, weights = (torch.randn(*shape, generator=generator).double() for shape in ((2, 7, 3), (4,)))
+    assert torch.autograd.gradcheck(sliding_psn.slide, (window.requires_grad_(), weights.requires_grad_()))
+
+
 def test_gradients_run_through_the_state():
     neuron = make(seed=0, order=4)
     current = currents(1, 9, 2, 1)

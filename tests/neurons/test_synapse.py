@@ -109,3 +109,15 @@ def test_times_must_be_positive(kind, tau, dt):
 def test_shapes_are_checked():
     with pytest.raises(ValueError, match="x must be"):
         Lowpass(0.1)(torch.zeros(3, 4))
+
+
+@pytest.mark.parametrize("synapse", [Lowpass(0.005), Alpha(0.003), LinearFilter([1], [0.1, 1])])
+def test_a_state_must_fit(synapse):
+    x = torch.zeros(3, 5, 4)
+    _, state = synapse(x)
+    name = state._fields[0]
+    for bad in (state[0][:2], state[0][:, :1], state[0].double(), torch.full_like(state[0], math.nan), None):
+        with pytest.raises(ValueError, match=rf"state\.{name}"):
+            synapse(x, state._replace(**{name: bad}))
+    with pytest.raises(ValueError, match="state must be one that was returned"):
+        synapse(x, tuple(state))

@@ -6,6 +6,7 @@ import pytest
 from snn_action.errors import ConfigError, WorkError
 from snn_action.report import compare_runs, show_runs, write_comparison
 from snn_action.report.comparison import HEADINGS
+from snn_action.report.metrics import LEAKED, MARK
 
 
 class Cells(HTMLParser):
@@ -132,3 +133,18 @@ def test_bad_runs_are_errors_and_leave_no_page(make_run, tmp_path):
 def test_a_page_that_cannot_be_written_is_an_error(make_run, tmp_path):
     with pytest.raises(WorkError, match="cannot write the comparison"):
         write_comparison(compare_runs([make_run()]), tmp_path / "no" / "such" / "folder.html")
+
+
+def test_a_run_whose_test_leaked_is_marked_and_never_the_best(make_run):
+    clean, leaked = make_run("clean"), make_run("leaked", seed=1)
+    metrics = json.loads((leaked / "metrics.json").read_text())
+    metrics["leakage"] = {"clean": False, "leaks": [{"kind": "group", "fold": "1", "text": "a"}], "checked": []}
+    (leaked / "metrics.json").write_text(json.dumps(metrics))
+    rows = compare_runs([clean, leaked])
+    of = {heading: place for place, heading in enumerate(HEADINGS)}
+    for heading in ("Video %", "Baseline %", "Step %"):
+        assert rows[1].cells()[of[heading]].endswith(MARK)
+        assert MARK not in rows[0].cells()[of[heading]]
+    page = write_comparison(rows, clean.parent / "comparison.html").read_text()
+    assert f"{MARK} {LEAKED}: fake/leaked" in page
+    assert 'class="best"' not in page

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from snn_action.errors import ConfigError, WorkError
 from snn_action.report import html
 from snn_action.report.html import NO_VALUE, write_report
+from snn_action.report.metrics import LEAKED, MARK
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}
 
@@ -166,6 +167,45 @@ def test_notes_and_bad_videos_are_shown(make_run):
     assert "broken/v_99.avi" in page.text
     assert "broken/v_100.avi" not in page.text
     assert "and 5 more" in page.text
+
+
+def leak(folder, clean=False):
+    metrics = json.loads((folder / "metrics.json").read_text())
+    leaks = [] if clean else [{"kind": "group", "fold": "1", "text": "3 groups stand on both sides (<b>a</b>)"}]
+    metrics["leakage"] = {"clean": clean, "leaks": leaks, "checked": ["groups: known of 48 of 48 videos"]}
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    return read_page(write_report(folder))
+
+
+@pytest.mark.parametrize("folds", [1, 3])
+def test_leakage_marks_every_number_and_figure(make_run, folds):
+    folder = make_run("leaked", folds=folds)
+    page = leak(folder)
+    results = {
+        name: text
+        for name, text in page.metrics.items()
+        if text != NO_VALUE and name.split(".")[0] not in ("operations", "spikes", "seconds", "videos_per_second")
+    }
+    assert len(results) > 8
+    assert [name for name, text in results.items() if MARK not in text] == []
+    assert "3 groups stand on both sides (<b>a</b>)" in page.text
+    assert "b" not in page.tags
+    assert page.text.count(LEAKED) >= len(list((folder / "figures").iterdir())) > 5
+
+
+def test_leakage_is_written_across_every_picture(make_run):
+    clean, leaked = make_run("clean", epochs=3), make_run("leaked", epochs=3)
+    assert LEAKED not in leak(clean, clean=True).text
+    leak(leaked)
+    for path in (clean / "figures").iterdir():
+        assert path.read_bytes() != (leaked / "figures" / path.name).read_bytes()
+
+
+def test_a_clean_run_says_what_was_looked_at_and_bears_no_mark(make_run):
+    page = leak(make_run(), clean=True)
+    assert "groups: known of 48 of 48 videos" in page.text
+    assert "Nothing was found" in page.text
+    assert MARK not in page.text
 
 
 def test_an_unfinished_run_gets_no_report(make_run):

@@ -1,4 +1,5 @@
 import math
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -6,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from snn_action.config import LossSettings
-from snn_action.training.loss import sequence_loss
+from snn_action.models import Population
+from snn_action.training.loss import sequence_loss, spike_penalty
 
 
 def naive(logits, lengths, labels, timestep, clip, smoothing):
@@ -62,3 +64,17 @@ def test_a_sure_and_wrong_prediction_has_a_finite_loss_and_gradient(weights):
     (gradient,) = torch.autograd.grad(loss, logits)
     assert loss.item() == pytest.approx(1e4)
     torch.testing.assert_close(gradient, torch.tensor([[[1.0, -1.0]]]))
+
+
+class Layer(NamedTuple):
+    spikes: torch.Tensor
+
+
+def test_the_penalty_counts_spikes_a_neuron_and_real_step_above_the_target():
+    mask = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0]]).bool()
+    populations = [Population("a", 10, 1), Population("b", 5, 1)]
+    state = (Layer(torch.tensor([8.0, 2.0])), Layer(torch.tensor([1.0, 3.0])))  # rates 0.2, 0.1 and 0.05, 0.3
+    free = spike_penalty(state, mask, populations, 0.0)
+    torch.testing.assert_close(free, torch.tensor((0.2**2 + 0.1**2 + 0.05**2 + 0.3**2) / 4))
+    over = spike_penalty(state, mask, populations, 0.1)
+    torch.testing.assert_close(over, torch.tensor((1.0**2 + 0 + 0 + 2.0**2) / 4))

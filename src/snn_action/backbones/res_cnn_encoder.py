@@ -16,6 +16,7 @@ from snn_action.backbones.torchvision_models import make_network
 from snn_action.backbones.weights import load_weights, read_provenance, read_weights, seeded
 from snn_action.config import BackboneSettings
 from snn_action.errors import ConfigError
+from snn_action.seed_format.translate import LEAK
 
 
 class ResCNNEncoder(nn.Module):
@@ -55,5 +56,6 @@ def build(settings: BackboneSettings, seed: int) -> Backbone:
     provenance: dict[str, object] = {"trained_on": "nothing", "seed": seed}
     if settings.weights != "random":
         load_weights(network, read_weights(settings.weights), settings.weights)
-        provenance = {"trained_on": "unknown", **read_provenance(settings.weights)}
+        told = read_provenance(settings.weights)
+        provenance = told or {"trained_on": "unknown", "ucf101": LEAK}
     return Backbone(network, name="res_cnn_encoder", feature_dim=512, input_size=224, provenance=provenance)

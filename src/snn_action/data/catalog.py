@@ -67,6 +67,8 @@ class Catalog:
         arrays: Features that came with the dataset, in the order of ``videos``.
         pairs: Pairs of classes that only their course in time tells apart; reports show them apart.
         notes: What a reader of the results should know about the dataset.
+        leaks: Why the features that came with the dataset may owe something to its test videos.
+        backbone_videos: Names of the videos that the network behind these features learned from, where known.
 
     Raises:
         ConfigError: fewer than two classes, no fold, an empty side of a fold, or a test class absent from training.
@@ -78,6 +80,8 @@ class Catalog:
     arrays: Arrays | None = None
     pairs: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
+    leaks: tuple[str, ...] = ()
+    backbone_videos: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.class_names) < 2:

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from snn_action.config import ClipSettings, Stream
-from snn_action.data.decode import Frame, FrameSource, open_video
+from snn_action.config import ClipSettings, LimitSettings, Stream
+from snn_action.data.decode import DEFAULT_LIMITS, Frame, FrameSource, open_video
 from snn_action.data.sampling import Indices, sample_clips
 from snn_action.data.transforms import difference_image, resize
 
@@ -34,7 +34,14 @@ class VideoClips:
     streams: dict[Stream, Tensor]
 
 
-def read_video(path: str | Path, clip: ClipSettings, size: int, seed: int, name: str) -> VideoClips:
+def read_video(
+    path: str | Path,
+    clip: ClipSettings,
+    size: int,
+    seed: int,
+    name: str,
+    limits: LimitSettings = DEFAULT_LIMITS,
+) -> VideoClips:
     """Sample the clips of a video, decode the frames they need and resize them.
 
     A difference image is made of decoded frames, before resizing: frame ``t + span`` minus frame ``t - span``,
@@ -47,11 +54,12 @@ def read_video(path: str | Path, clip: ClipSettings, size: int, seed: int, name:
         size: Side S of the images.
         seed: Of the ``random`` sampling.
         name: Name of the video, of the ``random`` sampling.
+        limits: What the video may ask for.
 
     Raises:
         WorkError: names the file and why it cannot be read.
     """
-    source = open_video(path)
+    source = open_video(path, limits)
     clips = sample_clips(source.n_frames, clip, seed, name)
     indices = np.unique(np.concatenate(clips))
     streams: dict[Stream, Tensor] = {

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from snn_action.errors import WorkError
+from snn_action.errors import VideoError
 
 _EBML_HEADER, _EBML_SEGMENT = bytes.fromhex("1a45dfa3"), bytes.fromhex("18538067")
 
@@ -17,30 +17,38 @@ class Reach:
     Attributes:
         packets: Number of packets, those that are not shown too.
         decoding: Last decoding time.
+        first: First decoding time; None before there is one.
         cut: Whether the last packet is shorter than it should be.
     """
 
     packets: int = 0
     decoding: int = 0
+    first: int | None = None
     cut: bool = False
 
     def add(self, packet: Any) -> None:
         """Count one more packet."""
         self.packets += 1
+        self.first = packet.dts if self.first is None else self.first
         self.decoding = self.decoding if packet.dts is None else packet.dts
         self.cut = packet.is_corrupt
+
+    @property
+    def span(self) -> int:
+        """From the first decoding time to the last, in the stream's units of time."""
+        return 0 if self.first is None else abs(self.decoding - self.first)
 
 
 def check_whole(path: Path, container: Any, stream: Any, reach: Reach) -> None:
     """Nothing, where the file holds the frames that its container declares.
 
     Raises:
-        WorkError: names the number of whole frames and the number declared.
+        VideoError: names the number of whole frames and the number declared.
     """
     lost = reach.cut + _count_absent(path, container, stream, reach)
     if lost:
         whole = reach.packets - reach.cut
-        raise WorkError(f"{path}: truncated: {whole} of {whole + lost} frames are there")
+        raise VideoError(f"{path}: truncated: {whole} of {whole + lost} frames are there", "truncated")
 
 
 def _count_absent(path: Path, container: Any, stream: Any, reach: Reach) -> int:

@@ -7,11 +7,8 @@ their time, so that frames which a decoder emits late, out of order or not at al
 a container gives no reliable times (AVI with reordered frames), frames are counted from the beginning instead.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,9 +19,11 @@ import PIL
 from av.video.frame import PictureType
 from av.video.reformatter import VideoReformatter
 
-from snn_action.data.container import Reach, check_whole
+from snn_action.config import LimitSettings
 from snn_action.data.frame_folder import open_frame_folder
-from snn_action.errors import WorkError
+from snn_action.data.limits import check_size
+from snn_action.data.timeline import Timeline, open_stream, read_timeline
+from snn_action.errors import VideoError
 
 Frame = npt.NDArray[np.uint8]
 
@@ -33,6 +32,9 @@ DECODER_VERSION = "1 av {} libavcodec {} libswscale {} pillow {}".format(
     *(".".join(map(str, av.library_versions[name])) for name in ("libavcodec", "libswscale")),
     PIL.__version__,
 )
+
+
+DEFAULT_LIMITS = LimitSettings()
 
 
 class FrameSource(Protocol):
@@ -46,27 +48,27 @@ class FrameSource(Protocol):
         """Frames ``(H, W, 3)`` uint8 RGB at strictly increasing indices."""
 
 
-def open_video(path: str | Path) -> FrameSource:
+def open_video(path: str | Path, limits: LimitSettings = DEFAULT_LIMITS) -> FrameSource:
     """Look into a video file, or a folder of JPEG frames.
 
     Raises:
-        WorkError: names the file and why it cannot be read, or that it is truncated.
+        VideoError: names the file and why it cannot be read, that it is truncated or that its size is absurd.
     """
     path = Path(path)
     if path.is_dir():
-        return open_frame_folder(path)
+        return open_frame_folder(path, limits)
     if not path.is_file():
-        raise WorkError(f"{path}: no such video")
+        raise VideoError(f"{path}: no such video", "unreadable")
     if path.stat().st_size == 0:
-        raise WorkError(f"{path}: the file is empty (0 bytes)")
-    return VideoFile(path, _scan(path))
+        raise VideoError(f"{path}: the file is empty (0 bytes)", "unreadable")
+    return VideoFile(path, read_timeline(path, limits), limits)
 
 
 def count_frames(path: str | Path) -> int:
     """Exact number of frames of a video, of which the first is proved to decode.
 
     Raises:
-        WorkError: names the file and why it cannot be read, or that it is truncated.
+        VideoError: names the file and why it cannot be read, or that it is truncated.
     """
     source = open_video(path)
     next(iter(source.read([0])))
@@ -77,7 +79,7 @@ def read_frames(path: str | Path, indices: Sequence[int] | npt.NDArray[np.intege
     """Frames ``(n, H, W, 3)`` uint8 RGB at ``indices``, in the order asked; indices may repeat.
 
     Raises:
-        WorkError: names the file and why it cannot be read, or that it is truncated.
+        VideoError: names the file and why it cannot be read, or that it is truncated.
         ValueError: no index, or one that the video does not have.
     """
     wanted = [int(index) for index in indices]
@@ -90,37 +92,12 @@ def read_frames(path: str | Path, indices: Sequence[int] | npt.NDArray[np.intege
 
 
 @dataclass(frozen=True)
-class Timeline:
-    """What a file's packets say of its frames.
-
-    Attributes:
-        n_frames: Number of frames that are shown.
-        times: Presentation time of each frame; None where the container gives none that hold.
-        keys: Ordinal and time of each packet with a key frame, both increasing.
-    """
-
-    n_frames: int
-    times: tuple[int, ...] | None
-    keys: tuple[tuple[int, int], ...]
-
-    @cached_property
-    def index(self) -> dict[int, int]:
-        """Index of the frame at each time."""
-        return {time: index for index, time in enumerate(self.times or ())}
-
-    @cached_property
-    def starts(self) -> tuple[int, ...]:
-        """For each frame, the packet at which decoding may begin: the last key frame not after it."""
-        positions = np.searchsorted([time for _, time in self.keys], self.times or (), side="right")
-        return tuple(self.keys[max(0, position - 1)][0] for position in positions)
-
-
-@dataclass(frozen=True)
 class VideoFile:
     """A video file and its timeline."""
 
     path: Path
     timeline: Timeline
+    limits: LimitSettings = DEFAULT_LIMITS
 
     @property
     def n_frames(self) -> int:
@@ -131,17 +108,22 @@ class VideoFile:
         """Frames ``(H, W, 3)`` uint8 RGB at strictly increasing indices.
 
         Raises:
-            WorkError: the file cannot be decoded, or fewer frames decode than it holds.
+            VideoError: the file cannot be decoded, or fewer frames decode than it holds.
         """
+        if self.timeline.bare:
+            self._count_all()
         left = list(indices)
         size: tuple[int, ...] | None = None
         # where a decoder cannot begin at a key frame after all, what is left is counted from the beginning
         for read in (self._read_by_time, self._read_by_count) if self.timeline.times else (self._read_by_count,):
             for frame in read(tuple(left)):
                 del left[0]
-                size = size or frame.shape
+                if size is None:
+                    check_size(self.path, frame.shape[1], frame.shape[0], self.limits)
+                    size = frame.shape
                 if frame.shape != size:
-                    raise WorkError(f"{self.path}: the size of its frames changes from {size[:2]} to {frame.shape[:2]}")
+                    sizes = f"from {size[:2]} to {frame.shape[:2]}"
+                    raise VideoError(f"{self.path}: the size of its frames changes {sizes}", "damaged")
                 yield frame
             if not left:
                 return
@@ -153,7 +135,7 @@ class VideoFile:
         start = timeline.starts[target]
         converter = VideoReformatter()
         key = None  # the frame at which decoding went on, until it is seen
-        with _open(self.path) as (container, stream):
+        with open_stream(self.path, self.limits) as (container, stream):
             try:
                 for ordinal, packet in enumerate(container.demux(stream)):
                     if ordinal < start and packet.size:
@@ -185,12 +167,16 @@ class VideoFile:
     def _read_by_count(self, indices: tuple[int, ...]) -> Iterator[Frame]:
         """As ``read``, counting frames from the beginning."""
         wanted = iter(indices)
-        target, index = next(wanted), -1
+        target, index, sure = next(wanted), -1, False
         converter = VideoReformatter()
-        with _open(self.path) as (container, stream):
+        with open_stream(self.path, self.limits) as (container, stream):
             try:
                 for packet in container.demux(stream):
-                    for frame in packet.decode():
+                    frames = packet.decode()
+                    if index >= 0 and not frames and packet.size and not sure:
+                        self._count_all()  # a frame that is lost without an error would shift all later ones
+                        sure = True
+                    for frame in frames:
                         index += 1
                         if index == target:
                             yield _to_rgb(frame, converter)
@@ -199,67 +185,25 @@ class VideoFile:
                                 return
                             target = following
             except av.FFmpegError as error:
-                raise WorkError(f"{self.path}: frame {index + 1} cannot be decoded: {error.strerror}") from None
-        raise WorkError(f"{self.path}: damaged or truncated: {index + 1} of {self.n_frames} frames decode")
+                reason = f"frame {index + 1} cannot be decoded: {error.strerror}"
+                raise VideoError(f"{self.path}: {reason}", "damaged") from None
+        count = f"{index + 1} of {self.n_frames} frames decode"
+        raise VideoError(f"{self.path}: damaged or truncated: {count}", "truncated")
 
+    def _count_all(self) -> None:
+        """Nothing, where as many frames decode as the file holds.
 
-@contextmanager
-def _open(path: Path) -> Iterator[tuple[Any, Any]]:
-    """The container and its first video stream, one decoding thread."""
-    try:
-        # the protocol is named so that a colon in the name is not taken for one
-        container = av.open(f"file:{path}")
-    except (av.FFmpegError, ValueError, UnicodeError) as error:
-        raise WorkError(f"{path}: cannot be read as a video: {getattr(error, 'strerror', error)}") from None
-    with container:
-        covers = av.stream.Disposition.attached_pic
-        streams = [stream for stream in container.streams.video if not stream.disposition & covers]
-        if not streams or container.format.name == "tty":  # FFmpeg would draw a text file as a terminal's screen
-            raise WorkError(f"{path}: holds no video stream")
-        streams[0].thread_type = "NONE"
-        streams[0].codec_context.thread_count = 1
-        yield container, streams[0]
-
-
-def _scan(path: Path) -> Timeline:
-    """Read the table of packets.
-
-    Raises:
-        WorkError: the file is no video, holds no frames or is truncated.
-    """
-    keys: list[tuple[int, int | None]] = []
-    shown: list[int | None] = []
-    in_order, reach = True, Reach()
-    with _open(path) as (container, stream):
-        is_hidden = _HIDDEN.get(stream.codec_context.name, lambda _: False)
-        try:
-            for ordinal, packet in enumerate(container.demux(stream)):
-                if not packet.size:
-                    continue
-                reach.add(packet)
-                in_order &= packet.pts == packet.dts
-                if packet.is_keyframe:
-                    keys.append((ordinal, packet.pts))
-                if not packet.is_discard and not is_hidden(packet):
-                    shown.append(packet.pts)
-        except av.FFmpegError as error:
-            raise WorkError(f"{path}: damaged after {len(shown)} frames: {error.strerror}") from None
-        check_whole(path, container, stream, reach)
-        guessed = container.format.name == "avi" and not in_order  # AVI stores no times, only an order
-    if not shown:
-        raise WorkError(f"{path}: its video stream holds no frames")
-    return _order(shown, keys, guessed)
-
-
-def _order(shown: list[int | None], keys: list[tuple[int, int | None]], guessed: bool) -> Timeline:
-    times = sorted({time for time in shown if time is not None})
-    starts = [(ordinal, time) for ordinal, time in keys if time is not None]
-    increasing = all(a[1] < b[1] for a, b in pairwise(starts))
-    if guessed or len(times) < len(shown) or not starts or len(starts) < len(keys) or not increasing:
-        return Timeline(len(shown), None, ())
-    # frames before the first key frame were cut off from what they lean on: decoders do not show them
-    times = [time for time in times if time >= starts[0][1]]
-    return Timeline(len(times), tuple(times), tuple(starts)) if times else Timeline(len(shown), None, ())
+        Raises:
+            VideoError: fewer or more do.
+        """
+        with open_stream(self.path, self.limits) as (container, stream):
+            try:
+                decoded = sum(len(packet.decode()) for packet in container.demux(stream))
+            except av.FFmpegError as error:
+                raise VideoError(f"{self.path}: cannot be decoded to its end: {error.strerror}", "damaged") from None
+        if decoded != self.n_frames:
+            count = f"{decoded} of {self.n_frames} frames decode"
+            raise VideoError(f"{self.path}: damaged or truncated: {count}", "truncated")
 
 
 def _to_rgb(frame: Any, converter: VideoReformatter) -> Frame:
@@ -270,9 +214,3 @@ def _to_rgb(frame: Any, converter: VideoReformatter) -> Frame:
     image = np.asarray(converter.reformat(frame, format="rgb24", threads=1).to_ndarray(), np.uint8)
     quarters = round(frame.rotation / 90) % 4
     return np.ascontiguousarray(np.rot90(image, quarters)) if quarters else image
-
-
-# VP8 keeps frames that are only referred to in packets of their own; bit 4 of the first byte says "show"
-_HIDDEN: dict[str, Callable[[Any], bool]] = {
-    name: lambda packet: not bytes(packet)[0] >> 4 & 1 for name in ("vp8", "libvpx")
-}

@@ -10,7 +10,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from snn_action.errors import WorkError
+from snn_action.config import LimitSettings
+from snn_action.data.limits import check_size
+from snn_action.errors import VideoError
 
 _FRAME = re.compile(r"frame(\d+)\.jpe?g", re.IGNORECASE)
 
@@ -27,6 +29,7 @@ class FrameFolder:
 
     path: Path
     files: tuple[Path, ...]
+    limits: LimitSettings
 
     @property
     def n_frames(self) -> int:
@@ -37,42 +40,46 @@ class FrameFolder:
         """Frames ``(H, W, 3)`` at increasing indices.
 
         Raises:
-            WorkError: a file is no JPEG image, or its size differs from the first one's.
+            VideoError: a file is no JPEG image, of absurd size, or of another than the first one.
         """
         size = None
         for index in indices:
             file = self.files[index]
             try:
                 with Image.open(file, formats=("JPEG",)) as image:
+                    check_size(file, image.width, image.height, self.limits)
                     frame = np.asarray(image.convert("RGB"))
-            except (OSError, ValueError, Image.DecompressionBombError) as error:
-                raise WorkError(f"{file}: cannot be decoded: {error}") from None
+            except (OSError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+                raise VideoError(f"{file}: cannot be decoded: {error}", "damaged") from None
             size = size or frame.shape
             if frame.shape != size:
-                raise WorkError(
-                    f"{file}: {frame.shape[1]}x{frame.shape[0]}, but earlier frames are {size[1]}x{size[0]}"
+                raise VideoError(
+                    f"{file}: {frame.shape[1]}x{frame.shape[0]}, but earlier frames are {size[1]}x{size[0]}",
+                    "damaged",
                 )
             yield frame
 
 
-def open_frame_folder(path: Path) -> FrameFolder:
+def open_frame_folder(path: Path, limits: LimitSettings) -> FrameFolder:
     """List a folder's frames; numbers begin at 0 or 1 and have no gap.
 
     Raises:
-        WorkError: the folder holds no frames, or a number is missing or there twice.
+        VideoError: the folder holds no frames, or a number is missing or there twice.
     """
     numbered: dict[int, Path] = {}
     for file in path.iterdir():
         if match := _FRAME.fullmatch(file.name):
             number = int(match[1])
             if number in numbered:
-                raise WorkError(f"{path}: frame {number} is there twice: {numbered[number].name} and {file.name}")
+                names = f"{numbered[number].name} and {file.name}"
+                raise VideoError(f"{path}: frame {number} is there twice: {names}", "gap")
             numbered[number] = file
     if not numbered:
-        raise WorkError(f"{path}: holds no frames (frame000001.jpg, frame000002.jpg, ...)")
+        raise VideoError(f"{path}: holds no frames (frame000001.jpg, frame000002.jpg, ...)", "no frames")
     numbers = sorted(numbered)
     expected = range(min(numbers[0], 1), numbers[-1] + 1)
     if len(numbers) < len(expected):
         missing = next(number for number in expected if number not in numbered)
-        raise WorkError(f"{path}: frame {missing} is missing, {len(numbers)} of {len(expected)} frames are there")
-    return FrameFolder(path, tuple(numbered[number] for number in numbers))
+        there = f"{len(numbers)} of {len(expected)} frames are there"
+        raise VideoError(f"{path}: frame {missing} is missing, {there}", "gap")
+    return FrameFolder(path, tuple(numbered[number] for number in numbers), limits)

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -88,23 +88,6 @@ def check_found(missing: Sequence[str], total: int, source: Path | str, root: Pa
     if missing:
         first = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
         raise ConfigError(f"{source}: {len(missing)} of {total} videos are not below {root}: {first}; {way_out}")
-
-
-def check_groups(videos: Sequence[Video], folds: Iterable[Fold]) -> None:
-    """Nothing, where no group stands on both sides of a fold.
-
-    Raises:
-        ConfigError: names the fold and the groups that a fold cuts.
-    """
-    for fold in folds:
-        sides = ({videos[i].group for i in side} - {None} for side in (fold.train, fold.test))
-        both = sorted(str(group) for group in set.intersection(*sides))
-        if both:
-            names = ", ".join(both[:3]) + (", ..." if len(both) > 3 else "")
-            raise ConfigError(
-                f"split {fold.name}: {len(both)} groups stand in training and in test ({names}); "
-                "videos of one group belong on one side"
-            )
 
 
 def choose_folds(folds: Sequence[Fold], split: int | str) -> tuple[Fold, ...]:

@@ -2,6 +2,7 @@
 
 from snn_action.evaluation.accuracy import measure_accuracy, measure_loss
 from snn_action.evaluation.backbone_operations import count_backbone_operations
+from snn_action.evaluation.leakage import Leakage, guard_test
 from snn_action.evaluation.operations import Operations, count_model_operations, count_operations
 from snn_action.evaluation.predictions import ClipPredictions, predict_clips
 from snn_action.evaluation.results import FoldResult, summarise, write_confusion_csv, write_predictions_csv
@@ -9,10 +10,12 @@ from snn_action.evaluation.results import FoldResult, summarise, write_confusion
 __all__ = [
     "ClipPredictions",
     "FoldResult",
+    "Leakage",
     "Operations",
     "count_backbone_operations",
     "count_model_operations",
     "count_operations",
+    "guard_test",
     "measure_accuracy",
     "measure_loss",
     "predict_clips",

@@ -14,7 +14,7 @@ def count_backbone_operations(backbone: Backbone, catalog: Catalog, config: Conf
     if tested.path is None:
         return None
     size = config.clip.size or backbone.input_size
-    clips = read_video(tested.path, config.clip, size, config.seed, tested.name)
+    clips = read_video(tested.path, config.clip, size, config.seed, tested.name, config.features.limits)
     backbone, total = backbone.cpu(), Operations(0.0, 0.0, 0.0)
     for images in clips.streams.values():
         middle = images[len(images) // 2 : len(images) // 2 + 1]

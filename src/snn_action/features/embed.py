@@ -68,7 +68,8 @@ def extract_video(
     Raises:
         WorkError: names the file and why it cannot be read.
     """
-    clips = read_video(path, config.clip, config.clip.size or backbone.input_size, config.seed, name)
+    size = config.clip.size or backbone.input_size
+    clips = read_video(path, config.clip, size, config.seed, name, config.features.limits)
     streams = [embed_clips(clips, stream, backbone, config.backbone, device) for stream in config.clip.streams]
     lengths = [len(clip) for clip in clips.clips]
     features = torch.nn.utils.rnn.pad_sequence(list(torch.cat(streams, 1).split_with_sizes(lengths)), batch_first=True)

@@ -141,7 +141,7 @@ def _run(
                 rows.clear()
 
     size = config.clip.size or backbone.input_size
-    decoded = decode_ahead(jobs, config.clip, size, config.seed, config.features.workers)
+    decoded = decode_ahead(jobs, config.clip, size, config.seed, config.features.workers, config.features.limits)
     with keep_freed_memory(), track("Extracting features", len(jobs), progress) as tick:
         for job, clips in zip(jobs, decoded, strict=True):
             if isinstance(clips, str):

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from snn_action.backbones import Backbone
 from snn_action.config import ClipSettings
+from snn_action.data.content import digest_content
 from snn_action.data.decode import DECODER_VERSION
 from snn_action.data.transforms import TRANSFORM_VERSION
 
@@ -48,22 +49,6 @@ def feature_key(
         "backbone": [backbone.name, backbone.digest, backbone.mean, backbone.std, precision],
     }
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
-
-
-def digest_content(path: Path) -> str:
-    """SHA-256 of a file, or of the names and contents of a folder's files.
-
-    Raises:
-        OSError: something cannot be read.
-    """
-    if not path.is_dir():
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    digest = hashlib.sha256(b"folder")
-    for file_path in sorted(path.iterdir()):
-        if file_path.is_file():
-            digest.update(f"{file_path.name} {digest_content(file_path)}\n".encode())
-    return digest.hexdigest()
 
 
 def digest_videos(

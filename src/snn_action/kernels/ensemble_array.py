@@ -28,13 +28,8 @@ class Fused(NamedTuple):
 
 
 def is_available(values: Tensor) -> bool:
-    """Whether ``run`` takes such ``values`` (B, T, E): float32, on the CPU of clips enough to fill a vector.
-
-    On a GPU without gradients: with them, neurons over time are fused, a chunk of ensembles after another.
-    """
-    if values.is_cuda:
-        return dispatch.is_available(values) and not torch.is_grad_enabled()
-    return dispatch.is_available(values) and len(values) >= 8
+    """Whether ``run`` takes such ``values`` (B, T, E): float32, on the CPU of clips enough to fill a vector."""
+    return dispatch.is_available(values) and (values.is_cuda or len(values) >= 8)
 
 
 def run(
@@ -109,32 +104,40 @@ class _Fused(torch.autograd.Function):
         before, params = _stack(rest[:count], x, gain), dispatch.join(rest[count:], x)
         padding = plan.mask is not None and not bool(plan.mask.all())
         real = plan.mask.T.to(torch.float32).contiguous() if plan.mask is not None and padding else x.new_empty(0, 0)
+        arguments = x, *weights, before, real, params
+        ctx.plan, ctx.count, ctx.variant = plan, count, (padding, before.shape[3] == 1)
+        ctx.save_for_backward(*arguments)
         if values.is_cuda:
             from snn_action.kernels import gpu
 
             decoded, counts, after = gpu.array_forward(plan.equations, x, weights, before, real, params)
             if plan.out is not None:
                 after = plan.out[:count].copy_(after)
-            return decoded.permute(2, 1, 0), counts.sum(0), *(state.permute(2, 0, 1) for state in after)
-        cpu, strips = dispatch.load()
-        width = strips.choose_width(plan.equations.forward)
-        shared = before.shape[3] == 1
-        wide, single = (strips.array_forward(plan.equations, each, padding, shared) for each in (width, 1))
-        decoded, counts = torch.empty_like(x), x.new_empty(x.shape[0], x.shape[2])
-        after = x.new_empty(count, *gain.shape, len(values)) if plan.out is None else plan.out[:count]
-        arguments = x, *weights, before, real, params
-        cpu.array_forward(*dispatch.arrays(*arguments), width, wide, single, *dispatch.arrays(decoded, counts, after))
-        ctx.plan, ctx.count, ctx.variant = plan, count, (padding, shared)
-        ctx.save_for_backward(*arguments)
+        else:
+            cpu, strips = dispatch.load()
+            width = strips.choose_width(plan.equations.forward)
+            wide, single = (strips.array_forward(plan.equations, each, *ctx.variant) for each in (width, 1))
+            decoded, counts = torch.empty_like(x), x.new_empty(x.shape[0], x.shape[2])
+            after = x.new_empty(count, *gain.shape, len(values)) if plan.out is None else plan.out[:count]
+            made = dispatch.arrays(decoded, counts, after)
+            cpu.array_forward(*dispatch.arrays(*arguments), width, wide, single, *made)
         states = [state.permute(2, 0, 1) for state in after]
         ctx.mark_non_differentiable(*states)
         return decoded.permute(2, 1, 0), counts.sum(0), *states
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        cpu, strips = dispatch.load()
         equations, rates, *_ = ctx.plan
-        x, gain, *_, params = ctx.saved_tensors
+        x, *weights, before, real, params = ctx.saved_tensors
+        gain, of_decoded, of_spike = weights[0], _lay(grads[0]), grads[1].contiguous()
+        if x.is_cuda:
+            from snn_action.kernels import gpu
+
+            grad_x, grad_weights, grad_params = gpu.array_backward(
+                equations, rates, x, weights, before, real, params, of_decoded, of_spike
+            )
+            return _give_back(ctx.count, grad_x, grad_weights, dispatch.part(grad_params, params))
+        cpu, strips = dispatch.load()
         grad_x, grad_weights = torch.empty_like(x), gain.new_empty(3, *gain.shape)
         grad_params = gain.new_empty(len(gain), len(params))
         if rates is None:
@@ -146,10 +149,14 @@ class _Fused(torch.autograd.Function):
         cpu.array_backward(
             *dispatch.arrays(*ctx.saved_tensors),
             *(width, wide, single, rates is None),
-            *dispatch.arrays(_lay(grads[0]), grads[1].contiguous().unsqueeze(0), grad_x, grad_weights, grad_params),
+            *dispatch.arrays(of_decoded, of_spike.unsqueeze(0), grad_x, grad_weights, grad_params),
         )
-        of_params = dispatch.part(grad_params.sum(0), params)
-        return None, grad_x.permute(2, 1, 0), *grad_weights.unbind(0), None, *[None] * ctx.count, *of_params
+        return _give_back(ctx.count, grad_x, grad_weights, dispatch.part(grad_params.sum(0), params))
+
+
+def _give_back(states: int, grad_x: Tensor, grad_weights: Tensor, of_params: list[Tensor]) -> tuple[Tensor | None, ...]:
+    """Gradients of what ``_Fused.forward`` was given."""
+    return None, grad_x.permute(2, 1, 0), *grad_weights.unbind(0), None, *[None] * states, *of_params
 
 
 def _lay(values: Tensor) -> Tensor:

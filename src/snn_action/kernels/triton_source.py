@@ -4,6 +4,7 @@ Names in it: ``a0`` the current, ``s`` states, ``p`` parameters, ``v`` and ``w``
 ``g0`` the gradient of the output, ``h`` those of the states, ``q`` sums of those of parameters.
 """
 
+import math
 from collections.abc import Sequence
 
 from snn_action.kernels.program import Constant, Equations, Program, Value
@@ -39,7 +40,7 @@ _FORMULAS = {
     "where": "tl.where({0}, {1}, {2})",
 }
 
-_HEAD = """import triton
+HEAD = """import triton
 import triton.language as tl
 
 
@@ -113,38 +114,8 @@ def neurons_backward(current, grads, before, of_state, lengths, params, room, gr
     {store_params}
 """
 
-_ARRAY_FORWARD = """
-@triton.jit
-def array_forward(x, gain, bias, decoders, before, real, params, decoded, counts, after, E, T, B, N, stride, masked,
-                  CLIPS: tl.constexpr, NEURONS: tl.constexpr):
-    e = tl.program_id(0).to(tl.int64)
-    b = tl.program_id(1) * CLIPS + tl.arange(0, CLIPS)
-    n = tl.arange(0, NEURONS)
-    fine = b < B
-    ok = fine[:, None] & (n < N)[None, :]
-    g = tl.load(gain + e * N + n, mask=n < N, other=0.0)[None, :]
-    o = tl.load(bias + e * N + n, mask=n < N, other=0.0)[None, :]
-    d = tl.load(decoders + e * N + n, mask=n < N, other=0.0)[None, :]
-    {load_params}
-    {load_states}
-    total = tl.zeros([CLIPS, NEURONS], tl.float32)
-    for t in range(T):
-        now = tl.load(x + (e * T + t) * B + b, mask=fine, other=0.0)[:, None]
-        awake = ok
-        if masked:
-            awake = ok & (tl.load(real + t * B + b, mask=fine, other=0.0) > 0)[:, None]
-        a0 = g * now + o
-        {step}
-        made = tl.where(awake, {output}, 0.0)
-        total += made
-        tl.store(decoded + (e * T + t) * B + b, tl.sum(made * d, 1), mask=fine)
-        {hold}
-    tl.store(counts + e * B + b, tl.sum(total, 1), mask=fine)
-    {store_states}
-"""
 
-
-class _Text:
+class Text:
     """Lines of a program, with names for its values: ``a`` inputs, ``v`` results."""
 
     def __init__(self, program: Program, names: Sequence[str], prefix: str) -> None:
@@ -157,10 +128,13 @@ class _Text:
         self.results = [self.operand(value) for value in program.results]
 
     def operand(self, value: Value) -> str:
-        return f"({value.number!r})" if isinstance(value, Constant) else self.names[value]
+        """A value's name, or its number."""
+        if not isinstance(value, Constant):
+            return self.names[value]
+        return f"({value.number!r})" if math.isfinite(value.number) else f'float("{value.number!r}")'
 
 
-def _fill(template: str, **parts: Sequence[str] | str) -> str:
+def fill(template: str, **parts: Sequence[str] | str) -> str:
     """The template, with lines in the places of their names, indented as these are."""
     lines = []
     for line in template.splitlines():
@@ -173,28 +147,24 @@ def _fill(template: str, **parts: Sequence[str] | str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def write_source(equations: Equations) -> str:
-    """A module with ``neurons_forward``, ``neurons_backward`` and ``array_forward`` of a neuron's equations."""
+def write_neurons(equations: Equations) -> str:
+    """A module with ``neurons_forward`` and ``neurons_backward`` of a neuron's equations."""
     states, params = range(equations.states), range(equations.parameters)
     inputs = ["a0", *(f"s{i}" for i in states), *(f"p{i}" for i in params)]
-    ahead = _Text(equations.forward, inputs, "v")
-    back = _Text(equations.backward, [*inputs, "g0", *(f"h{i}" for i in states)], "w")
-    one, square = "clip * N + n", "(e * N + n)[None, :] * B + b[:, None]"
-    results, found = ahead.results[1:], back.results[1:]
-    common: dict[str, Sequence[str] | str] = {
+    ahead = Text(equations.forward, inputs, "v")
+    back = Text(equations.backward, [*inputs, "g0", *(f"h{i}" for i in states)], "w")
+    one, results, found = "clip * N + n", ahead.results[1:], back.results[1:]
+    forward: dict[str, Sequence[str] | str] = {
         "step": ahead.lines,
         "output": ahead.results[0],
         "load_params": [f"p{i} = tl.load(params + {i})" for i in params],
-    }
-    over_time: dict[str, Sequence[str] | str] = {
-        **common,
         "load_states": [f"s{i} = tl.load(before + {i} * B * N + {one}, mask=ok, other=0.0)" for i in states],
         "hold": [f"n{i} = {results[i]}" for i in states] + [f"s{i} = tl.where(t < length, n{i}, s{i})" for i in states],
         "store_states": [f"tl.store(after + {i} * B * N + {one}, s{i}, mask=ok)" for i in states],
     }
     place = "(((local * T + t) * {0} + {1}) * N + n)"
     backward: dict[str, Sequence[str] | str] = {
-        **over_time,
+        **forward,
         "keep": [f"tl.store(room + {place.format(len(states), i)}, s{i}, mask=ok)" for i in states],
         "recall": [f"s{i} = tl.load(room + {place.format(len(states), i)}, mask=ok, other=0.0)" for i in states],
         "load_gradients": [f"h{i} = tl.load(of_state + {i} * B * N + {one}, mask=ok, other=0.0)" for i in states],
@@ -211,15 +181,4 @@ def write_source(equations: Equations) -> str:
             for i in params
         ],
     }
-    array: dict[str, Sequence[str] | str] = {
-        **common,
-        "load_states": [
-            f"s{i} = tl.load(before + {i} * E * N * stride + (e * N + n)[None, :] * stride "
-            "+ (b * (stride > 1))[:, None], mask=ok, other=0.0)"
-            for i in states
-        ],
-        "hold": [f"n{i} = {results[i]}" for i in states] + [f"s{i} = tl.where(awake, n{i}, s{i})" for i in states],
-        "store_states": [f"tl.store(after + {i} * E * N * B + {square}, s{i}, mask=ok)" for i in states],
-    }
-    templates = (_NEURONS_FORWARD, over_time), (_NEURONS_BACKWARD, backward), (_ARRAY_FORWARD, array)
-    return "\n".join([_HEAD, *(_fill(template, **parts) for template, parts in templates)])
+    return "\n".join([HEAD, fill(_NEURONS_FORWARD, **forward), fill(_NEURONS_BACKWARD, **backward)])

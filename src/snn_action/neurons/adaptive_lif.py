@@ -16,9 +16,7 @@ from torch import Tensor
 
 from snn_action.neurons import lif
 from snn_action.neurons.adaptive_lif_rate import adapt, settled_rate
-from snn_action.neurons.base import Gradient, Neuron, draw_voltage, fill
-from snn_action.neurons.lif_rate import lif_gain_bias
-from snn_action.neurons.surrogate import SURROGATES, Surrogate
+from snn_action.neurons.base import fill
 
 
 class Settings(lif.LIFSettings):
@@ -37,60 +35,37 @@ class State(NamedTuple):
     adaptation: Tensor
 
 
-def step(current: Tensor, state: State, settings: Settings, surrogate: Surrogate) -> tuple[Tensor, State]:
+def step(current: Tensor, state: State, settings: Settings) -> tuple[Tensor, State]:
     """One step: output (B, N) of ``current`` (B, N) in spikes a second, and the state after it.
 
     Backward as in ``lif``, and through the adaptation.
     """
     s = settings
-    output, membrane = lif.step(
-        current - state.adaptation,
-        lif.State(state.voltage, state.refractory_time),
-        s.dt,
-        s.tau_rc,
-        s.tau_ref,
-        s.min_voltage,
-        s.amplitude,
-        surrogate,
-    )
+    output, membrane = lif.step(current - state.adaptation, lif.State(state.voltage, state.refractory_time), s)
     return output, State(*membrane, adapt(state.adaptation, output, s.dt, s.tau_n, s.inc_n))
 
 
-class AdaptiveLIF(Neuron):
-    """Module around ``step``; modes ``rate``, ``spike_aware`` and ``surrogate``.
+class AdaptiveLIF(lif.LIF):
+    """Module around ``step``; modes ``rate`` and ``spike_aware`` see the settled rate, as if adaptation were instant.
 
-    The first two see the settled rate, as if the adaptation were instant.
+    ``gain_bias`` is that without adaptation (as Nengo): ``max_rates`` are met before it sets in.
     """
 
-    def __init__(self, settings: Settings, gradient: Gradient) -> None:
-        super().__init__(gradient, settings.dt, settings.amplitude)
-        self.settings = settings
-        self.surrogate = SURROGATES[settings.surrogate]
+    settings: Settings
 
     def advance(self, current: Tensor, state: State) -> tuple[Tensor, State]:
         """See ``step``."""
-        return step(current, state, self.settings, self.surrogate)
+        return step(current, state, self.settings)
 
     def initial_state(self, batch: int, shape: Sequence[int], device: torch.device, dtype: torch.dtype) -> State:
         """Neither refractory nor adapted; voltage zero, or one random value a neuron, the same in every clip."""
-        voltage = draw_voltage(self.settings, batch, shape, device, dtype)
-        zero = fill(0.0, batch, shape, device, dtype)
-        return State(voltage, zero, zero)
+        voltage, refractory_time = super().initial_state(batch, shape, device, dtype)
+        return State(voltage, refractory_time, fill(0.0, batch, shape, device, dtype))
 
     def rate(self, current: Tensor) -> Tensor:
         """See ``settled_rate``; ``rate_sigma`` smooths its derivative."""
         s = self.settings
         return settled_rate(current, s.inc_n, s.tau_rc, s.tau_ref, s.amplitude, s.rate_sigma)
 
-    def gain_bias(self, max_rates: Tensor, intercepts: Tensor) -> tuple[Tensor, Tensor]:
-        """Those of the LIF neuron without adaptation (as Nengo): ``max_rates`` are met before adaptation sets in."""
-        return lif_gain_bias(max_rates, intercepts, self.settings.tau_rc, self.settings.tau_ref)
 
-
-def build(settings: Settings, gradient: Gradient = "spike_aware") -> AdaptiveLIF:
-    """The neuron that ``settings`` describe.
-
-    Raises:
-        ConfigError: the neuron has no such gradient mode.
-    """
-    return AdaptiveLIF(settings, gradient)
+build = AdaptiveLIF

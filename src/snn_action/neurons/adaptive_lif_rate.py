@@ -7,20 +7,19 @@ At a constant current it settles at the rate ``a`` that solves ``a = r(J - inc_n
 """
 
 from collections.abc import Sequence
-from typing import ClassVar, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from snn_action.neurons.base import Gradient, Neuron, fill
-from snn_action.neurons.lif_rate import LIFRateSettings, lif_gain_bias, lif_rate
+from snn_action.neurons.base import fill
+from snn_action.neurons.lif_rate import LIFRate, LIFRateSettings, lif_rate
 from snn_action.neurons.soft_lif_rate import soft_lif_slope
 from snn_action.neurons.surrogate import pass_gradient
 
-SOLVER_STEPS = 16
-# Of J - 1 in the solver: far below what can be told from 0, yet with a reciprocal that float32 holds.
-LEAST_OVER = 1e-30
+SOLVER_STEPS = 6  # of Newton's method, after which nothing changes in float64
+LEAST_DRIVE = 1e-20  # of J - 1 in the solver: far below what can be told from 0 above the threshold
 
 
 class Settings(LIFRateSettings):
@@ -42,13 +41,6 @@ def adapt(adaptation: Tensor, output: Tensor, dt: float, tau_n: float, inc_n: fl
     return adaptation + (dt / tau_n) * (inc_n * output - adaptation)
 
 
-def _rate_and_slope(over: Tensor, tau_rc: float, tau_ref: float, amplitude: float) -> tuple[Tensor, Tensor]:
-    """LIF rate and its slope at the current ``1 + over``, exact where ``over`` is too small to be added to 1."""
-    over = over.clamp(min=LEAST_OVER)
-    rate = amplitude / (tau_ref + tau_rc * torch.log1p(1 / over))
-    return rate, rate.square() * (tau_rc / amplitude) / (over * (1 + over))
-
-
 def settled_rate(
     current: Tensor, inc_n: float, tau_rc: float, tau_ref: float, amplitude: float, sigma: float = 0.0
 ) -> Tensor:
@@ -59,57 +51,52 @@ def settled_rate(
     """
     shape = (tau_rc, tau_ref, amplitude)
     with torch.no_grad():
-        # The unknown is j, the adapted current less 1: j + inc_n r(1 + j) = J - 1 is increasing and concave in j,
-        # so Newton's steps close in from the left. A step that leaves the bracket is replaced by a tenth of it,
-        # as the root can be many orders below J - 1.
-        drive = (current - 1).clamp(min=LEAST_OVER)
-        low, high, over = torch.zeros_like(drive), drive, drive
+        # The unknown is y = log(1 + 1 / j), j the adapted current less 1, in which both r = amplitude / (tau_ref +
+        # tau_rc y) and j = 1 / (exp(y) - 1) are exact however small. Of j + inc_n r = J - 1 the left side falls with y
+        # and is convex, so Newton's steps from below the root stay below it. Below it are the roots of each term alone,
+        # and, nearest where both matter at small y, that with 1 / y - 1 / 2 < j in the place of j.
+        drive, height = (current - 1).clamp(min=LEAST_DRIVE), inc_n * amplitude
+        least = torch.maximum(torch.log1p(1 / drive), (height / drive - tau_ref) / tau_rc)
+        half = drive + 0.5
+        b = half * tau_ref - (tau_rc + height)
+        root = torch.sqrt(b * b + half * (4 * tau_rc * tau_ref))
+        both = torch.where(b > 0, 2 * tau_ref / (root + b), (root - b) / (half * (2 * tau_rc)))
+        y = torch.maximum(least, both)
         for _ in range(SOLVER_STEPS):
-            rate, slope = _rate_and_slope(over, *shape)
-            excess = over + inc_n * rate - drive
-            low, high = torch.where(excess > 0, low, over), torch.where(excess > 0, over, high)
-            newton = over - excess / (1 + inc_n * slope)
-            over = torch.where((newton > low) & (newton <= high), newton, low + (high - low) / 10)
-        # One more step of Newton, in the rate itself: exact where the slope is steep as well as where it is flat.
-        rate, slope = _rate_and_slope(over, *shape)
-        rate = torch.where(current > 1, (rate + slope * (drive - over)) / (1 + inc_n * slope), 0)
+            over = 1 / torch.expm1(y)
+            rate = amplitude / (tau_ref + tau_rc * y)
+            y = y + (over + inc_n * rate - drive) / (over * (1 + over) + inc_n * (tau_rc / amplitude) * rate * rate)
+        rate = torch.where(current > 1, amplitude / (tau_ref + tau_rc * y), 0)
         if not current.requires_grad:
             return rate
-        adapted = current - inc_n * rate
-        slope = soft_lif_slope(adapted, sigma, *shape) if sigma else torch.where(current > 1, slope, 0)
-        slope = slope / (1 + inc_n * slope)
+        if sigma:
+            slope = soft_lif_slope(current - inc_n * rate, sigma, *shape)
+            slope = slope / (1 + inc_n * slope)
+        else:
+            over = 1 / torch.expm1(y)
+            steep = (tau_rc / amplitude) * rate * rate
+            slope = torch.where(current > 1, steep / (over * (1 + over) + inc_n * steep), 0)
     return pass_gradient(rate, current * slope)
 
 
-def step(
-    current: Tensor,
-    state: State,
-    dt: float,
-    tau_rc: float,
-    tau_ref: float,
-    amplitude: float,
-    tau_n: float,
-    inc_n: float,
-) -> tuple[Tensor, State]:
+def step(current: Tensor, state: State, settings: Settings) -> tuple[Tensor, State]:
     """One step: output (B, N) of ``current`` (B, N) in spikes a second times amplitude, and the state after it."""
-    output = lif_rate(current - state.adaptation, tau_rc, tau_ref, amplitude)
-    return output, State(adapt(state.adaptation, output, dt, tau_n, inc_n))
+    s = settings
+    output = lif_rate(current - state.adaptation, s.tau_rc, s.tau_ref, s.amplitude)
+    return output, State(adapt(state.adaptation, output, s.dt, s.tau_n, s.inc_n))
 
 
-class AdaptiveLIFRate(Neuron):
-    """Module around ``step``; its one mode is ``rate``, whose gradient runs through the adaptation over time."""
+class AdaptiveLIFRate(LIFRate):
+    """Module around ``step``, whose gradient runs through the adaptation over time.
 
-    gradients: ClassVar[tuple[Gradient, ...]] = ("rate",)
-    spiking: ClassVar[bool] = False
+    ``gain_bias`` is that without adaptation (as Nengo): ``max_rates`` are met before it sets in.
+    """
 
-    def __init__(self, settings: Settings, gradient: Gradient) -> None:
-        super().__init__(gradient, settings.dt, settings.amplitude)
-        self.settings = settings
+    settings: Settings
 
     def advance(self, current: Tensor, state: State) -> tuple[Tensor, State]:
         """See ``step``."""
-        s = self.settings
-        return step(current, state, s.dt, s.tau_rc, s.tau_ref, s.amplitude, s.tau_n, s.inc_n)
+        return step(current, state, self.settings)
 
     def initial_state(self, batch: int, shape: Sequence[int], device: torch.device, dtype: torch.dtype) -> State:
         """No adaptation."""
@@ -120,15 +107,5 @@ class AdaptiveLIFRate(Neuron):
         s = self.settings
         return settled_rate(current, s.inc_n, s.tau_rc, s.tau_ref, s.amplitude)
 
-    def gain_bias(self, max_rates: Tensor, intercepts: Tensor) -> tuple[Tensor, Tensor]:
-        """Those of the LIF rate without adaptation (as Nengo): ``max_rates`` are met before adaptation sets in."""
-        return lif_gain_bias(max_rates, intercepts, self.settings.tau_rc, self.settings.tau_ref)
 
-
-def build(settings: Settings, gradient: Gradient = "rate") -> AdaptiveLIFRate:
-    """The neuron that ``settings`` describe.
-
-    Raises:
-        ConfigError: the neuron has no such gradient mode.
-    """
-    return AdaptiveLIFRate(settings, gradient)
+build = AdaptiveLIFRate

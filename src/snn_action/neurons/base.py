@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from snn_action.errors import ConfigError
 from snn_action.kernels import dispatch, neurons
 from snn_action.kernels.program import Equations, UnknownOperationError, trace
-from snn_action.neurons.surrogate import SurrogateName, pass_gradient
+from snn_action.neurons.surrogate import pass_gradient
 from snn_action.registry import Settings
 
 logger = logging.getLogger(__name__)
@@ -29,17 +29,6 @@ class NeuronSettings(Settings):
     dt: float = Field(0.001, gt=0, description="Length of a time step in seconds")
 
 
-class SpikingSettings(NeuronSettings):
-    """What every neuron that spikes can be asked."""
-
-    amplitude: float = Field(1.0, gt=0, description="Area of one spike")
-    initial_voltage: Literal["zero", "uniform"] = Field(
-        "zero", description="Voltage at a clip's start; 'uniform': each neuron its own in [0, 1), drawn from 'seed'"
-    )
-    seed: int = Field(0, ge=0, lt=2**32, description="Of everything that the neuron draws")
-    surrogate: SurrogateName = Field("arctan", description="Derivative of a spike in gradient mode 'surrogate'")
-
-
 class Neuron(nn.Module, ABC):
     """Base of all neurons.
 
@@ -52,20 +41,30 @@ class Neuron(nn.Module, ABC):
     A rate neuron (``spiking`` false) has the one mode ``rate``, and its output is that of ``advance``.
 
     State is a NamedTuple of tensors with the batch first. Neurons may lie along several axes, ``(B, T, E, N)``.
+
+    Args:
+        settings: What describes the neuron.
+        gradient: The gradient mode; None: ``spike_aware``, or the first that the neuron has.
+
+    Raises:
+        ConfigError: the neuron has no such gradient mode.
     """
 
     gradients: ClassVar[tuple[Gradient, ...]] = ("rate", "spike_aware", "surrogate")
     spiking: ClassVar[bool] = True
     settings: Any
 
-    def __init__(self, gradient: Gradient, dt: float, amplitude: float = 1.0) -> None:
+    def __init__(self, settings: NeuronSettings, gradient: Gradient | None = None) -> None:
+        if gradient is None:
+            gradient = "spike_aware" if "spike_aware" in self.gradients else self.gradients[0]
         if gradient not in self.gradients:
             known = ", ".join(self.gradients)
-            raise ConfigError(f"{type(self).__name__} has no gradient mode {gradient!r}; it has {known}")
+            raise ConfigError(f"{settings.type} has no gradient mode {gradient!r}; it has {known}")
         super().__init__()
+        self.settings = settings
         self.gradient = gradient
-        self.dt = dt
-        self.amplitude = amplitude
+        self.dt = settings.dt
+        self.amplitude: float = getattr(settings, "amplitude", 1.0)  # Izhikevich's is fixed, as Nengo has it
 
     def forward(self, current: Tensor, state: Any = None, mask: Tensor | None = None) -> tuple[Tensor, Any]:
         """Spikes ``(B, T, N)`` of ``current`` (B, T, N), and the state after the last step where ``mask`` is true.
@@ -76,17 +75,20 @@ class Neuron(nn.Module, ABC):
             mask: (B, T), true on real steps; the others leave the state as it is and give no output.
 
         Raises:
-            ValueError: a wrong shape, or a current that is not finite (named with clip, step and neuron).
+            ValueError: a wrong shape or type, or a current or state that is not finite (named with neuron, step, clip).
         """
+        if not current.is_floating_point():
+            raise ValueError(f"current must be of a floating-point type, not {current.dtype}")
         if current.ndim < 3 or current.shape[1] < 1:
             raise ValueError(f"current must be (batch, at least one step, neurons), not {tuple(current.shape)}")
         if mask is not None and mask.shape != current.shape[:2]:
             raise ValueError(f"mask must have shape {tuple(current.shape[:2])}, not {tuple(mask.shape)}")
+        mask = None if mask is None else mask.bool()
         shape = current.shape[0], current.shape[2:]
         if state is None:
             state = self.initial_state(*shape, current.device, current.dtype)
         else:
-            check_state(state, self.initial_state(*shape, torch.device("meta"), current.dtype))
+            check_state(state, self.initial_state(*shape, torch.device("meta"), current.dtype), current.device)
         check_finite(current)
         if self.gradient == "rate" and self.training and self.spiking:
             return silence(self.rate(current), mask), state
@@ -143,13 +145,13 @@ class Neuron(nn.Module, ABC):
         """Gain and bias with which ``gain x + bias`` starts spikes at ``intercepts`` and gives ``max_rates`` at x = 1.
 
         Raises:
-            ValueError: a rate or an intercept is out of range.
+            ConfigError: a rate or an intercept is out of range.
         """
 
 
 @lru_cache(maxsize=256)
 def _trace(cls: type[Neuron], settings: NeuronSettings, unit: Unit) -> Equations | None:
-    neuron = cls(settings, cls.gradients[-1]).eval()  # type: ignore[arg-type]
+    neuron = cls(settings, cls.gradients[-1]).eval()
     if any(parameter.numel() != 1 for parameter in neuron.parameters()):
         return None
     names = [name for name, _ in neuron.named_parameters()]
@@ -173,49 +175,53 @@ def _trace(cls: type[Neuron], settings: NeuronSettings, unit: Unit) -> Equations
         return None
 
 
-def draw_voltage(
-    settings: SpikingSettings, batch: int, shape: Sequence[int], device: torch.device, dtype: torch.dtype
-) -> Tensor:
-    """Voltages (B, ...) at a clip's start: zero, or one random value in [0, 1) a neuron, the same in every clip."""
-    if settings.initial_voltage == "zero":
-        return fill(0.0, batch, shape, device, dtype)
-    generator = torch.Generator().manual_seed(settings.seed)
-    return torch.rand(*shape, generator=generator).to(device, dtype).expand(batch, *shape)
-
-
 def fill(number: float, batch: int, shape: Sequence[int], device: torch.device, dtype: torch.dtype) -> Tensor:
     """The same number in all neurons (B, ...); all clips lie on the memory of one."""
     return torch.full(tuple(shape), number, device=device, dtype=dtype).expand(batch, *shape)
 
 
-def check_state(state: Any, wanted: Any) -> None:
-    """Check that a state has the fields of ``wanted``, a state that fits, and tensors of its shapes.
+def check_state(state: Any, wanted: Any, device: torch.device) -> None:
+    """Check that a state has the fields of ``wanted``, a state that fits, and finite tensors like its on ``device``.
 
     Raises:
         ValueError: one has not; its name is given.
     """
     if not isinstance(state, type(wanted)):
         names = ", ".join(wanted._fields) or "none"
-        raise ValueError(f"state must be one that the neuron returned (fields: {names}), not a {type(state).__name__}")
+        raise ValueError(f"state must be one that was returned (fields: {names}), not a {type(state).__name__}")
     for name, tensor, like in zip(wanted._fields, state, wanted, strict=True):
         if not isinstance(like, Tensor):
-            check_state(tensor, like)
+            check_state(tensor, like, device)
         elif not isinstance(tensor, Tensor):
             raise ValueError(f"state.{name} must be a tensor, not a {type(tensor).__name__}")
         elif tensor.shape != like.shape:
             raise ValueError(f"state.{name} must have shape {tuple(like.shape)}, not {tuple(tensor.shape)}")
+        elif (tensor.dtype, tensor.device) != (like.dtype, device):
+            raise ValueError(f"state.{name} must be {like.dtype} on {device}, not {tensor.dtype} on {tensor.device}")
+        elif tensor.is_floating_point():
+            check_finite(tensor.unsqueeze(1), f"state.{name} of neuron")
 
 
 def check_rates(max_rates: Tensor, intercepts: Tensor) -> None:
     """Check what every ``gain_bias`` needs.
 
     Raises:
-        ValueError: a maximal rate is not positive and finite, or an intercept is not in [-1, 1).
+        ConfigError: these are no tensors of floating-point numbers, their shapes do not fit, a maximal rate is not
+            positive and finite, or an intercept is not in [-1, 1).
     """
+    for name, values in (("max_rates", max_rates), ("intercepts", intercepts)):
+        if not isinstance(values, Tensor) or not values.is_floating_point():
+            found = values.dtype if isinstance(values, Tensor) else type(values).__name__
+            raise ConfigError(f"{name} must be a tensor of floating-point numbers, not {found}")
+    try:
+        torch.broadcast_shapes(max_rates.shape, intercepts.shape)  # type: ignore[no-untyped-call]
+    except RuntimeError:
+        shapes = f"{tuple(max_rates.shape)} and {tuple(intercepts.shape)}"
+        raise ConfigError(f"max_rates and intercepts must have one shape, not {shapes}") from None
     if not bool((max_rates.isfinite() & (max_rates > 0)).all()):
-        raise ValueError("max_rates must be positive and finite")
+        raise ConfigError("max_rates must be positive and finite")
     if not bool(((intercepts >= -1) & (intercepts < 1)).all()):
-        raise ValueError("intercepts must be in [-1, 1)")
+        raise ConfigError("intercepts must be in [-1, 1)")
 
 
 def check_finite(current: Tensor, what: str = "current of neuron") -> None:
@@ -225,7 +231,7 @@ def check_finite(current: Tensor, what: str = "current of neuron") -> None:
     far, in PyTorch's debug mode (``torch.autograd.set_detect_anomaly``).
 
     Raises:
-        ValueError: names the first such clip, step and neuron.
+        ValueError: names the first such neuron, step and clip.
     """
     if current.device.type != "cpu" and not torch.is_anomaly_enabled():
         return

@@ -9,14 +9,15 @@ A soft reset keeps what the voltage had above the threshold, so at a constant cu
 ceiling. A hard reset loses it: then ``amplitude / (dt ceil(1 / (J dt)))``. Source of both: Rueckauer et al. 2017.
 """
 
-from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from snn_action.neurons.base import Gradient, Neuron, SpikingSettings, check_rates, draw_voltage
+from snn_action.errors import ConfigError
+from snn_action.neurons.rectified_linear import linear_gain_bias
+from snn_action.neurons.spiking import SpikingSettings, Voltage, VoltageNeuron
 from snn_action.neurons.surrogate import SURROGATES, Surrogate, attach, pass_gradient
 
 Reset = Literal["soft", "hard"]
@@ -27,12 +28,6 @@ class Settings(SpikingSettings):
 
     type: Literal["if"] = "if"
     reset: Reset = Field("soft", description="After a spike: 'soft' takes 1 from the voltage, 'hard' makes it 0")
-
-
-class State(NamedTuple):
-    """Voltage (B, N) in units of the threshold."""
-
-    voltage: Tensor
 
 
 def fire(voltage: Tensor, reset: Reset, surrogate: Surrogate) -> tuple[Tensor, Tensor]:
@@ -46,31 +41,21 @@ def fire(voltage: Tensor, reset: Reset, surrogate: Surrogate) -> tuple[Tensor, T
     return spikes, voltage - spikes if reset == "soft" else voltage * (1 - spikes)
 
 
-def step(
-    current: Tensor, state: State, dt: float, amplitude: float, reset: Reset, surrogate: Surrogate
-) -> tuple[Tensor, State]:
+def step(current: Tensor, state: Voltage, settings: Settings) -> tuple[Tensor, Voltage]:
     """One step: output (B, N) of ``current`` (B, N) in spikes a second, and the state after it; see ``fire``."""
-    spikes, voltage = fire(state.voltage + current * dt, reset, surrogate)
-    return spikes * (amplitude / dt), State(voltage)
+    s = settings
+    spikes, voltage = fire(state.voltage + current * s.dt, s.reset, SURROGATES[s.surrogate])
+    return spikes * (s.amplitude / s.dt), Voltage(voltage)
 
 
-class IntegrateAndFire(Neuron):
-    """Module around ``step``; modes ``rate``, ``spike_aware`` and ``surrogate``."""
+class IntegrateAndFire(VoltageNeuron):
+    """Module around ``step``."""
 
     settings: Settings
 
-    def __init__(self, settings: Settings, gradient: Gradient) -> None:
-        super().__init__(gradient, settings.dt, settings.amplitude)
-        self.settings = settings
-        self.surrogate = SURROGATES[settings.surrogate]
-
-    def advance(self, current: Tensor, state: State) -> tuple[Tensor, State]:
+    def advance(self, current: Tensor, state: Voltage) -> tuple[Tensor, Voltage]:
         """See ``step``."""
-        return step(current, state, self.dt, self.amplitude, self.settings.reset, self.surrogate)
-
-    def initial_state(self, batch: int, shape: Sequence[int], device: torch.device, dtype: torch.dtype) -> State:
-        """Zero, or one random voltage a neuron, the same in every clip."""
-        return State(draw_voltage(self.settings, batch, shape, device, dtype))
+        return step(current, state, self.settings)
 
     def rate(self, current: Tensor) -> Tensor:
         """``amplitude clamp(J, 0, 1 / dt)``; with a hard reset ``amplitude / (dt ceil(1 / (J dt)))`` for J > 0, else 0.
@@ -86,22 +71,15 @@ class IntegrateAndFire(Neuron):
         return pass_gradient(hard, soft) if soft.requires_grad else hard
 
     def gain_bias(self, max_rates: Tensor, intercepts: Tensor) -> tuple[Tensor, Tensor]:
-        """``gain = max_rate / (1 - intercept)``, ``bias = -intercept gain``: a soft reset's, in spikes a second.
+        """See ``linear_gain_bias``: a soft reset's.
 
         Raises:
-            ValueError: a rate or an intercept is out of range, or a rate is above one spike a step.
+            ConfigError: a rate or an intercept is out of range, or a rate is above one spike a step.
         """
-        check_rates(max_rates, intercepts)
+        solved = linear_gain_bias(max_rates, intercepts)
         if bool((max_rates * self.dt > 1).any()):
-            raise ValueError(f"max_rates must be at most {1 / self.dt:g}, one spike a step")
-        gain = max_rates / (1 - intercepts)
-        return gain, -intercepts * gain
+            raise ConfigError(f"max_rates must be at most {1 / self.dt:g}, one spike a step")
+        return solved
 
 
-def build(settings: Settings, gradient: Gradient = "spike_aware") -> IntegrateAndFire:
-    """The neuron that ``settings`` describe.
-
-    Raises:
-        ConfigError: the neuron has no such gradient mode.
-    """
-    return IntegrateAndFire(settings, gradient)
+build = IntegrateAndFire

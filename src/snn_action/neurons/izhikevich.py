@@ -23,7 +23,7 @@ from torch import Tensor
 from snn_action.errors import ConfigError
 from snn_action.neurons.base import Gradient, Neuron, NeuronSettings, check_rates, fill
 from snn_action.neurons.rate_curve import InverseCurve, find_currents, find_rates, simulate_inverse
-from snn_action.neurons.surrogate import SURROGATES, Surrogate, SurrogateName, attach
+from snn_action.neurons.surrogate import SURROGATES, SurrogateName, attach
 
 THRESHOLD = 30.0
 LOWEST_CURRENT = -30.0
@@ -64,7 +64,7 @@ class _Membrane(torch.autograd.Function):
         return grads[0] * slope, -drive, drive, None
 
 
-def step(current: Tensor, state: State, settings: Settings, surrogate: Surrogate) -> tuple[Tensor, State]:
+def step(current: Tensor, state: State, settings: Settings) -> tuple[Tensor, State]:
     """One step: output (B, N) of ``current`` (B, N) in spikes a second, and the state after it."""
     scale = 1000 * settings.dt
     current = current.clamp(min=LOWEST_CURRENT)
@@ -73,7 +73,8 @@ def step(current: Tensor, state: State, settings: Settings, surrogate: Surrogate
     jump = fired.to(voltage.dtype)
     spikes = jump
     if torch.is_grad_enabled() and voltage.requires_grad:
-        spikes = attach(jump, (voltage - THRESHOLD) / (THRESHOLD - settings.reset_voltage), surrogate)
+        distance = (voltage - THRESHOLD) / (THRESHOLD - settings.reset_voltage)
+        spikes = attach(jump, distance, SURROGATES[settings.surrogate])
     voltage = voltage.masked_fill(fired, settings.reset_voltage)
     change = settings.tau_recovery * (settings.coupling * voltage - state.recovery) * scale
     recovery = state.recovery + change + settings.reset_recovery * jump
@@ -84,15 +85,11 @@ class Izhikevich(Neuron):
     """Module around ``step``; mode ``surrogate`` only, as the rate has no closed form."""
 
     gradients: ClassVar[tuple[Gradient, ...]] = ("surrogate",)
-
-    def __init__(self, settings: Settings, gradient: Gradient) -> None:
-        super().__init__(gradient, settings.dt)
-        self.settings = settings
-        self.surrogate = SURROGATES[settings.surrogate]
+    settings: Settings
 
     def advance(self, current: Tensor, state: State) -> tuple[Tensor, State]:
         """See ``step``."""
-        return step(current, state, self.settings, self.surrogate)
+        return step(current, state, self.settings)
 
     def initial_state(self, batch: int, shape: Sequence[int], device: torch.device, dtype: torch.dtype) -> State:
         """``reset_voltage``, and the recovery to which it draws, ``coupling reset_voltage``.
@@ -124,7 +121,7 @@ class Izhikevich(Neuron):
         ``J_0`` is the largest current that gives no spikes, ``J_max`` the one that gives the maximal rate.
 
         Raises:
-            ValueError: a rate or an intercept is out of range, or a rate cannot be reached.
+            ConfigError: a rate or an intercept is out of range, or a rate cannot be reached.
         """
         check_rates(max_rates, intercepts)
         curve = self._curve()
@@ -146,10 +143,4 @@ def _inverse_curve(settings_json: str) -> InverseCurve:
     return simulate_inverse(neuron.advance, state, grid, settle, steps)
 
 
-def build(settings: Settings, gradient: Gradient = "surrogate") -> Izhikevich:
-    """The neuron that ``settings`` describe.
-
-    Raises:
-        ConfigError: the neuron has no such gradient mode.
-    """
-    return Izhikevich(settings, gradient)
+build = Izhikevich

@@ -10,16 +10,17 @@ Its rate is that of ``lif_rate``: one spike a step at most, so rates near or abo
 """
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from snn_action.neurons.base import Gradient, Neuron, SpikingSettings, draw_voltage, fill
+from snn_action.neurons.base import Neuron, fill
 from snn_action.neurons.lif_rate import lif_gain_bias, lif_rate
 from snn_action.neurons.soft_lif_rate import soft_lif_rate
-from snn_action.neurons.surrogate import SURROGATES, Surrogate, attach, pass_gradient
+from snn_action.neurons.spiking import SpikingSettings, draw_voltage
+from snn_action.neurons.surrogate import SURROGATES, attach, pass_gradient
 
 # The slope of a spike's time is about tau_rc / (J - 1): backward, J - 1 counts as this much at least.
 LEAST_OVER = 0.1
@@ -52,36 +53,28 @@ class State(NamedTuple):
     refractory_time: Tensor
 
 
-def step(
-    current: Tensor,
-    state: State,
-    dt: float,
-    tau_rc: float,
-    tau_ref: float,
-    min_voltage: float,
-    amplitude: float,
-    surrogate: Surrogate,
-) -> tuple[Tensor, State]:
+def step(current: Tensor, state: State, settings: LIFSettings) -> tuple[Tensor, State]:
     """One step: output (B, N) of ``current`` (B, N) in spikes a second, and the state after it.
 
     Backward, a spike's derivative is the surrogate's at ``v - 1``, the gradient runs through the voltage, its reset,
     the refractory time and the time of the spike; for a spike that did not happen that time is the step's end.
     """
-    waiting = state.refractory_time - dt
-    left = (dt - waiting).clamp(0, dt)
-    voltage = state.voltage - (current - state.voltage) * torch.expm1(left * (-1 / tau_rc))
+    s = settings
+    waiting = state.refractory_time - s.dt
+    left = (s.dt - waiting).clamp(0, s.dt)
+    voltage = state.voltage - (current - state.voltage) * torch.expm1(left * (-1 / s.tau_rc))
     spiked = voltage > 1
     spikes = spiked.to(voltage.dtype)
     over = torch.where(spiked, current - 1, 1)
     excess = torch.where(spiked, voltage - 1, 0)
     late = excess / over
     if torch.is_grad_enabled() and voltage.requires_grad:
-        spikes = attach(spikes, voltage - 1, surrogate)
+        spikes = attach(spikes, voltage - 1, SURROGATES[s.surrogate])
         late = pass_gradient(late.detach(), excess / over.clamp(min=LEAST_OVER))
     # A membrane far faster than the step gives late = 1, whose logarithm is infinite.
-    time = dt + tau_rc * torch.log1p(-late.clamp(max=1 - torch.finfo(late.dtype).eps))
-    after = spikes * (tau_ref + time) + (1 - spikes) * waiting
-    return spikes * (amplitude / dt), State(voltage.clamp(min=min_voltage) * (1 - spikes), after)
+    time = s.dt + s.tau_rc * torch.log1p(-late.clamp(max=1 - torch.finfo(late.dtype).eps))
+    after = spikes * (s.tau_ref + time) + (1 - spikes) * waiting
+    return spikes * (s.amplitude / s.dt), State(voltage.clamp(min=s.min_voltage) * (1 - spikes), after)
 
 
 def rate_of(current: Tensor, settings: LIFSettings) -> Tensor:
@@ -95,17 +88,13 @@ def rate_of(current: Tensor, settings: LIFSettings) -> Tensor:
 class LIF(Neuron):
     """Module around ``step``; modes ``rate``, ``spike_aware`` and ``surrogate``."""
 
-    def __init__(self, settings: Settings, gradient: Gradient) -> None:
-        super().__init__(gradient, settings.dt, settings.amplitude)
-        self.settings = settings
-        self.surrogate = SURROGATES[settings.surrogate]
+    settings: LIFSettings
 
-    def advance(self, current: Tensor, state: State) -> tuple[Tensor, State]:
+    def advance(self, current: Tensor, state: Any) -> tuple[Tensor, Any]:
         """See ``step``."""
-        s = self.settings
-        return step(current, state, s.dt, s.tau_rc, s.tau_ref, s.min_voltage, s.amplitude, self.surrogate)
+        return step(current, state, self.settings)
 
-    def initial_state(self, batch: int, shape: Sequence[int], device: torch.device, dtype: torch.dtype) -> State:
+    def initial_state(self, batch: int, shape: Sequence[int], device: torch.device, dtype: torch.dtype) -> Any:
         """Not refractory; voltage zero, or one random value a neuron, the same in every clip."""
         voltage = draw_voltage(self.settings, batch, shape, device, dtype)
         return State(voltage, fill(0.0, batch, shape, device, dtype))
@@ -119,10 +108,4 @@ class LIF(Neuron):
         return lif_gain_bias(max_rates, intercepts, self.settings.tau_rc, self.settings.tau_ref)
 
 
-def build(settings: Settings, gradient: Gradient = "spike_aware") -> LIF:
-    """The neuron that ``settings`` describe.
-
-    Raises:
-        ConfigError: the neuron has no such gradient mode.
-    """
-    return LIF(settings, gradient)
+build = LIF

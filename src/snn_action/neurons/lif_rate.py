@@ -5,14 +5,16 @@
 The slope grows without bound as J falls to 1 and is zero at and below 1; ``soft_lif_rate`` has a bounded one.
 """
 
-from collections.abc import Sequence
-from typing import ClassVar, Literal, NamedTuple
+import math
+from typing import Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from snn_action.neurons.base import Gradient, Neuron, NeuronSettings, check_rates
+from snn_action.errors import ConfigError
+from snn_action.neurons.base import NeuronSettings, check_rates
+from snn_action.neurons.rate_neuron import RateNeuron
 
 
 class LIFRateSettings(NeuronSettings):
@@ -27,10 +29,6 @@ class Settings(LIFRateSettings):
     """Leaky integrate-and-fire rate neuron."""
 
     type: Literal["lif_rate"] = "lif_rate"
-
-
-class State(NamedTuple):
-    """Empty: the output depends on the present current alone."""
 
 
 def lif_rate(current: Tensor, tau_rc: float, tau_ref: float, amplitude: float) -> Tensor:
@@ -55,38 +53,28 @@ def lif_gain_bias(max_rates: Tensor, intercepts: Tensor, tau_rc: float, tau_ref:
     Rates are spikes a second, before the amplitude.
 
     Raises:
-        ValueError: a rate is not positive or reaches ``1 / tau_ref``, or an intercept is not in [-1, 1).
+        ConfigError: a rate reaches ``1 / tau_ref`` or needs a current that is not told from the threshold, or what
+            ``check_rates`` finds.
     """
     check_rates(max_rates, intercepts)
     if not bool((max_rates * tau_ref < 1).all()):
-        raise ValueError(f"max_rates must be below 1 / tau_ref = {1 / tau_ref:g} spikes a second")
-    gain = 1 / (torch.expm1((1 / max_rates - tau_ref) / tau_rc) * (1 - intercepts))
+        raise ConfigError(f"max_rates must be below 1 / tau_ref = {1 / tau_ref:g} spikes a second")
+    over = 1 / torch.expm1((1 / max_rates - tau_ref) / tau_rc)  # of the current at x = 1 above the threshold
+    least = torch.finfo(over.dtype).eps
+    if not bool((over >= least).all()):
+        lowest = 1 / (tau_ref + tau_rc * math.log1p(1 / least))
+        raise ConfigError(
+            f"max_rates must be at least {lowest:.3g} spikes a second: the current of a lower rate is not told from "
+            f"the threshold in {over.dtype}"
+        )
+    gain = over / (1 - intercepts)
     return gain, 1 - gain * intercepts
 
 
-def step(current: Tensor, state: State, tau_rc: float, tau_ref: float, amplitude: float) -> tuple[Tensor, State]:
-    """Output (B, N) of ``current`` (B, N), in spikes a second times amplitude, and the state as it was."""
-    return lif_rate(current, tau_rc, tau_ref, amplitude), state
+class LIFRate(RateNeuron):
+    """See the module."""
 
-
-class LIFRate(Neuron):
-    """Module around ``step``; its one mode is ``rate``."""
-
-    gradients: ClassVar[tuple[Gradient, ...]] = ("rate",)
-    spiking: ClassVar[bool] = False
-
-    def __init__(self, settings: Settings, gradient: Gradient) -> None:
-        super().__init__(gradient, settings.dt, settings.amplitude)
-        self.settings = settings
-
-    def advance(self, current: Tensor, state: State) -> tuple[Tensor, State]:
-        """See ``step``."""
-        return step(current, state, self.settings.tau_rc, self.settings.tau_ref, self.amplitude)
-
-    def initial_state(self, batch: int, shape: Sequence[int], device: torch.device, dtype: torch.dtype) -> State:
-        """Empty."""
-        del batch, shape, device, dtype  # nothing to lay out
-        return State()
+    settings: LIFRateSettings
 
     def rate(self, current: Tensor) -> Tensor:
         """``r(J)``."""
@@ -97,10 +85,4 @@ class LIFRate(Neuron):
         return lif_gain_bias(max_rates, intercepts, self.settings.tau_rc, self.settings.tau_ref)
 
 
-def build(settings: Settings, gradient: Gradient = "rate") -> LIFRate:
-    """The neuron that ``settings`` describe.
-
-    Raises:
-        ConfigError: the neuron has no such gradient mode.
-    """
-    return LIFRate(settings, gradient)
+build = LIFRate

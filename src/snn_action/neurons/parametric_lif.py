@@ -10,18 +10,18 @@ step at most; ``lif`` follows continuous time more closely.
 """
 
 import math
-from collections.abc import Sequence
 from functools import lru_cache
-from typing import ClassVar, Literal, NamedTuple, Self
+from typing import ClassVar, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from snn_action.errors import ConfigError
-from snn_action.neurons.base import Gradient, Neuron, SpikingSettings, check_rates, draw_voltage
+from snn_action.neurons.base import Gradient, check_rates
 from snn_action.neurons.integrate_and_fire import Reset, fire
 from snn_action.neurons.rate_curve import InverseCurve, find_currents, find_rates, simulate_inverse
+from snn_action.neurons.spiking import SpikingSettings, Voltage, VoltageNeuron
 from snn_action.neurons.surrogate import SURROGATES, Surrogate
 
 CURVE_POINTS = 4000
@@ -43,24 +43,18 @@ class Settings(SpikingSettings):
         return self
 
 
-class State(NamedTuple):
-    """Voltage (B, N) in units of the threshold."""
-
-    voltage: Tensor
-
-
 def step(
-    current: Tensor, state: State, k: Tensor, dt: float, amplitude: float, reset: Reset, surrogate: Surrogate
-) -> tuple[Tensor, State]:
+    current: Tensor, state: Voltage, k: Tensor, dt: float, amplitude: float, reset: Reset, surrogate: Surrogate
+) -> tuple[Tensor, Voltage]:
     """One step: output (B, N) of ``current`` (B, N) in spikes a second, and the state after it.
 
     Backward, a spike's derivative is the surrogate's at ``v' - 1``, and the gradient runs through the reset too.
     """
     spikes, voltage = fire(state.voltage + k * (current - state.voltage), reset, surrogate)
-    return spikes * (amplitude / dt), State(voltage)
+    return spikes * (amplitude / dt), Voltage(voltage)
 
 
-class ParametricLIF(Neuron):
+class ParametricLIF(VoltageNeuron):
     """Module around ``step``; mode ``surrogate`` only.
 
     With a soft reset the rate has no closed form, and with a hard one it is a staircase; neither has a derivative by
@@ -71,10 +65,8 @@ class ParametricLIF(Neuron):
     w: Tensor
     settings: Settings
 
-    def __init__(self, settings: Settings, gradient: Gradient) -> None:
-        super().__init__(gradient, settings.dt, settings.amplitude)
-        self.settings = settings
-        self.surrogate = SURROGATES[settings.surrogate]
+    def __init__(self, settings: Settings, gradient: Gradient | None = None) -> None:
+        super().__init__(settings, gradient)
         w = torch.tensor(-math.log(settings.tau / settings.dt - 1))
         if settings.learnable:
             self.w = nn.Parameter(w)
@@ -86,14 +78,10 @@ class ParametricLIF(Neuron):
         """The time constant in seconds, as it is now."""
         return self.dt / self.w.sigmoid()
 
-    def advance(self, current: Tensor, state: State) -> tuple[Tensor, State]:
+    def advance(self, current: Tensor, state: Voltage) -> tuple[Tensor, Voltage]:
         """See ``step``."""
         s = self.settings
-        return step(current, state, self.w.sigmoid(), s.dt, s.amplitude, s.reset, self.surrogate)
-
-    def initial_state(self, batch: int, shape: Sequence[int], device: torch.device, dtype: torch.dtype) -> State:
-        """Zero, or one random voltage a neuron, the same in every clip."""
-        return State(draw_voltage(self.settings, batch, shape, device, dtype))
+        return step(current, state, self.w.sigmoid(), s.dt, s.amplitude, s.reset, SURROGATES[s.surrogate])
 
     def rate(self, current: Tensor) -> Tensor:  # noqa: ARG002 - the contract names it
         """Not defined.
@@ -116,10 +104,15 @@ class ParametricLIF(Neuron):
         ``J_max`` gives the maximal rate at the present time constant. Rates are spikes a second, before the amplitude.
 
         Raises:
-            ValueError: a rate or an intercept is out of range, or a rate is above one spike a step.
+            ConfigError: a rate or an intercept is out of range, a rate is above one spike a step, or so low that its
+                current is not told from the threshold.
         """
         check_rates(max_rates, intercepts)
-        highest = find_currents(max_rates, self._curve())
+        curve = self._curve()
+        lowest = curve.rates[1]  # 0 is the first
+        if bool((max_rates < lowest).any()):
+            raise ConfigError(f"max_rates must be at least {lowest:g}, the lowest of the neuron's simulated rate curve")
+        highest = find_currents(max_rates, curve)
         gain = (highest - RHEOBASE) / (1 - intercepts)
         return gain, RHEOBASE - gain * intercepts
 
@@ -131,17 +124,11 @@ def _inverse_curve(k: float, dt: float, reset: Reset) -> InverseCurve:
     grid = RHEOBASE + torch.cat([torch.tensor([-1e-6], dtype=torch.float64), over])
     weight = torch.tensor(k, dtype=torch.float64)
 
-    def advance(current: Tensor, state: State) -> tuple[Tensor, State]:
+    def advance(current: Tensor, state: Voltage) -> tuple[Tensor, Voltage]:
         return step(current, state, weight, dt, 1.0, reset, SURROGATES["arctan"])
 
-    state = State(torch.zeros(1, len(grid), dtype=torch.float64))
+    state = Voltage(torch.zeros(1, len(grid), dtype=torch.float64))
     return simulate_inverse(advance, state, grid, math.ceil(5 / k), max(round(1 / dt), 1000))
 
 
-def build(settings: Settings, gradient: Gradient = "surrogate") -> ParametricLIF:
-    """The neuron that ``settings`` describe.
-
-    Raises:
-        ConfigError: the neuron has no such gradient mode.
-    """
-    return ParametricLIF(settings, gradient)
+build = ParametricLIF

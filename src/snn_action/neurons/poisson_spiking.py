@@ -14,7 +14,6 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from snn_action.neurons.base import Gradient
 from snn_action.neurons.random import UNIFORM_BITS
 from snn_action.neurons.random_spiking import RandomSpiking, RandomSpikingSettings
 
@@ -73,10 +72,4 @@ class PoissonSpiking(RandomSpiking):
         return count(mean, uniform)
 
 
-def build(settings: Settings, gradient: Gradient = "spike_aware") -> PoissonSpiking:
-    """The neuron that ``settings`` describe.
-
-    Raises:
-        ConfigError: the neuron has no such gradient mode.
-    """
-    return PoissonSpiking(settings, gradient)
+build = PoissonSpiking

@@ -8,6 +8,7 @@ else is in the batch. In evaluation every clip is clip 0. In training each clip 
 global generator, so that noise differs from clip to clip and from epoch to epoch; ``seed`` tells layers apart.
 """
 
+import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, Self
@@ -39,10 +40,12 @@ class RandomSpikingSettings(NeuronSettings):
         """A base that does not say its ``dt`` has that of the neuron."""
         if not isinstance(values, Mapping) or "dt" not in values:
             return values
-        base = values.get("base", {"type": "rectified_linear"})
+        dt, base = values["dt"], values.get("base", {"type": "rectified_linear"})
         if not isinstance(base, Mapping) or "dt" in base:
             return values
-        return {**values, "base": {**base, "dt": values["dt"]}}
+        if not isinstance(dt, int | float) or not 0 < dt < math.inf:
+            return values  # the error of ``dt`` itself is enough
+        return {**values, "base": {**base, "dt": dt}}
 
     @model_validator(mode="after")
     def _check_base(self) -> Self:
@@ -77,9 +80,8 @@ class RandomSpiking(Neuron):
     gradients: ClassVar[tuple[Gradient, ...]] = ("rate", "spike_aware")
     settings: RandomSpikingSettings
 
-    def __init__(self, settings: RandomSpikingSettings, gradient: Gradient) -> None:
-        super().__init__(gradient, settings.dt, settings.amplitude)
-        self.settings = settings
+    def __init__(self, settings: RandomSpikingSettings, gradient: Gradient | None = None) -> None:
+        super().__init__(settings, gradient)
         self.base: Neuron = registry.build("neuron", settings.base, "rate")
 
     @abstractmethod

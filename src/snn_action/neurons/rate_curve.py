@@ -8,6 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from snn_action.errors import ConfigError
+
 
 class InverseCurve(NamedTuple):
     """Rising rates (spikes a second, from 0) and the smallest currents that give them, the rheobase at rate 0."""
@@ -47,12 +49,12 @@ def find_currents(rates: Tensor, curve: InverseCurve) -> Tensor:
     """The currents (...) that give ``rates`` (...), linear between the points of ``curve``.
 
     Raises:
-        ValueError: a rate cannot be reached.
+        ConfigError: a rate cannot be reached.
     """
     wanted = rates.detach().cpu().double().numpy()
     highest = curve.rates[-1]
     if wanted.size and wanted.max() > highest:
-        raise ValueError(f"max_rates: {wanted.max():g} cannot be reached, the neuron's highest is {highest:g}")
+        raise ConfigError(f"max_rates: {wanted.max():g} cannot be reached, the neuron's highest is {highest:g}")
     return torch.from_numpy(np.interp(wanted, *curve)).to(rates)
 
 

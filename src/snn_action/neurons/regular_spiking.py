@@ -14,15 +14,16 @@ The curve ``r`` is one of
 Without feedback the spike counts are exactly ``diff(floor(v0 + cumsum(r(J) dt)))``.
 """
 
-from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from snn_action.neurons.base import Gradient, Neuron, SpikingSettings, check_rates, draw_voltage
-from snn_action.neurons.surrogate import SURROGATES, attach
+from snn_action.errors import ConfigError
+from snn_action.neurons.base import check_rates
+from snn_action.neurons.lif_rate import lif_gain_bias, lif_rate
+from snn_action.neurons.spiking import SpikingSettings, Voltage, VoltageNeuron, fire_often
 
 # The current at which a curve starts; the sigmoid never reaches zero, Nengo takes -2.
 START = {"relu": 0.0, "tanh": 0.0, "sigmoid": -2.0, "lif_rate": 1.0}
@@ -37,12 +38,6 @@ class Settings(SpikingSettings):
     tau_rc: float = Field(0.02, gt=0, description="Membrane time constant of lif_rate in seconds")
 
 
-class State(NamedTuple):
-    """Voltage (B, N) in [0, 1), in units of the threshold."""
-
-    voltage: Tensor
-
-
 def curve(current: Tensor, settings: Settings) -> Tensor:
     """Spikes a second ``(...)`` at ``current`` (...)."""
     match settings.rate_function:
@@ -52,54 +47,33 @@ def curve(current: Tensor, settings: Settings) -> Tensor:
             return current.tanh() / settings.tau_ref
         case "sigmoid":
             return current.sigmoid() / settings.tau_ref
-    over = current - 1
-    safe = torch.where(over > 0, over, 1)  # keeps the gradient of the part that is not used finite
-    rates = 1 / (settings.tau_ref + settings.tau_rc * torch.log1p(1 / safe))
-    return torch.where(over > 0, rates, 0)
+    return lif_rate(current, settings.tau_rc, settings.tau_ref, 1.0)
 
 
 def inverse(rates: Tensor, settings: Settings) -> Tensor:
-    """The current ``(...)`` at which ``curve`` gives ``rates`` (...), positive and below 1 / tau_ref."""
+    """The current ``(...)`` at which ``curve``, not that of lif_rate, gives ``rates`` (...), below 1 / tau_ref."""
     match settings.rate_function:
         case "relu":
             return rates
         case "tanh":
             return torch.atanh(rates * settings.tau_ref)
-        case "sigmoid":
-            return torch.logit(rates * settings.tau_ref)
-    return 1 + 1 / torch.expm1((1 / rates - settings.tau_ref) / settings.tau_rc)
+    return torch.logit(rates * settings.tau_ref)
 
 
-def step(current: Tensor, state: State, settings: Settings) -> tuple[Tensor, State]:
-    """One step: output (B, N) of ``current`` (B, N) in spikes a second, and the state after it.
-
-    Backward, a spike's derivative is the surrogate's at the nearest threshold, which is 1, 2, ..., and with tanh
-    0, -1, ... as well; the membrane's gradient runs through ``v' - n``.
-    """
+def step(current: Tensor, state: Voltage, settings: Settings) -> tuple[Tensor, Voltage]:
+    """One step: output (B, N) of ``current`` (B, N) in spikes a second, and the state after it; see ``fire_often``."""
     voltage = state.voltage + curve(current, settings) * settings.dt
-    spikes = voltage.detach().floor()
-    if torch.is_grad_enabled() and voltage.requires_grad:
-        nearest = voltage.detach().round()
-        if settings.rate_function != "tanh":
-            nearest = nearest.clamp(min=1)
-        spikes = attach(spikes, voltage - nearest, SURROGATES[settings.surrogate])
-    return spikes * (settings.amplitude / settings.dt), State(voltage - spikes)
+    return fire_often(voltage, settings, signed=settings.rate_function == "tanh")
 
 
-class RegularSpiking(Neuron):
-    """Module around ``step``; modes ``rate``, ``spike_aware`` and ``surrogate``."""
+class RegularSpiking(VoltageNeuron):
+    """Module around ``step``."""
 
-    def __init__(self, settings: Settings, gradient: Gradient) -> None:
-        super().__init__(gradient, settings.dt, settings.amplitude)
-        self.settings = settings
+    settings: Settings
 
-    def advance(self, current: Tensor, state: State) -> tuple[Tensor, State]:
+    def advance(self, current: Tensor, state: Voltage) -> tuple[Tensor, Voltage]:
         """See ``step``."""
         return step(current, state, self.settings)
-
-    def initial_state(self, batch: int, shape: Sequence[int], device: torch.device, dtype: torch.dtype) -> State:
-        """Zero, or one random voltage a neuron, the same in every clip."""
-        return State(draw_voltage(self.settings, batch, shape, device, dtype))
 
     def rate(self, current: Tensor) -> Tensor:
         """``amplitude r(J)``."""
@@ -111,25 +85,22 @@ class RegularSpiking(Neuron):
         ``r(J_max)`` is the maximal rate; ``J_0`` is 0 of relu and tanh, 1 of lif_rate, -2 of sigmoid.
 
         Raises:
-            ValueError: a rate or an intercept is out of range, or a rate cannot be reached.
+            ConfigError: a rate or an intercept is out of range, or a rate cannot be reached.
         """
-        check_rates(max_rates, intercepts)
         name = self.settings.rate_function
+        if name == "lif_rate":
+            return lif_gain_bias(max_rates, intercepts, self.settings.tau_rc, self.settings.tau_ref)
+        check_rates(max_rates, intercepts)
         if name != "relu" and bool((max_rates * self.settings.tau_ref >= 1).any()):
-            raise ValueError(f"max_rates must be below {1 / self.settings.tau_ref:g}, the highest of {name}")
+            highest = 1 / self.settings.tau_ref
+            raise ConfigError(f"max_rates must be below 1 / tau_ref = {highest:g} spikes a second, as {name} is")
         start = START[name]
         above = inverse(max_rates, self.settings) - start
         if not bool((above > 0).all()):
             lowest = float(curve(torch.tensor(start), self.settings))
-            raise ValueError(f"max_rates must be above {lowest:g}, the rate of {name} at an intercept")
+            raise ConfigError(f"max_rates must be above {lowest:g}, the rate of {name} at an intercept")
         gain = above / (1 - intercepts)
         return gain, start - gain * intercepts
 
 
-def build(settings: Settings, gradient: Gradient = "spike_aware") -> RegularSpiking:
-    """The neuron that ``settings`` describe.
-
-    Raises:
-        ConfigError: the neuron has no such gradient mode.
-    """
-    return RegularSpiking(settings, gradient)
+build = RegularSpiking

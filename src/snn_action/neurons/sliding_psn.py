@@ -60,10 +60,8 @@ class SlidingPSN(Neuron):
     gradients: ClassVar[tuple[Gradient, ...]] = ("surrogate",)
     settings: Settings
 
-    def __init__(self, settings: Settings, gradient: Gradient) -> None:
-        super().__init__(gradient, settings.dt, settings.amplitude)
-        self.settings = settings
-        self.surrogate = SURROGATES[settings.surrogate]
+    def __init__(self, settings: Settings, gradient: Gradient | None = None) -> None:
+        super().__init__(settings, gradient)
         self.weights = nn.Parameter(0.5 ** torch.arange(settings.order))
         self.threshold = nn.Parameter(torch.tensor(1.0))
 
@@ -78,7 +76,7 @@ class SlidingPSN(Neuron):
             return super()._run(current, state, mask)  # real steps after others: the window skips those
         kept = self.settings.order - 1
         window = torch.cat([state.past, current], 1)
-        spikes = fire(slide(window, self.weights), self.threshold, self.surrogate)
+        spikes = fire(slide(window, self.weights), self.threshold, SURROGATES[self.settings.surrogate])
         if lengths is None:
             past = window[:, window.shape[1] - kept :]
         else:
@@ -110,10 +108,4 @@ class SlidingPSN(Neuron):
         )
 
 
-def build(settings: Settings, gradient: Gradient = "surrogate") -> SlidingPSN:
-    """The neuron that ``settings`` describe.
-
-    Raises:
-        ConfigError: the neuron has no such gradient mode.
-    """
-    return SlidingPSN(settings, gradient)
+build = SlidingPSN

@@ -8,16 +8,14 @@ gradient.
 """
 
 import math
-from collections.abc import Sequence
-from typing import ClassVar, Literal, NamedTuple
+from typing import Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from snn_action.neurons.base import Gradient, Neuron
-from snn_action.neurons.lif_rate import LIFRateSettings, lif_gain_bias
+from snn_action.neurons.lif_rate import LIFRate, LIFRateSettings
 
 # Below this (J - 1) / sigma, z is so small that log(1 + 1 / z) is -log(z) to the last bit, and z may underflow.
 TAIL = -20.0
@@ -28,10 +26,6 @@ class Settings(LIFRateSettings):
 
     type: Literal["soft_lif_rate"] = "soft_lif_rate"
     sigma: float = Field(1.0, gt=0, description="Width of the smoothed threshold, in units of the current")
-
-
-class State(NamedTuple):
-    """Empty: the output depends on the present current alone."""
 
 
 def soft_lif_rate(current: Tensor, sigma: float, tau_rc: float, tau_ref: float, amplitude: float) -> Tensor:
@@ -53,47 +47,15 @@ def soft_lif_slope(current: Tensor, sigma: float, tau_rc: float, tau_ref: float,
     return amplitude * tau_rc * share / period.square()
 
 
-def step(
-    current: Tensor, state: State, sigma: float, tau_rc: float, tau_ref: float, amplitude: float
-) -> tuple[Tensor, State]:
-    """Output (B, N) of ``current`` (B, N), in spikes a second times amplitude, and the state as it was."""
-    return soft_lif_rate(current, sigma, tau_rc, tau_ref, amplitude), state
+class SoftLIFRate(LIFRate):
+    """See the module; ``gain_bias`` is that without smoothing (as NengoDL), which is met as sigma goes to 0."""
 
-
-class SoftLIFRate(Neuron):
-    """Module around ``step``; its one mode is ``rate``."""
-
-    gradients: ClassVar[tuple[Gradient, ...]] = ("rate",)
-    spiking: ClassVar[bool] = False
-
-    def __init__(self, settings: Settings, gradient: Gradient) -> None:
-        super().__init__(gradient, settings.dt, settings.amplitude)
-        self.settings = settings
-
-    def advance(self, current: Tensor, state: State) -> tuple[Tensor, State]:
-        """See ``step``."""
-        s = self.settings
-        return step(current, state, s.sigma, s.tau_rc, s.tau_ref, self.amplitude)
-
-    def initial_state(self, batch: int, shape: Sequence[int], device: torch.device, dtype: torch.dtype) -> State:
-        """Empty."""
-        del batch, shape, device, dtype  # nothing to lay out
-        return State()
+    settings: Settings
 
     def rate(self, current: Tensor) -> Tensor:
         """``r(J)``."""
         s = self.settings
         return soft_lif_rate(current, s.sigma, s.tau_rc, s.tau_ref, self.amplitude)
 
-    def gain_bias(self, max_rates: Tensor, intercepts: Tensor) -> tuple[Tensor, Tensor]:
-        """Those of the LIF rate without smoothing (as NengoDL), which this one meets as sigma goes to 0."""
-        return lif_gain_bias(max_rates, intercepts, self.settings.tau_rc, self.settings.tau_ref)
 
-
-def build(settings: Settings, gradient: Gradient = "rate") -> SoftLIFRate:
-    """The neuron that ``settings`` describe.
-
-    Raises:
-        ConfigError: the neuron has no such gradient mode.
-    """
-    return SoftLIFRate(settings, gradient)
+build = SoftLIFRate

@@ -12,7 +12,6 @@ from typing import Literal
 
 from torch import Tensor
 
-from snn_action.neurons.base import Gradient
 from snn_action.neurons.random_spiking import RandomSpiking, RandomSpikingSettings
 
 
@@ -36,10 +35,4 @@ class StochasticSpiking(RandomSpiking):
         return count(mean, uniform)
 
 
-def build(settings: Settings, gradient: Gradient = "spike_aware") -> StochasticSpiking:
-    """The neuron that ``settings`` describe.
-
-    Raises:
-        ConfigError: the neuron has no such gradient mode.
-    """
-    return StochasticSpiking(settings, gradient)
+build = StochasticSpiking

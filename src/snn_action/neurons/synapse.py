@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from snn_action.neurons.base import hold
+from snn_action.neurons.base import check_state, hold
 
 
 class Synapse(nn.Module, ABC):
@@ -28,12 +28,14 @@ class Synapse(nn.Module, ABC):
         """Filtered ``x`` (B, T, N), and the state after the last step where ``mask`` (B, T) is true.
 
         Raises:
-            ValueError: a wrong shape.
+            ValueError: a wrong shape, or a state that does not fit or is not finite.
         """
         if x.ndim != 3 or x.shape[1] < 1:
             raise ValueError(f"x must be (batch, at least one step, size), not {tuple(x.shape)}")
         if state is None:
             state = self.initial_state(x.shape[0], x.shape[2], x.device, x.dtype)
+        else:
+            check_state(state, self.initial_state(x.shape[0], x.shape[2], torch.device("meta"), x.dtype), x.device)
         filtered = []
         for t, now in enumerate(x.unbind(1)):
             value, new = self.advance(now, state)

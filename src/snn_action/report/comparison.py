@@ -15,6 +15,7 @@ from snn_action.errors import ConfigError, WorkError
 from snn_action.files import write_atomic
 from snn_action.report.finished_run import FinishedRun, read_run
 from snn_action.report.html import NO_VALUE, format_count, format_seconds, render_page, write_report
+from snn_action.report.metrics import LEAKED, MARK
 
 TEXT_HEADINGS = ("Run", "Dataset", "Features", "Model", "Seed")
 HEADINGS = (*TEXT_HEADINGS, "Video %", "Baseline %", "Step %", "Spikes", "Model ops", "Backbone ops", "Training")
@@ -51,6 +52,7 @@ class Row:
     model_operations: float
     backbone_operations: float | None
     train_seconds: float | None
+    mark: str = ""
 
     def cells(self) -> tuple[str, ...]:
         """The row as text, in the order of ``HEADINGS``."""
@@ -60,9 +62,9 @@ class Row:
             self.features,
             self.model,
             NO_VALUE if self.seed is None else str(self.seed),
-            _show_share(self.video, self.video_std),
-            _show_share(self.baseline, self.baseline_std),
-            _show_share(self.timestep),
+            _show_share(self.video, self.video_std, self.mark),
+            _show_share(self.baseline, self.baseline_std, self.mark),
+            _show_share(self.timestep, None, self.mark),
             NO_VALUE if self.spikes is None else f"{self.spikes:.3g}",
             format_count(self.model_operations),
             format_count(self.backbone_operations),
@@ -176,6 +178,7 @@ def _make_row(run: FinishedRun) -> Row:
         model_operations=metrics.operations.model.effective,
         backbone_operations=backbone.effective if backbone else None,
         train_seconds=metrics.seconds.train,
+        mark=metrics.mark,
     )
 
 
@@ -189,10 +192,14 @@ def _find_best(rows: Sequence[Row]) -> list[Row]:
 
 def _warn(rows: Sequence[Row]) -> str | None:
     """Why accuracies of these runs must not be compared, if so."""
+    if marked := [row.run for row in rows if row.mark]:
+        return f"{MARK} {LEAKED}: {', '.join(marked)}. Do not compare these accuracies with those of a clean test."
     if len({(row.dataset, row.test_videos) for row in rows}) > 1:
         return "These runs were tested on different videos: do not compare their accuracies."
     return None
 
 
-def _show_share(share: float | None, spread: float | None = None) -> str:
-    return NO_VALUE if share is None else f"{100 * share:.1f}" + ("" if spread is None else f" ± {100 * spread:.1f}")
+def _show_share(share: float | None, spread: float | None, mark: str) -> str:
+    if share is None:
+        return NO_VALUE
+    return f"{100 * share:.1f}" + ("" if spread is None else f" ± {100 * spread:.1f}") + mark

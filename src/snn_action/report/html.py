@@ -14,6 +14,7 @@ from markupsafe import Markup
 from snn_action.errors import WorkError
 from snn_action.files import write_atomic
 from snn_action.report.finished_run import FinishedRun, read_run
+from snn_action.report.metrics import LEAKED
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -50,7 +51,8 @@ def write_report(folder: str | Path) -> Path:
     try:
         (run.folder / "figures").mkdir(exist_ok=True)
         for name, words, figure in _draw_figures(run):
-            panels[name] = _save_figure(run.folder / "figures" / f"{name}.png", figure, words)
+            path = run.folder / "figures" / f"{name}.png"
+            panels[name] = _save_figure(path, figure, words, bool(run.metrics.mark))
         write_atomic(page, _render(run, panels))
     except OSError as error:
         raise WorkError(f"{error.filename or page}: cannot write the report: {error.strerror or error}") from error
@@ -126,9 +128,11 @@ def _draw_figures(run: FinishedRun) -> Iterator[tuple[str, str, "Figure"]]:
         yield f"clip_{number}", f"prediction over time for {example.name}", figures.draw_clip(example)
 
 
-def _save_figure(path: Path, figure: "Figure", words: str) -> Panel:
-    from snn_action.report.style import to_png, to_svg
+def _save_figure(path: Path, figure: "Figure", words: str, leaked: bool) -> Panel:
+    from snn_action.report.style import mark_leakage, to_png, to_svg
 
+    if leaked:
+        mark_leakage(figure)
     write_atomic(path, to_png(figure))
     return Panel(Markup(to_svg(figure, path.stem)), words)  # Matplotlib escapes the text in it
 
@@ -143,6 +147,7 @@ def _render(run: FinishedRun, panels: dict[str, Panel]) -> str:
         metrics=metrics,
         summary=metrics.summary,
         kinds=ACCURACIES,
+        leaked=LEAKED,
         facts=_list_facts(run),
         chance=1 / len(run.class_names),
         interval=estimate_interval(correct, videos) if videos and not metrics.folds else None,

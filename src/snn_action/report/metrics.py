@@ -6,6 +6,8 @@ newer version.
 
 from pydantic import BaseModel, ConfigDict, Field
 
+LEAKED, MARK = "leakage: not a clean test", "\N{DAGGER}"  # what is put to figures and to numbers that may be inflated
+
 
 class Part(BaseModel):
     """A part of a metrics file: immutable, foreign keys are ignored."""
@@ -96,6 +98,22 @@ class BadVideo(Part):
     reason: str
 
 
+class Leak(Part):
+    """One way in which a test set is not clean."""
+
+    kind: str
+    fold: str
+    text: str
+
+
+class Leakage(Part):
+    """What was found of leakage, and what was looked at."""
+
+    clean: bool = True
+    leaks: tuple[Leak, ...] = ()
+    checked: tuple[str, ...] = ()
+
+
 class FoldResult(Part):
     """One of several folds."""
 
@@ -132,9 +150,15 @@ class Metrics(Part):
     pairs: tuple[Pair, ...] = ()
     bad_videos: tuple[BadVideo, ...] = ()
     notes: tuple[str, ...] = ()
+    leakage: Leakage | None = None
     folds: tuple[FoldResult, ...] = ()
     mean: FoldSummary | None = None
     std: FoldSummary | None = None
+
+    @property
+    def mark(self) -> str:
+        """What stands behind every number that leakage may have inflated; nothing where none was found."""
+        return "" if self.leakage is None or self.leakage.clean else f" {MARK}"
 
     @property
     def summary(self) -> FoldSummary:

@@ -5,6 +5,7 @@ object-oriented interface; nothing here touches pyplot.
 """
 
 import io
+import math
 import re
 import unicodedata
 import warnings
@@ -18,6 +19,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
+
+from snn_action.report.metrics import LEAKED
 
 COLOURS = {
     "ink": "#1c2128",
@@ -98,6 +101,24 @@ def shorten(name: str, longest: int = LONGEST_LABEL) -> str:
     text = "".join(c if unicodedata.category(c)[0] != "C" else " " for c in name)
     text = " ".join(text.split())
     return text if len(text) <= longest else text[: longest - 1] + "…"
+
+
+def mark_leakage(figure: Figure) -> None:
+    """Write across a figure that its test was not clean."""
+    width, height = figure.get_size_inches()
+    figure.text(
+        0.5,
+        0.5,
+        LEAKED,
+        ha="center",
+        va="center",
+        rotation=min(30.0, math.degrees(math.atan2(height, width))),
+        fontsize=min(4.5 * width, 24),
+        fontweight="bold",
+        color=COLOURS["second"],
+        alpha=0.35,
+        in_layout=False,
+    )
 
 
 def to_png(figure: Figure) -> bytes:

@@ -89,7 +89,7 @@ def with_value(value):
         ({"video_ids": np.array([None] * 6)}, "video_ids holds Python objects"),
         ({"lengths": np.array([0, 2, 3, 4, 4, 4])}, "lengths go from 0 to 4, expected 1 to 4"),
         ({"lengths": np.array([1, 2, 3, 4, 4, 5])}, "lengths go from 1 to 5"),
-        ({"groups": np.array(["x"] * 6)}, "groups stand in training and in test"),
+        ({"backbone_videos": np.array([1])}, "backbone_videos is int64"),
         ({"groups": np.array(["x"] * 5)}, "groups has shape"),
         ({"split": np.array(["train"] * 6)}, "no test videos"),
         ({"split": np.array(["train"] * 5 + ["3"])}, "beside names of folds"),

@@ -32,6 +32,21 @@ def test_a_share_of_groups(make_catalog, root):
     assert not groups(catalog, fold.test) & groups(catalog, fold.train)
 
 
+@pytest.mark.parametrize("way", [{"test_share": 0.4}, {"folds": 3}])
+def test_a_random_split_cuts_groups_only_where_a_key_insists_and_says_so(make_catalog, root, way):
+    def find_cut(**options):
+        catalog = make_catalog("folder", root, **way, **options)
+        cut = [groups(catalog, fold.test) & groups(catalog, fold.train) for fold in catalog.folds]
+        return any(cut), " ".join(catalog.notes)
+
+    assert find_cut(group_pattern=PATTERN) == (False, "")
+    cut, notes = find_cut(group_pattern=PATTERN, cut_groups=True)
+    assert cut
+    assert "cuts groups, as dataset.cut_groups asks" in notes
+    cut, notes = find_cut()
+    assert "takes each video for a group of its own, as dataset.group_pattern is not set" in notes
+
+
 def test_named_groups(make_catalog, root):
     catalog = make_catalog("folder", root, group_pattern=PATTERN, test_groups=["2", "5"])
     assert groups(catalog, catalog.folds[0].test) == {"2", "5"}
@@ -63,9 +78,6 @@ def test_lists(make_catalog, root):
     (fold,) = catalog.folds
     assert [catalog.videos[i].name for i in fold.train] == ["box/person1_0.mp4", "clap/person1_0.mp4"]
     assert [catalog.videos[i].name for i in fold.test] == ["box/person2_0.mp4", "clap/person2_1.mp4"]
-    lists = write_lists(root, train, ["box/person1_1.mp4"])
-    with pytest.raises(ConfigError, match=r"split 1: 1 groups stand in training and in test \(1\)"):
-        make_catalog("folder", root, group_pattern=PATTERN, **lists)
     with pytest.raises(ConfigError, match=r"test\.txt: 1 of 2 videos are not below .*: box/none\.mp4"):
         make_catalog("folder", root, **write_lists(root, train, ["box/none.mp4", "box/person2_0.mp4"]))
     with pytest.raises(ConfigError, match=r"box/person1_0\.mp4 is in .*train\.txt, too"):
@@ -77,6 +89,8 @@ def test_lists(make_catalog, root):
     [
         ({"group_pattern": "("}, "group_pattern: .*not a regular expression"),
         ({"group_pattern": "person"}, "no .group. that names"),
+        ({"cut_groups": True}, "cut_groups is for random splits"),
+        ({"cut_groups": True, "group_pattern": PATTERN, "test_groups": ["1"]}, "cut_groups is for random splits"),
         ({"folds": 3, "test_share": 0.2}, "folds and test_share are different ways to split"),
         ({"train_list": "a.txt"}, "belong together"),
         ({"test_groups": ["1"]}, "test_groups needs group_pattern"),
@@ -101,7 +115,7 @@ def test_folders_of_frames_are_videos_and_empty_classes_are_named(make_catalog, 
 def test_a_class_that_is_never_tested_is_noted(make_catalog, root, videos):
     videos.touch(root, "wave/person1.mp4")
     catalog = make_catalog("folder", root)
-    assert catalog.notes == ("Never tested by this split: wave",)
+    assert catalog.notes[0] == "Never tested by this split: wave"
 
 
 def test_what_is_not_there(make_catalog, tmp_path, root):

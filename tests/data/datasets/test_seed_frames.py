@@ -39,12 +39,6 @@ def test_folders_give_classes_groups_and_split(tmp_path):
     assert catalog.videos[0].path == tmp_path / "train" / "v_HandStandPushups_g02_c01"
     (fold,) = catalog.folds
     assert (fold.train, fold.test) == ((0, 1, 2, 3), (4, 5, 6))
-    assert len(catalog.notes) == 1
-
-
-def test_groups_on_both_sides_are_said(tmp_path):
-    catalog = build(make(tmp_path, test=[*TEST, "v_Walk_g02_c05"]), 0)
-    assert any(note.startswith("1 groups") for note in catalog.notes)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from typing import Literal
 from pydantic import Field
 
 from snn_action.data.catalog import Catalog, DatasetSettings, Video
-from snn_action.data.lists import check_found, check_groups, choose_folds, fold_by_name
+from snn_action.data.lists import check_found, choose_folds, fold_by_name
 from snn_action.errors import ConfigError
 
 _NEEDED = ("path", "label", "split")
@@ -45,7 +45,6 @@ def build(settings: Settings, seed: int) -> Catalog:  # noqa: ARG001 - the table
     ]
     check_found(missing, len(videos), source, source.parent, "paths are relative to the table")
     folds = choose_folds(fold_by_name([row["split"] for _, row in rows], str(source)), settings.split)
-    check_groups(videos, folds)
     return Catalog(names, tuple(videos), folds)
 
 

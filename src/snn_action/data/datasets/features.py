@@ -8,6 +8,7 @@
 ``split``          (V,)            ``train`` or ``test``, or the name or number of the fold that tests the video
 ``lengths``        (V,) optional   real time steps of each video, 1 to T; without it all T are real
 ``groups``         (V,) optional   text; without it the groups of UCF101's ``v_<Class>_gXX_cYY``, else unknown
+``backbone_videos``  (N,) optional  text: videos that the network behind the features learned from
 =================  ==============  ===========================================================================
 """
 
@@ -21,12 +22,13 @@ import numpy.typing as npt
 from pydantic import Field
 
 from snn_action.data.catalog import Arrays, Catalog, DatasetSettings, Video
-from snn_action.data.lists import check_groups, choose_folds, fold_by_name
+from snn_action.data.lists import choose_folds, fold_by_name
 from snn_action.errors import ConfigError
 
 _Array = npt.NDArray[Any]
 _NEEDED = ("features", "labels", "class_names", "video_ids", "split")
-_OPTIONAL = ("lengths", "groups")
+_OPTIONAL = ("lengths", "groups", "backbone_videos")
+_NONE = np.array([], np.str_)
 _UCF_NAME = re.compile(r"(?:.*/)?v_(\w+_g\d+)_c\d+(?:\.\w+)?")
 
 
@@ -48,7 +50,7 @@ def build(settings: Settings, seed: int) -> Catalog:  # noqa: ARG001 - the file 
     features = _check_features(source, arrays["features"])
     number, steps, _ = features.shape
     for name, array in arrays.items():
-        if name not in ("features", "class_names"):
+        if name not in ("features", "class_names", "backbone_videos"):
             _check_column(source, name, array, number)
     class_names = [str(name) for name in _check_text(source, "class_names", arrays["class_names"])]
     labels = _check_range(source, "labels", arrays["labels"], 0, len(class_names) - 1)
@@ -61,8 +63,8 @@ def build(settings: Settings, seed: int) -> Catalog:  # noqa: ARG001 - the file 
     groups = _read_groups(ids, arrays.get("groups"))
     videos = tuple(map(Video, ids, labels.tolist(), groups))
     folds = choose_folds(fold_by_name([str(value) for value in arrays["split"]], str(source)), settings.split)
-    check_groups(videos, folds)
-    return Catalog(tuple(class_names), videos, folds, Arrays(features, lengths, str(source)))
+    learned = tuple(str(name) for name in _check_text(source, "backbone_videos", arrays.get("backbone_videos", _NONE)))
+    return Catalog(tuple(class_names), videos, folds, Arrays(features, lengths, str(source)), backbone_videos=learned)
 
 
 def _load(source: Path) -> dict[str, _Array]:

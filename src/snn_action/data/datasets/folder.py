@@ -10,10 +10,12 @@ How they are split, one of:
 ===============================  ==========================================================================
 
 ``group_pattern`` is a regular expression that is searched in ``<class>/<name>``; its first group is the name of the
-video's group (person, scene, source). A split never cuts a group. Without a pattern each video is a group.
+video's group (person, scene, source). A random split never cuts a group, unless ``cut_groups`` is set: then the test is
+not clean, and is run only where ``evaluation.allow_leakage`` is set, too. Without a pattern each video is a group.
 """
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, Self
 
@@ -23,7 +25,6 @@ from snn_action.data.catalog import Catalog, DatasetSettings, Fold, Video
 from snn_action.data.lists import (
     check_folder,
     check_found,
-    check_groups,
     choose_folds,
     class_folders,
     deal_folds,
@@ -46,6 +47,7 @@ class Settings(DatasetSettings):
     test_groups: tuple[str, ...] | None = Field(None, min_length=1, description="Groups that test")
     folds: int | None = Field(None, ge=2, description="Number of folds, each of whole groups")
     test_share: float | None = Field(None, gt=0, lt=1, description="Share of each class that tests; null: 0.25")
+    cut_groups: bool = Field(False, description="Let 'folds' and 'test_share' cut groups: such a test is not clean")
     split: int | Literal["all"] = Field("all", description="Number of the fold to run, or 'all'")
 
     @field_validator("group_pattern")
@@ -69,6 +71,8 @@ class Settings(DatasetSettings):
             raise ValueError(f"{' and '.join(given)} are different ways to split; choose one")
         if self.test_groups is not None and self.group_pattern is None:
             raise ValueError("test_groups needs group_pattern, which says what a video's group is")
+        if self.cut_groups and (self.group_pattern is None or self.train_list is not None or self.test_groups):
+            raise ValueError("cut_groups is for random splits where group_pattern says what a video's group is")
         return self
 
 
@@ -91,11 +95,10 @@ def build(settings: Settings, seed: int) -> Catalog:
     if not videos:
         raise ConfigError(f"{root}: holds no class folders; a class is a folder of videos")
     folds = choose_folds(_split(settings, videos, seed), settings.split)
-    check_groups(videos, folds)
     tested = {videos[i].label for fold in folds for i in fold.test}
     untested = ", ".join(name for label, name in enumerate(names) if label not in tested)
-    notes = (f"Never tested by this split: {untested}",) if untested else ()
-    return Catalog(names, tuple(videos), folds, notes=notes)
+    notes = [f"Never tested by this split: {untested}"] if untested else []
+    return Catalog(names, tuple(videos), folds, notes=(*notes, *_note_groups(settings)))
 
 
 def _group(place: str, pattern: str | None) -> str:
@@ -121,9 +124,25 @@ def _split(settings: Settings, videos: list[Video], seed: int) -> list[Fold]:
                 raise ConfigError(f"dataset.test_groups: no video is of group {group!r}; {suggest(group, groups)}")
         sides = ["test" if video.group in settings.test_groups else "train" for video in videos]
         return [Fold("1", fold.train, fold.test) for fold in fold_by_name(sides, "dataset.test_groups")]
+    if settings.cut_groups:
+        videos = [replace(video, group=None) for video in videos]
     if settings.folds:
         return deal_folds(videos, settings.folds, seed)
     return [draw_share(videos, settings.test_share or 0.25, seed)]
+
+
+def _note_groups(settings: Settings) -> list[str]:
+    """What a random split knew of groups."""
+    if settings.test_list or settings.test_groups:
+        return []
+    if settings.cut_groups:
+        return ["The random split cuts groups, as dataset.cut_groups asks: the test is not clean."]
+    if settings.group_pattern is None:
+        return [
+            "The random split takes each video for a group of its own, as dataset.group_pattern is not set: videos of "
+            "one person or scene may stand on both sides."
+        ]
+    return []
 
 
 def _read_list(path: Path, videos: list[Video], root: Path) -> tuple[int, ...]:

@@ -15,7 +15,6 @@ from snn_action.data.datasets.seed_pickles import read_class_names
 from snn_action.errors import ConfigError
 from snn_action.registry import Settings as BaseSettings
 from snn_action.registry import suggest
-from snn_action.seed_format.translate import LEAK
 
 SIDES = ("train", "test")
 _NAME = re.compile(r"v_(?P<action>.+)_(?P<group>g\d+)_c\d+")
@@ -52,15 +51,10 @@ def build(settings: Settings, seed: int) -> Catalog:  # noqa: ARG001
         _read_video(folder, side, labels, names) for side in SIDES for folder in _list_folders(settings.path / side)
     ]
     n_train = sum(video.name.startswith("train/") for video in videos)
-    groups = [{video.group for video in part} for part in (videos[:n_train], videos[n_train:])]
-    notes = [LEAK]
-    if common := groups[0] & groups[1]:
-        notes.append(f"{len(common)} groups of videos stand both in train/ and in test/, so the test is not clean.")
     return Catalog(
         class_names=names,
         videos=tuple(videos),
         folds=(Fold("original", tuple(range(n_train)), tuple(range(n_train, len(videos)))),),
-        notes=tuple(notes),
     )
 
 

@@ -1,0 +1,140 @@
+"""Stacked parallel Legendre Memory Units (Chilkuri and Eliasmith 2021), with residuals and normalisation between them.
+
+    h0_t = W_in x_t + b_in                                      (units)
+    block l = 1, ..., layers:
+        n_t = norm(h_t)                                         of the block below, over features
+        u_t = W_u n_t                                           (memory_d)
+        m_t = A m_{t-1} + B u_t                                 (memory_d, order): ``legendre``
+        h_t = h_t + dropout(tanh(W_m m_t + W_x n_t + b))        (units), h of this block
+    logits_t = W_out dropout(norm(h_t)) + c
+
+``norm`` is layer normalisation, ``g (h - mean) / deviation + o`` with mean and deviation over the features of one step,
+never over steps: nothing comes from later ones, and a step gives the same alone as in its clip. ``W_x``
+(``input_to_hidden``) may be absent. A block adds to what the block below gave, so that the last readout sees all of
+them. Each block's memory reads what the block below made of its own, so ``layers`` memories in a row reach back
+``layers`` times theta.
+
+Nothing feeds back into a memory: over a clip each block is one convolution and matrix products, and streaming is one
+small step a block.
+"""
+
+from typing import Literal, NamedTuple
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from snn_action.models.base import TemporalModel, drop, perturb
+from snn_action.models.legendre import LegendreMemory
+from snn_action.models.lmu import MemorySettings, glorot
+
+
+class Settings(MemorySettings):
+    """Stacked parallel Legendre Memory Units."""
+
+    type: Literal["stacked_lmu"] = "stacked_lmu"
+    units: int = Field(128, ge=2, description="Hidden units of each block, and values that a block hands to the next")
+    layers: int = Field(2, ge=1, description="Blocks; together they remember 'layers' times 'theta' steps")
+    input_to_hidden: bool = Field(True, description="The hidden units of a block also see its input")
+    dropout: float = Field(
+        0.3,
+        ge=0,
+        lt=1,
+        description="Share of hidden units dropped, in each block and before the logits; one draw a clip",
+    )
+
+
+class BlockState(NamedTuple):
+    """Memory (B, memory_d, order)."""
+
+    memory: Tensor
+
+
+class State(NamedTuple):
+    """Of each block, the lowest first."""
+
+    blocks: tuple[BlockState, ...]
+
+
+class Block(nn.Module):
+    """One parallel LMU on normalised input; see the module. Glorot's uniform initialisation, zero biases."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__()
+        s = settings
+        size = s.memory_d * s.order
+        self.share = s.dropout
+        self.norm = nn.LayerNorm(s.units)
+        self.encoder = nn.Linear(s.units, s.memory_d, bias=False)
+        self.memory = LegendreMemory(s.order, s.theta, s.discretizer, s.trained)
+        self.memory_kernel = nn.Linear(size, s.units)
+        self.input_kernel = nn.Linear(s.units, s.units, bias=False) if s.input_to_hidden else None
+        glorot(self.encoder, s.units, s.memory_d)
+        seen = size + (s.units if s.input_to_hidden else 0)
+        glorot(self.memory_kernel, seen, s.units)
+        nn.init.zeros_(self.memory_kernel.bias)
+        if self.input_kernel is not None:
+            glorot(self.input_kernel, seen, s.units)
+
+    def forward(self, h: Tensor, state: BlockState, mask: Tensor | None) -> tuple[Tensor, BlockState]:
+        """``h`` (B, T, units) of this block from that of the block below, and the state after the last real step."""
+        normal = self.norm(h)
+        memories, memory = self.memory(self.encoder(normal), state.memory, mask)
+        return h + drop(self._activate(memories, normal), self.share, self.training), BlockState(memory)
+
+    def step(self, h: Tensor, state: BlockState) -> tuple[Tensor, BlockState]:
+        """``forward`` on one step (B, units): one small product in the place of the convolution, and no dropout."""
+        normal = self.norm(h)
+        memory = self.memory.step(self.encoder(normal), state.memory)
+        return h + self._activate(memory, normal), BlockState(memory)
+
+    def _activate(self, memory: Tensor, normal: Tensor) -> Tensor:
+        total: Tensor = self.memory_kernel(memory.flatten(-2))
+        return (total if self.input_kernel is None else total + self.input_kernel(normal)).tanh()
+
+
+class StackedLMU(TemporalModel):
+    """See the module."""
+
+    def __init__(self, settings: Settings, in_features: int, num_classes: int) -> None:
+        super().__init__(in_features, num_classes, settings.scaling, settings.normalise)
+        self.settings = s = settings
+        self.entry = nn.Linear(in_features, s.units)
+        self.blocks = nn.ModuleList(Block(s) for _ in range(s.layers))
+        self.norm = nn.LayerNorm(s.units)
+        self.readout = nn.Linear(s.units, num_classes)
+        for layer, fan_in, fan_out in ((self.entry, in_features, s.units), (self.readout, s.units, num_classes)):
+            glorot(layer, fan_in, fan_out)
+            nn.init.zeros_(layer.bias)
+
+    def initial_state(self, batch: int, device: torch.device, dtype: torch.dtype) -> State:
+        """Empty memories."""
+        s = self.settings
+        shape = batch, s.memory_d, s.order
+        return State(tuple(BlockState(torch.zeros(shape, device=device, dtype=dtype)) for _ in self.blocks))
+
+    def forward_steps(self, x: Tensor, state: State, mask: Tensor | None) -> tuple[Tensor, State]:
+        """See the module."""
+        s = self.settings
+        if self.training:
+            x = perturb(x, s.input_dropout, s.input_noise)
+        h = self.entry(x)
+        after = []
+        for block, before in zip(self.blocks, state.blocks, strict=True):
+            h, new = block(h, before, mask)
+            after.append(new)
+        return self.readout(drop(self.norm(h), s.dropout, self.training)), State(tuple(after))
+
+    def step_once(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        """One step, as in evaluation: what is dropped is one draw a clip, which a single step cannot know."""
+        h = self.entry(x)
+        after = []
+        for block, before in zip(self.blocks, state.blocks, strict=True):
+            h, new = block.step(h, before)  # type: ignore[operator]
+            after.append(new)
+        return self.readout(self.norm(h)), State(tuple(after))
+
+
+def build(settings: Settings, in_features: int, num_classes: int) -> StackedLMU:
+    """The model that ``settings`` describe."""
+    return StackedLMU(settings, in_features, num_classes)

@@ -1,0 +1,106 @@
+import math
+
+import pytest
+import torch
+
+from snn_action.models import legendre
+from snn_action.models.legendre import LegendreMemory, impulse_response, legendre_matrices, spectral_radius
+
+DOUBLE = torch.float64
+
+
+def draw(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=DOUBLE)
+
+
+def loop(memory: LegendreMemory, u: torch.Tensor, state: torch.Tensor) -> torch.Tensor:
+    """Step by step from the definition, without a line of the module's own forward."""
+    a, b = memory.matrices(u)
+    seen = []
+    for t in range(u.shape[1]):
+        state = torch.einsum("ij,bdj->bdi", a, state) + u[:, t, :, None] * b
+        seen.append(state)
+    return torch.stack(seen, 1)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 7, 40, 230])
+@pytest.mark.parametrize("trained", ["none", "matrices", "theta"])
+@pytest.mark.parametrize("starts", [False, True])
+def test_all_steps_at_once_equal_the_recurrence(steps, trained, starts):
+    """Of both ways: the product with all pairs of steps, and from ``FFT_STEPS`` on the FFT; beyond theta too."""
+    assert 40 < legendre.FFT_STEPS < 230
+    memory = LegendreMemory(5, 20.0, "zoh", trained).double()
+    u, state = draw(3, steps, 2), draw(3, 2, 5, seed=1) * starts
+    expected = loop(memory, u, state)
+    seen, last = memory(u, state)
+    torch.testing.assert_close(seen, expected, rtol=1e-6, atol=1e-7)
+    torch.testing.assert_close(last, expected[:, -1], rtol=1e-6, atol=1e-7)
+    torch.testing.assert_close(memory.last(u, state), expected[:, -1], rtol=1e-6, atol=1e-7)
+    stepped = state
+    for now in u.unbind(1):
+        stepped = memory.step(now, stepped)
+    torch.testing.assert_close(stepped, expected[:, -1])
+
+
+def test_clips_of_different_length_keep_the_memory_of_their_own_last_step():
+    memory = LegendreMemory(4, 6.0).double()
+    u, state, lengths = draw(3, 9, 2), draw(3, 2, 4, seed=1), torch.tensor([9, 1, 4])
+    mask = torch.arange(9) < lengths.unsqueeze(1)
+    expected = loop(memory, u, state)[torch.arange(3), lengths - 1]
+    padded = torch.where(mask.unsqueeze(-1), u, 1e3)
+    torch.testing.assert_close(memory(padded, state, mask)[1], expected)
+    torch.testing.assert_close(memory.last(padded, state, mask), expected)
+
+
+@pytest.mark.parametrize("trained", ["none", "matrices", "theta"])
+@pytest.mark.parametrize("discretizer", ["zoh", "euler"])
+def test_gradients_are_those_of_the_recurrence(trained, discretizer):
+    memory = LegendreMemory(3, 9.0, discretizer, trained).double()
+    inputs = [draw(2, 6, 2).requires_grad_(), draw(2, 2, 3, seed=1).requires_grad_(), *memory.parameters()]
+    weight = draw(2, 6, 2, 3, seed=2)
+    found = torch.autograd.grad((memory(*inputs[:2])[0] * weight).sum(), inputs)
+    wanted = torch.autograd.grad((loop(memory, *inputs[:2]) * weight).sum(), inputs)
+    for a, b in zip(found, wanted, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-8)
+
+
+def test_a_trained_memory_answers_at_once_when_its_matrices_change():
+    memory = LegendreMemory(3, 9.0).double()
+    u, zero = draw(1, 5, 1), torch.zeros(1, 1, 3, dtype=DOUBLE)
+    before, _ = memory(u, zero)
+    with torch.no_grad():
+        memory.A.mul_(0.5)
+    after, _ = memory(u, zero)
+    torch.testing.assert_close(after, loop(memory, u, zero))
+    assert (after - before).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("order", [1, 2, 6])
+def test_euler_is_the_first_step_of_the_exponential(order):
+    exact = legendre_matrices(order, 1e5)
+    euler = legendre_matrices(order, 1e5, "euler")
+    for a, b in zip(exact, euler, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=30 * order**4 / 1e10)
+
+
+@pytest.mark.parametrize(("order", "theta"), [(2, 1.2), (6, 8.0), (16, 50.0)])
+def test_an_unstable_memory_warns_and_says_why(order, theta):
+    with pytest.warns(UserWarning, match=r"spectral radius .*zoh"):
+        memory = LegendreMemory(order, theta, "euler")
+    assert spectral_radius(memory.A) > 1
+    assert spectral_radius(LegendreMemory(order, theta).A) < 1
+
+
+@pytest.mark.parametrize(("order", "theta", "says"), [(0, 5.0, "order"), (3, 0.0, "theta"), (3, math.inf, "theta")])
+def test_order_and_theta_out_of_range_are_refused(order, theta, says):
+    with pytest.raises(ValueError, match=says):
+        legendre_matrices(order, theta)
+
+
+def test_the_impulse_response_is_the_powers_of_the_matrix():
+    a, b = legendre_matrices(4, 7.0)
+    expected, now = [], b
+    for _ in range(11):
+        expected.append(now)
+        now = a @ now
+    torch.testing.assert_close(impulse_response(a, b, 11), torch.stack(expected))
