@@ -29,9 +29,9 @@ def scramble(model: SpikingLMU2020) -> SpikingLMU2020:
 class LIFNeurons:
     """Nengo's LIF, neuron after neuron and in plain Python, or its rate."""
 
-    def __init__(self, count: int, spiking: bool):
+    def __init__(self, voltage: np.ndarray, spiking: bool):
         self.spiking = spiking
-        self.voltage, self.refractory = np.zeros(count), np.zeros(count)
+        self.voltage, self.refractory = voltage.copy(), np.zeros(len(voltage))
 
     def __call__(self, current: np.ndarray, dt: float = 0.001, tau_rc: float = 0.02, tau_ref: float = 0.002):
         output = np.zeros_like(current)
@@ -57,7 +57,9 @@ def reference(model: SpikingLMU2020, x: Tensor, spiking: bool) -> np.ndarray:
     parts = {}
     for name in ("input", "entering", "memory"):
         part = getattr(model, name)
-        neurons = LIFNeurons(s.ensemble_neurons, spiking)
+        voltage = part.neuron.initial_state(1, (s.ensemble_neurons,), x.device, x.dtype).voltage[0].numpy()
+        assert len(set(voltage)) == s.ensemble_neurons  # Nengo's default: each neuron its own
+        neurons = LIFNeurons(voltage, spiking)
         parts[name] = (part.encoders.detach().numpy(), part.bias.detach().numpy(), neurons)
 
     def run(name: str, value: np.ndarray) -> np.ndarray:

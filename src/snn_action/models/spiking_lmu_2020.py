@@ -50,7 +50,7 @@ class Settings(ModelSettings):
     order: int = Field(2, ge=1, le=16, description="Polynomials of the memory")
     theta: float = Field(28.0, gt=0, description="Steps that the memory holds: those of a clip")
     ensemble_neurons: int = Field(100, ge=2, description="Neurons of each of the three ensembles")
-    neuron: registered("neuron") = lif.Settings(rate_sigma=0.0)  # type: ignore[valid-type]
+    neuron: registered("neuron") = lif.Settings(rate_sigma=0.0, initial_voltage="uniform")  # type: ignore[valid-type]
     gradient: Gradient = Field("rate", description="How gradients pass the spikes; the original's: rate")
     tau: float | None = Field(None, gt=0, description="Synapse on all spikes in seconds; null: none, the original's")
 
