@@ -27,8 +27,10 @@ import torch
 from table import make_table, write_section
 from timing import ask, turns_of
 
+from snn_action.config import TrainingSettings
 from snn_action.memory import keep_freed_memory
 from snn_action.models import TemporalModel, build_model
+from snn_action.training.recogniser import make_optimizer
 
 PEERS = Path(__file__).parent / "peers"
 INPUTS, OUTPUTS, STEPS, UNITS, BATCH, PRODUCT = 512, 14, 25, 800, 100, 3000
@@ -64,10 +66,10 @@ STREAMED: dict[str, dict[str, Any]] = {
 
 
 def make_batch(model: TemporalModel, batch: int, steps: int, run: Callable[..., torch.Tensor]) -> Callable[[], None]:
-    """A training batch of ``run``, which makes logits (B, T, K) of features: forward, backward, Adam."""
+    """A training batch of ``run``, which makes logits (B, T, K) of features: forward, backward, our Adam."""
     model.train()
-    x, y = torch.randn(batch, steps, model.in_features), torch.zeros(batch * steps, dtype=torch.long)
-    optimizer = torch.optim.Adam(model.parameters(), 1e-3)
+    x, y = torch.randn(batch, steps, model.in_features), torch.randint(OUTPUTS, (batch,)).repeat_interleave(steps)
+    optimizer = make_optimizer(list(model.parameters()), TrainingSettings(optimizer="adam", learning_rate=1e-3))
 
     def work() -> None:
         optimizer.zero_grad()

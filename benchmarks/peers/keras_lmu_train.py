@@ -28,10 +28,10 @@ class Clock(keras.callbacks.Callback):
         super().__init__()
         self.seconds = []
 
-    def on_train_batch_begin(self, *_):
+    def on_train_batch_begin(self, *_, **__):
         self.begin = time.perf_counter()
 
-    def on_train_batch_end(self, _, logs=None):
+    def on_train_batch_end(self, *_, logs):
         float(logs["loss"])  # waits for the batch, should it not have ended
         self.seconds.append(time.perf_counter() - self.begin)
 
@@ -46,8 +46,9 @@ def main() -> None:
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.Adam(1e-3), loss=loss, jit_compile=form == "xla")
     count = batch * (turns + WARM_UP)
-    x = np.random.default_rng(0).normal(size=(count, STEPS, INPUTS)).astype(np.float32)
-    y = np.zeros((count, STEPS, 1), np.int64)
+    random = np.random.default_rng(0)
+    x = random.normal(size=(count, STEPS, INPUTS)).astype(np.float32)
+    y = random.integers(OUTPUTS, size=(count, 1, 1)).repeat(STEPS, 1)
     clock = Clock()
     model.fit(x, y, batch_size=batch, epochs=1, verbose=0, callbacks=[clock])
     result = {"seconds": statistics.median(clock.seconds[WARM_UP:]), "parameters": model.count_params()}

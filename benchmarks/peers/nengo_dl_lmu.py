@@ -38,8 +38,9 @@ def main() -> None:
     batch, turns = int(sys.argv[1]), int(sys.argv[2])
     net, source, probe = build(INPUTS, OUTPUTS, STEPS, UNITS, ORDER, spiking=False, seed=0)
     count = batch * (turns + WARM_UP)
-    x = np.random.default_rng(0).normal(size=(count, STEPS, INPUTS)).astype(np.float32)
-    y = np.zeros((count, STEPS, 1), np.int64)
+    random = np.random.default_rng(0)
+    x = random.normal(size=(count, STEPS, INPUTS)).astype(np.float32)
+    y = random.integers(OUTPUTS, size=(count, 1, 1)).repeat(STEPS, 1)
     clock = Clock()
     with nengo_dl.Simulator(net, minibatch_size=batch, progress_bar=False) as simulator:
         loss = tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True)
