@@ -10,6 +10,7 @@ are opened at each run's end, once with rates in the place of spikes and once wi
 import argparse
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from table import ROOT, headline, make_table, show, write_section
@@ -20,17 +21,25 @@ from snn_action.config import load_config
 
 CONFIG = ROOT / "configs" / "ucf101_features_spiking_lmu_2020.json"
 PEER = Path(__file__).parent / "peers" / "nengo_dl_spiking_lmu.py"
-RATES = 'model.neuron={"type": "lif_rate"}'
+RATES = ('model.neuron={"type": "lif_rate"}', "model.gradient=rate")  # the one mode that such a neuron has
 
 
-def run_ours(features: Path, folder: str, seed: int) -> dict[str, float]:
-    """``timestep`` accuracy with spikes and with rates, and the seconds of training."""
+def run_ours(
+    features: Path,
+    folder: str,
+    seed: int,
+    config: Path = CONFIG,
+    overrides: Sequence[str] = (),
+    rates: Sequence[str] = RATES,
+) -> dict[str, float]:
+    """``timestep`` and ``video`` accuracy with spikes, ``timestep`` as ``rates`` says, seconds of training."""
     common = [f"dataset.path={features.resolve()}", f"save_dir={folder}", "evaluation.test_curve=false", f"seed={seed}"]
-    run = pipeline.run(load_config(CONFIG, common))
-    rates = pipeline.evaluate(run.folder, [RATES])
+    run = pipeline.run(load_config(config, [*overrides, *common]))
+    with_rates = pipeline.evaluate(run.folder, rates) if rates else run
     return {
         "spikes": headline(run.metrics, "timestep"),
-        "rates": headline(rates.metrics, "timestep"),
+        "video": headline(run.metrics),
+        "rates": headline(with_rates.metrics, "timestep"),
         "train_seconds": run.metrics["seconds"]["train"],
     }
 
