@@ -10,8 +10,8 @@ than theta.
 Without feedback into it, the memory is a linear filter: over all steps at once it is the convolution of ``u`` with the
 impulse response ``H_k = A^k B`` (Chilkuri and Eliasmith 2021), and at one step a single matrix product. A short
 sequence is one product with all pairs of its steps. A long one is cut into chunks, from one of which to the next the
-memory is handed: inside them and from their starts it is one product again, with fewer operations a value than an FFT
-and all of them multiply-adds of large matrices.
+memory is handed: inside them and from their starts it is one product again, a few dozen multiply-adds a value at a low
+order, where an FFT has about as many operations and none of them in a large product.
 
 Source: Voelker, Kajic and Eliasmith, "Legendre Memory Units", NeurIPS 2019.
 """
@@ -27,7 +27,7 @@ from torch.nn import functional as F
 
 Discretizer = Literal["zoh", "euler"]
 Trained = Literal["none", "matrices", "theta"]
-CHUNK, LONGEST_CHUNK = 32, 64  # steps of a chunk; a sequence up to the latter is one chunk
+CHUNKS, LONGEST_CHUNK = range(24, 49), 64  # steps of a chunk; a sequence up to the latter is one chunk
 KEPT = 8  # matrices made of A and B: for clips of different lengths, and forward and last
 
 
@@ -138,7 +138,7 @@ class LegendreMemory(nn.Module):
         ``memory`` (B, size, order) is that before the first step; ``mask`` (B, T) a run of true, then false.
         """
         batch, steps, size = u.shape
-        chunk = steps if steps <= LONGEST_CHUNK else CHUNK
+        chunk = steps if steps <= LONGEST_CHUNK else min(CHUNKS, key=lambda size: -steps % size)  # least left over
         count = -(-steps // chunk)
         inputs = F.pad(u.transpose(1, 2), (0, count * chunk - steps)).reshape(-1, count, chunk)
         if count == 1 and not (memory.requires_grad or bool(memory.any())):
