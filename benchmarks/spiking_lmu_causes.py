@@ -125,8 +125,9 @@ def main() -> None:
     header = ["what is removed", "timestep % with rates", "timestep % with spikes", "lost", "video % with spikes"]
     write_section(
         TITLE,
-        "UCF101 features of official split 1, mean and standard deviation over "
-        f"{arguments.seeds} seeds. `spiking_lmu_2020` as it was, without one of the causes of its failure, and without "
+        "UCF101 features of official split 1, "
+        + (f"mean and standard deviation over {arguments.seeds} seeds" if arguments.seeds > 1 else "1 seed")
+        + ". `spiking_lmu_2020` as it was, without one of the causes of its failure, and without "
         "one after another: trained through its spikes (`spike_aware`) instead of on rates, a synapse of 5 ms after "
         "which alone spikes are seen instead of none, 500 neurons instead of 100 for each of the input, u and the "
         "memory. See docs/spiking_lmu.md.",
