@@ -65,6 +65,7 @@ REGISTRY: dict[Kind, dict[str, str]] = {
         "lmu": "snn_action.models.lmu",
         "stacked_lmu": "snn_action.models.stacked_lmu",
         "spiking_lmu": "snn_action.models.spiking_lmu",
+        "spiking_lmu_2020": "snn_action.models.spiking_lmu_2020",
         "ensemble_array": "snn_action.models.ensemble_array",
     },
 }

@@ -49,6 +49,11 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"spiking_input": True, "spiking_memory": True, "input_to_hidden": True},
         {"neuron": {"type": "lif", "initial_voltage": "uniform"}, "max_rates": (300.0, 450.0), "trained": "theta"},
     ],
+    "spiking_lmu_2020": [
+        {"gradient": "spike_aware"},
+        {"gradient": "surrogate", "ensemble_neurons": 30},
+        {"gradient": "spike_aware", "tau": 0.004},
+    ],
     "ensemble_array": [
         {"gradient": "rate"},
         {"gradient": "surrogate"},
@@ -56,7 +61,11 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"neuron": {"type": "spiking_rectified_linear", "initial_voltage": "uniform"}},
     ],
 }
-COMMON = {"spiking_lmu": {"units": 24, "max_rates": (400.0, 800.0)}}  # enough spikes in a few steps
+COMMON: dict[str, dict[str, Any]] = {  # enough spikes in a few steps
+    "spiking_lmu": {"units": 24, "max_rates": (400.0, 800.0)},
+    "spiking_lmu_2020": {"ensemble_neurons": 40},
+}
+LEARNING_RATE = {"spiking_lmu_2020": 2e-4}  # its weights take spikes a second, hundreds at a time
 CASES = [(name, extra) for name in registry.REGISTRY["model"] for extra in [{}, *VARIANTS.get(name, [])]]
 
 
@@ -220,7 +229,7 @@ def test_a_model_learns(settings):
     before = loss()
     if model.trained_by_gradient:
         torch.manual_seed(0)
-        optimizer = torch.optim.Adam(model.parameters(), lr=2e-2)
+        optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE.get(settings["type"], 2e-2))
         for _ in range(40):
             optimizer.zero_grad()
             F.cross_entropy(model.train()(features, mask=mask)[0][mask], wanted).backward()

@@ -23,12 +23,13 @@ def loop(memory: LegendreMemory, u: torch.Tensor, state: torch.Tensor) -> torch.
     return torch.stack(seen, 1)
 
 
-@pytest.mark.parametrize("steps", [1, 2, 7, 40, 230])
+@pytest.mark.parametrize("steps", [1, 2, 7, 40, 64, 65, 96, 227])
 @pytest.mark.parametrize("trained", ["none", "matrices", "theta"])
 @pytest.mark.parametrize("starts", [False, True])
 def test_all_steps_at_once_equal_the_recurrence(steps, trained, starts):
-    """Of both ways: the product with all pairs of steps, and from ``FFT_STEPS`` on the FFT; beyond theta too."""
-    assert 40 < legendre.FFT_STEPS < 230
+    """Of both ways: one product with all pairs of steps, and chunk after chunk, the last of them full or not."""
+    assert legendre.LONGEST_CHUNK == 64
+    assert {-steps % size > 0 for steps in (65, 96, 227) for size in legendre.CHUNKS} == {True, False}
     memory = LegendreMemory(5, 20.0, "zoh", trained).double()
     u, state = draw(3, steps, 2), draw(3, 2, 5, seed=1) * starts
     expected = loop(memory, u, state)
@@ -52,12 +53,24 @@ def test_clips_of_different_length_keep_the_memory_of_their_own_last_step():
     torch.testing.assert_close(memory.last(padded, state, mask), expected)
 
 
+def test_a_long_memory_of_high_order_keeps_single_precision():
+    """That of permuted sequential MNIST; the reference is stepped in float64."""
+    memory = LegendreMemory(468, 784.0)
+    u, state = draw(1, 784, 1), draw(1, 1, 468, seed=1)
+    a, b = legendre_matrices(468, 784.0)
+    seen, expected = memory(u.float(), state.float())[0][0, :, 0], state[0, 0]
+    for now, found in zip(u[0, :, 0], seen, strict=True):
+        expected = a @ expected + b * now
+        torch.testing.assert_close(found.double(), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("steps", [6, 70])
 @pytest.mark.parametrize("trained", ["none", "matrices", "theta"])
 @pytest.mark.parametrize("discretizer", ["zoh", "euler"])
-def test_gradients_are_those_of_the_recurrence(trained, discretizer):
+def test_gradients_are_those_of_the_recurrence(trained, discretizer, steps):
     memory = LegendreMemory(3, 9.0, discretizer, trained).double()
-    inputs = [draw(2, 6, 2).requires_grad_(), draw(2, 2, 3, seed=1).requires_grad_(), *memory.parameters()]
-    weight = draw(2, 6, 2, 3, seed=2)
+    inputs = [draw(2, steps, 2).requires_grad_(), draw(2, 2, 3, seed=1).requires_grad_(), *memory.parameters()]
+    weight = draw(2, steps, 2, 3, seed=2)
     found = torch.autograd.grad((memory(*inputs[:2])[0] * weight).sum(), inputs)
     wanted = torch.autograd.grad((loop(memory, *inputs[:2]) * weight).sum(), inputs)
     for a, b in zip(found, wanted, strict=True):

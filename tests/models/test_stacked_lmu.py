@@ -49,7 +49,7 @@ def reference(model: StackedLMU, x: Tensor) -> tuple[Tensor, list[Tensor]]:
     return torch.stack(logits), memories
 
 
-@pytest.mark.parametrize("steps", [9, 230])  # the convolution as a product over pairs of steps, and by FFT
+@pytest.mark.parametrize("steps", [9, 230])  # the memory as one product over pairs of steps, and in chunks
 @pytest.mark.parametrize("options", [{}, {"input_to_hidden": False}, {"layers": 3, "trained": "theta"}], ids=str)
 def test_the_equations(options, steps):
     model = make(**options)

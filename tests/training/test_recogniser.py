@@ -3,9 +3,10 @@ import math
 import pytest
 import torch
 
+from snn_action.config import TrainingSettings
 from snn_action.models import build_model
 from snn_action.training.clips import Batch
-from snn_action.training.recogniser import Recogniser, TrainingCounts, scale_rate
+from snn_action.training.recogniser import Recogniser, TrainingCounts, make_optimizer, scale_rate
 
 
 def test_rate_warms_up_then_stays():
@@ -58,3 +59,24 @@ def test_noise_is_in_units_of_each_features_deviation(settings):
     batch = Batch(torch.full((400, 10, 2), 3.0), torch.ones(400, 10, dtype=torch.bool), torch.zeros(400).long())
     recogniser.training_step(batch, 0)
     assert (seen[0] - 3).std((0, 1)) == pytest.approx(0.5 * deviation, rel=0.05)
+
+
+@pytest.mark.parametrize(("name", "plain"), [("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)])
+@pytest.mark.parametrize("clip", [None, 1.0])
+def test_the_optimiser_in_one_pass_moves_weights_as_pytorchs_plain_one(name, plain, clip):
+    generator = torch.Generator().manual_seed(0)
+    start = torch.randn(5, 4, generator=generator)
+    settings = TrainingSettings(optimizer=name, learning_rate=0.01, weight_decay=0.1, gradient_clip=clip)
+    ours, theirs = torch.nn.Parameter(start.clone()), torch.nn.Parameter(start.clone())
+    optimizers = [
+        make_optimizer([ours], settings),
+        plain([theirs], lr=0.01, weight_decay=0.1, foreach=False, fused=False),
+    ]
+    assert bool(optimizers[0].defaults["fused"]) == (clip is None)
+    for _ in range(5):
+        gradient = torch.randn(5, 4, generator=generator)
+        for parameter, optimizer in zip((ours, theirs), optimizers, strict=True):
+            parameter.grad = gradient.clone()
+            optimizer.step()
+    assert (ours - start).abs().max() > 0.01
+    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)

@@ -8,21 +8,27 @@ coefficient 0 is the window's mean, the higher ones say how ``u`` moved. Older v
 than theta.
 
 Without feedback into it, the memory is a linear filter: over all steps at once it is the convolution of ``u`` with the
-impulse response ``H_k = A^k B`` (Chilkuri and Eliasmith 2021), and at one step a single matrix product.
+impulse response ``H_k = A^k B`` (Chilkuri and Eliasmith 2021), and at one step a single matrix product. A short
+sequence is one product with all pairs of its steps. A long one is cut into chunks, from one of which to the next the
+memory is handed: inside them and from their starts it is one product again, a few dozen multiply-adds a value at a low
+order, where an FFT has about as many operations and none of them in a large product.
 
 Source: Voelker, Kajic and Eliasmith, "Legendre Memory Units", NeurIPS 2019.
 """
 
 import math
 import warnings
+from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 Discretizer = Literal["zoh", "euler"]
 Trained = Literal["none", "matrices", "theta"]
-FFT_STEPS = 200  # from here on the convolution by FFT beats the product with all pairs of steps
+CHUNKS, LONGEST_CHUNK = range(24, 49), 64  # steps of a chunk; a sequence up to the latter is one chunk
+KEPT = 8  # matrices made of A and B: for clips of different lengths, and forward and last
 
 
 def continuous_matrices(order: int, like: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -107,7 +113,7 @@ class LegendreMemory(nn.Module):
         else:
             self.register_buffer("A", a)
             self.register_buffer("B", b)
-        self._responses: dict[Any, Tensor] = {}
+        self._kept: dict[Any, Tensor] = {}
 
     @property
     def theta(self) -> float | None:
@@ -132,62 +138,69 @@ class LegendreMemory(nn.Module):
         ``memory`` (B, size, order) is that before the first step; ``mask`` (B, T) a run of true, then false.
         """
         batch, steps, size = u.shape
-        response = self.response(steps, u)
-        if steps < FFT_STEPS:
-            pairs = _all_pairs(response).reshape(steps * self.order, steps)
-            held = (u.transpose(1, 2).reshape(-1, steps) @ pairs.T).view(batch, size, steps, self.order)
-            memories = held.transpose(1, 2)
+        chunk = steps if steps <= LONGEST_CHUNK else min(CHUNKS, key=lambda size: -steps % size)  # least left over
+        count = -(-steps // chunk)
+        inputs = F.pad(u.transpose(1, 2), (0, count * chunk - steps)).reshape(-1, count, chunk)
+        if count == 1 and not (memory.requires_grad or bool(memory.any())):
+            held = inputs @ self._keep(_pair_steps, chunk, u)
         else:
-            length = 2 ** math.ceil(math.log2(2 * steps - 1))
-            product = torch.fft.rfft(u, length, dim=1).unsqueeze(-1) * torch.fft.rfft(
-                response, length, dim=0
-            ).unsqueeze(1)
-            memories = torch.fft.irfft(product, length, dim=1)[:, :steps]
-        if memory.requires_grad or bool(memory.any()):
-            memories = memories + self._fade(memory, steps)
+            with torch.autocast(u.device.type, enabled=False):  # what is handed on keeps the state's precision
+                held = self._hand_on(inputs.to(memory), memory.reshape(-1, self.order))
+        memories = held.view(batch, size, count * chunk, self.order)[:, :, :steps].transpose(1, 2)
         if mask is None:
             return memories, memories[:, -1]
         return memories, memories[torch.arange(batch, device=u.device), mask.sum(1) - 1]
+
+    def _hand_on(self, inputs: Tensor, memory: Tensor) -> Tensor:
+        """Memories (R, chunks, chunk order) of ``inputs`` (R, chunks, chunk) that begin with ``memory`` (R, order)."""
+        chunk = inputs.shape[2]
+        pairs, fading = self._keep(_pair_steps, chunk, memory), self._keep(_fade_steps, chunk, memory)
+        starts = [memory]
+        for end in (inputs[:, :-1] @ pairs[:, -self.order :]).unbind(1):
+            starts.append(torch.addmm(end, starts[-1], fading[:, -self.order :]))
+        return torch.cat([inputs, torch.stack(starts, 1)], -1) @ torch.cat([pairs, fading])
 
     def last(self, u: Tensor, memory: Tensor, mask: Tensor | None = None) -> Tensor:
         """The memory (B, size, order) after each clip's last real step: one matrix product over all steps."""
         batch, steps, size = u.shape
         lengths = torch.full((batch,), steps, device=u.device) if mask is None else mask.sum(1)
-        response = self.response(steps, u)
         if mask is not None:  # each clip's last real step comes last, and what it has not at first is zero
             place = torch.arange(steps, device=u.device) - (steps - lengths).unsqueeze(1)
             u = u.gather(1, place.clamp(min=0).unsqueeze(-1).expand_as(u)) * (place >= 0).unsqueeze(-1)
+        response = self._keep(impulse_response, steps, u)
         held = (u.transpose(1, 2).reshape(-1, steps) @ response.flip(0)).view(batch, size, self.order)
         if memory.requires_grad or bool(memory.any()):
-            faded = self._fade(memory, steps)[torch.arange(batch, device=u.device), lengths - 1]
-            held = held + faded
+            a, _ = self.matrices(memory.double())
+            different, which = torch.unique(lengths, return_inverse=True)
+            powers = torch.stack([torch.linalg.matrix_power(a, length) for length in different.tolist()])
+            held = held + memory @ powers.to(memory)[which].mT
         return held
 
-    def response(self, steps: int, like: Tensor) -> Tensor:
-        """The impulse response (steps, order) in the type of ``like``; computed in float64, kept while fixed."""
+    def _keep(self, make: Callable[[Tensor, Tensor, int], Tensor], steps: int, like: Tensor) -> Tensor:
+        """What ``make`` gives of ``A``, ``B`` and ``steps``, in the type of ``like``; kept while the matrices stay.
+
+        It is made in float64: powers of ``A`` add up what they are rounded by.
+        """
         if self.trained != "none":
-            a, b = self.matrices(like.double())
-            return impulse_response(a, b, steps).to(like)
-        key = steps, like.dtype, like.device, self.A._version, self.B._version, self.A.data_ptr()
-        if key not in self._responses:
+            return make(*self.matrices(like.double()), steps).to(like)
+        key = make, steps, like.dtype, like.device, self.A._version, self.B._version, self.A.data_ptr()
+        if key not in self._kept:
             with torch.inference_mode(False), torch.no_grad():
-                made = impulse_response(self.A.double(), self.B.double(), steps).to(like)
-            self._responses = {key: made}
-        return self._responses[key]
-
-    def _fade(self, memory: Tensor, steps: int) -> Tensor:
-        """``A^(t + 1) m`` at all steps, (B, T, size, order): what is left of the memory before the first."""
-        a, _ = self.matrices(memory)
-        faded, power = (memory @ a.T).unsqueeze(1), a
-        while faded.shape[1] < steps:
-            faded = torch.cat([faded, faded @ power.T], 1)
-            power = power @ power
-        return faded[:, :steps]
+                made = make(self.A.double(), self.B.double(), steps).to(like)
+            self._kept = dict([*self._kept.items(), (key, made)][-KEPT:])
+        return self._kept[key]
 
 
-def _all_pairs(response: Tensor) -> Tensor:
-    """``H_{t - s}`` at (t, order, s), zero where s comes after t."""
-    steps = len(response)
-    lag = torch.arange(steps, device=response.device)
-    lag = lag.unsqueeze(1) - lag
-    return (response[lag.clamp(min=0)] * (lag >= 0).unsqueeze(-1)).transpose(1, 2)
+def _pair_steps(a: Tensor, b: Tensor, steps: int) -> Tensor:
+    """``H_{t - s}`` at (s, (t, order)), what input s adds to the memory at t; zero where s comes after t."""
+    lag = torch.arange(steps, device=a.device)
+    lag = lag - lag.unsqueeze(1)
+    return (impulse_response(a, b, steps)[lag.clamp(min=0)] * (lag >= 0).unsqueeze(-1)).flatten(1)
+
+
+def _fade_steps(a: Tensor, _: Tensor, steps: int) -> Tensor:
+    """``A^(t + 1)`` at (order, (t, order)), what the memory before the first step adds to that at t."""
+    powers = a.unsqueeze(0)
+    while len(powers) < steps:
+        powers = torch.cat([powers, powers @ powers[-1]])
+    return powers[:steps].permute(2, 0, 1).flatten(1)

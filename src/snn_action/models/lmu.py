@@ -137,7 +137,10 @@ class LMU(TemporalModel):
     def forward_steps(self, x: Tensor, state: State, mask: Tensor | None) -> tuple[Tensor, State]:
         """See the module; what depends on the input alone is one product over all steps."""
         hidden, state = self.hidden_steps(x, state, mask)
-        return self.readout(F.dropout(hidden, self.settings.dropout, self.training)), state
+        shown = F.dropout(hidden, self.settings.dropout, self.training)
+        if self.feeds_back:  # the loop leaves them step after step: as they lie they need not be copied
+            return self.readout(shown.transpose(0, 1)).transpose(0, 1), state
+        return self.readout(shown), state
 
     def forward_last(
         self, features: Tensor, state: State | None = None, mask: Tensor | None = None
@@ -182,15 +185,18 @@ class LMU(TemporalModel):
         if self.training:
             x = perturb(x, self.settings.input_dropout, self.settings.input_noise)
         drive = self.encoder(x)
-        push = None if self.input_kernel is None else self.input_kernel(x)
         if not self.feeds_back:
+            push = None if self.input_kernel is None else self.input_kernel(x)
             memories, memory = self.memory(drive, state.memory, mask)
             hidden = self.memory_kernel(memories.flatten(2))
             hidden = self._activate(hidden if push is None else hidden + push)
             last = hidden[:, -1] if mask is None else hidden[torch.arange(len(hidden)), mask.sum(1) - 1]
             return hidden, State(memory, last)
         bias = self.memory_kernel.bias
-        push = bias.expand(*x.shape[:2], -1) if push is None else push + bias
+        if self.input_kernel is None:
+            push = bias.expand(*x.shape[:2], -1)
+        else:
+            push = F.linear(x, self.input_kernel.weight, bias)
         weights = Weights(
             _weight(self.from_hidden),
             _weight(self.from_memory),
