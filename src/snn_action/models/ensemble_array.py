@@ -142,9 +142,7 @@ class EnsembleArray(TemporalModel):
         """Also solve the output weights where ``readout`` says so: see ``readout``."""
         super().prepare(features, mask, labels)
         if self.settings.readout == "solved":
-            solve_readout(
-                self, self.readout, self._represent, features, mask, labels, self.settings.readout_strength
-            )
+            solve_readout(self, self.readout, self._represent, features, mask, labels, self.settings.readout_strength)
 
     def _represent(self, x: Tensor, state: State, mask: Tensor | None) -> Tensor:
         """``function(v_t)``, what the spikes stand for (B, T, E)."""

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from snn_action.models.base import ModelSettings, Scaling, TemporalModel, perturb
+from snn_action.models.differences import Past, start_past, subtract_past
 from snn_action.models.legendre import Discretizer, LegendreMemory, Trained
 from snn_action.models.lmu_loop import Weights, run_lmu
 from snn_action.models.readout import Readout, solve_readout
@@ -38,22 +39,30 @@ class MemorySettings(ModelSettings):
     memory_d: int = Field(128, ge=1, description="Values that are remembered, learned projections of the input")
     discretizer: Discretizer = Field("zoh", description="'zoh' is exact; 'euler' is unstable for a small theta")
     trained: Trained = Field("none", description="What of the memory learns: none, its matrices, or theta")
+    input_to_hidden: bool = Field(False, description="The hidden units also see the input")
+    input_dropout: float = Field(0.0, ge=0, lt=1, description="Share of features dropped, one draw a clip")
+    input_noise: float = Field(0.0, ge=0, description="Deviation of noise on the scaled input, one draw a clip")
+    dropout: float = Field(0.5, ge=0, lt=1, description="Share of hidden units dropped before the logits")
+
+
+class ReaderSettings(MemorySettings):
+    """What the LMU with one layer of hidden units can be asked, spiking or not."""
+
+    differences: int = Field(
+        0, ge=0, le=64, description="The input is its difference to this many steps before, for motion; 0: as it is"
+    )
     encoders: Literal["random", "on_off"] = Field(
         "random",
         description="At the start: random projections and units; or memories of features, units in pairs for and "
         "against one coefficient",
     )
-    input_to_hidden: bool = Field(False, description="The hidden units also see the input")
-    input_dropout: float = Field(0.0, ge=0, lt=1, description="Share of features dropped, one draw a clip")
-    input_noise: float = Field(0.0, ge=0, description="Deviation of noise on the scaled input, one draw a clip")
-    dropout: float = Field(0.5, ge=0, lt=1, description="Share of hidden units dropped before the logits")
     readout: Readout = Field(
         "random", description="Output weights at the start; 'solved': logistic regression on the hidden units"
     )
     readout_strength: float = Field(0.3, gt=0, description="L2 strength of the solved output weights")
 
 
-class Settings(MemorySettings):
+class Settings(ReaderSettings):
     """Legendre Memory Unit."""
 
     type: Literal["lmu"] = "lmu"
@@ -71,17 +80,18 @@ class Settings(MemorySettings):
 
 
 class State(NamedTuple):
-    """Memory (B, memory_d, order) and hidden units (B, units)."""
+    """Memory (B, memory_d, order), hidden units (B, units), and past inputs where ``differences`` are taken."""
 
     memory: Tensor
     hidden: Tensor
+    past: Past | None
 
 
 class LMU(TemporalModel):
     """See the module. Initialised as keras-lmu's: Glorot uniform into u and h, orthogonal recurrences, zero biases."""
 
     def __init__(self, settings: Settings, in_features: int, num_classes: int) -> None:
-        super().__init__(in_features, num_classes, settings.scaling, settings.normalise)
+        super().__init__(in_features, num_classes, settings.scaling, settings.normalise and not settings.differences)
         self.settings = s = settings
         size = s.memory_d * s.order
         self.encoder = nn.Linear(in_features, s.memory_d, bias=False)
@@ -132,7 +142,8 @@ class LMU(TemporalModel):
         """An empty memory and zero hidden units."""
         s = self.settings
         memory = torch.zeros(batch, s.memory_d, s.order, device=device, dtype=dtype)
-        return State(memory, torch.zeros(batch, s.units, device=device, dtype=dtype))
+        past = start_past(batch, s.differences, self.in_features, device, dtype) if s.differences else None
+        return State(memory, torch.zeros(batch, s.units, device=device, dtype=dtype), past)
 
     def forward_steps(self, x: Tensor, state: State, mask: Tensor | None) -> tuple[Tensor, State]:
         """See the module; what depends on the input alone is one product over all steps."""
@@ -153,13 +164,12 @@ class LMU(TemporalModel):
         if self.feeds_back:
             _, state = self.hidden_steps(x, state, mask)
         else:
-            if self.training:
-                x = perturb(x, self.settings.input_dropout, self.settings.input_noise)
+            x, past = enter(x, state.past, mask, self.settings, self.training)
             memory = self.memory.last(self.encoder(x), state.memory, mask)
             last = x[:, -1] if mask is None else x[torch.arange(len(x), device=x.device), mask.sum(1) - 1]
             hidden = self.memory_kernel(memory.flatten(1))
             hidden = self._activate(hidden if self.input_kernel is None else hidden + self.input_kernel(last))
-            state = State(memory, hidden)
+            state = State(memory, hidden, past)
         return self.readout(F.dropout(state.hidden, self.settings.dropout, self.training)), state
 
     def step_once(self, x: Tensor, state: State) -> tuple[Tensor, State]:
@@ -167,10 +177,12 @@ class LMU(TemporalModel):
         if self.feeds_back:
             logits, state = self.forward_steps(x.unsqueeze(1), state, None)
             return logits.squeeze(1), state
+        entered, past = enter(x.unsqueeze(1), state.past, None, self.settings, self.training)
+        x = entered.squeeze(1)
         memory = self.memory.step(self.encoder(x), state.memory)
         hidden = self.memory_kernel(memory.flatten(1))
         hidden = self._activate(hidden if self.input_kernel is None else hidden + self.input_kernel(x))
-        return self.readout(F.dropout(hidden, self.settings.dropout, self.training)), State(memory, hidden)
+        return self.readout(F.dropout(hidden, self.settings.dropout, self.training)), State(memory, hidden, past)
 
     def _activate(self, x: Tensor) -> Tensor:
         return x.tanh() if self.settings.activation == "tanh" else x.relu()
@@ -182,8 +194,7 @@ class LMU(TemporalModel):
 
     def hidden_steps(self, x: Tensor, state: State, mask: Tensor | None) -> tuple[Tensor, State]:
         """Hidden units (B, T, units) of standardised input, and the state after the last real step."""
-        if self.training:
-            x = perturb(x, self.settings.input_dropout, self.settings.input_noise)
+        x, past = enter(x, state.past, mask, self.settings, self.training)
         drive = self.encoder(x)
         if not self.feeds_back:
             push = None if self.input_kernel is None else self.input_kernel(x)
@@ -191,7 +202,7 @@ class LMU(TemporalModel):
             hidden = self.memory_kernel(memories.flatten(2))
             hidden = self._activate(hidden if push is None else hidden + push)
             last = hidden[:, -1] if mask is None else hidden[torch.arange(len(hidden)), mask.sum(1) - 1]
-            return hidden, State(memory, last)
+            return hidden, State(memory, last, past)
         bias = self.memory_kernel.bias
         if self.input_kernel is None:
             push = bias.expand(*x.shape[:2], -1)
@@ -205,7 +216,7 @@ class LMU(TemporalModel):
             *self.memory.matrices(state.memory),
         )
         hidden, memory, last = run_lmu(drive, push, weights, state.memory, state.hidden, mask)
-        return hidden, State(memory, last)
+        return hidden, State(memory, last, past)
 
 
 def _weight(layer: nn.Linear | None) -> Tensor | None:
@@ -216,6 +227,15 @@ def glorot(layer: nn.Linear, fan_in: int, fan_out: int) -> None:
     """Glorot's uniform limit for a layer that is a part of a kernel (fan_in, fan_out)."""
     limit = math.sqrt(6 / (fan_in + fan_out))
     nn.init.uniform_(layer.weight, -limit, limit)
+
+
+def enter(
+    x: Tensor, past: Past | None, mask: Tensor | None, settings: ReaderSettings, training: bool
+) -> tuple[Tensor, Past | None]:
+    """What the memory is given of standardised input: differences where asked for, disturbed in training."""
+    if past is not None:
+        x, past = subtract_past(x, past, mask, settings.normalise)
+    return perturb(x, settings.input_dropout, settings.input_noise) if training else x, past
 
 
 @torch.no_grad()

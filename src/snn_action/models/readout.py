@@ -41,7 +41,7 @@ def solve_readout(
     training = model.training
     model.eval()
     means = []
-    for some, real in zip(features.split(CLIPS), mask.split(CLIPS), strict=True):
+    for some, real in zip(torch.split(features, CLIPS), torch.split(mask, CLIPS), strict=True):
         values = represent(*model.receive(some.to(layer.weight), None, real))
         means.append(((values * real.unsqueeze(-1)).sum(1) / real.sum(1, keepdim=True)).double())
     model.train(training)

@@ -20,8 +20,9 @@ linear filter of numbers; with both, every value that one part hands to another 
   Were decoding exact, d = m, this would be the memory itself.
 
 At the start hidden units lie like the neurons of one large ensemble: each prefers a random direction of the memory
-(or, with ``encoders: on_off``, stands for or against one of its coefficients), with a gain and a bias from ``max_rates`` and ``intercepts``; W_m and b are these, in units of the current that lifts a
-neuron from silence to the mean maximal rate, and learn from there.
+(or, with ``encoders: on_off``, stands for or against one of its coefficients), with a gain and a bias from
+``max_rates`` and ``intercepts``; W_m and b are these, in units of the current that lifts a neuron from silence to the
+mean maximal rate, and learn from there.
 """
 
 import math
@@ -33,11 +34,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from snn_action import registry
-from snn_action.models.base import Population, TemporalModel, drop, perturb
+from snn_action.models.base import Population, TemporalModel, drop
 from snn_action.models.decoders import solve_decoders
+from snn_action.models.differences import Past, start_past
 from snn_action.models.ensembles import run_in_chunks
 from snn_action.models.legendre import LegendreMemory
-from snn_action.models.lmu import MemorySettings, prefer_coefficients
+from snn_action.models.lmu import ReaderSettings, enter, prefer_coefficients
 from snn_action.models.readout import solve_readout
 from snn_action.neurons import spiking_rectified_linear
 from snn_action.neurons.base import Gradient, Neuron, check_finite, hold
@@ -45,7 +47,7 @@ from snn_action.neurons.synapse import Lowpass, LowpassState
 from snn_action.registry import registered
 
 
-class Settings(MemorySettings):
+class Settings(ReaderSettings):
     """Spiking Legendre Memory Unit."""
 
     type: Literal["spiking_lmu"] = "spiking_lmu"
@@ -86,13 +88,14 @@ class Activity(NamedTuple):
 
 
 class State(NamedTuple):
-    """Memory (B, memory_d, order), populations (None: does not spike), leaky logits (B, K)."""
+    """Memory (B, memory_d, order), populations (None: does not spike), leaky logits (B, K), and past inputs if used."""
 
     memory: Tensor
     input: Activity | None
     coefficients: Activity | None
     hidden: Activity
     leaky: LowpassState
+    past: Past | None
 
 
 class Ensembles(nn.Module):
@@ -135,7 +138,7 @@ class SpikingLMU(TemporalModel):
     """See the module."""
 
     def __init__(self, settings: Settings, in_features: int, num_classes: int) -> None:
-        super().__init__(in_features, num_classes, settings.scaling, settings.normalise)
+        super().__init__(in_features, num_classes, settings.scaling, settings.normalise and not settings.differences)
         self.settings = s = settings
         size = s.memory_d * s.order
         self.encoder = nn.Linear(in_features, s.memory_d, bias=False)
@@ -196,6 +199,7 @@ class SpikingLMU(TemporalModel):
             coefficients,
             Activity(hidden, torch.zeros(batch, device=device, dtype=dtype)),
             self.leak.initial_state(batch, self.num_classes, device, dtype),
+            start_past(batch, s.differences, self.in_features, device, dtype) if s.differences else None,
         )
 
     def prepare(self, features: Tensor, mask: Tensor, labels: Tensor) -> None:
@@ -209,7 +213,8 @@ class SpikingLMU(TemporalModel):
     def _filter_spikes(self, x: Tensor, state: State, mask: Tensor | None) -> Tensor:
         """The hidden units' spikes behind the readout's leak (B, T, units)."""
         spikes, _ = self._spike(x, state, mask)
-        return self.leak(spikes / self.rate_unit, None, mask)[0]
+        filtered: Tensor = self.leak(spikes / self.rate_unit, None, mask)[0]
+        return filtered
 
     def forward_steps(self, x: Tensor, state: State, mask: Tensor | None) -> tuple[Tensor, State]:
         """See the module."""
@@ -220,8 +225,7 @@ class SpikingLMU(TemporalModel):
 
     def _spike(self, x: Tensor, state: State, mask: Tensor | None) -> tuple[Tensor, State]:
         """Spikes of the hidden units (B, T, units), and the state after them but for the leaky logits."""
-        if self.training:
-            x = perturb(x, self.settings.input_dropout, self.settings.input_noise)
+        x, past = enter(x, state.past, mask, self.settings, self.training)
         drive, entered = self.encoder(x), state.input
         if self.input_ensembles is not None:
             drive, entered = self.input_ensembles(drive, state.input, mask)
@@ -236,7 +240,7 @@ class SpikingLMU(TemporalModel):
         current = current.to(self.readout.weight) * self.current_unit  # neurons keep their precision under autocast
         spikes, neurons = self.neuron(current, state.hidden.neurons, mask)
         count = state.hidden.spikes + self.neuron.count(spikes.sum((1, 2)))
-        return spikes, State(memory, entered, coefficients, Activity(neurons, count), state.leaky)
+        return spikes, State(memory, entered, coefficients, Activity(neurons, count), state.leaky, past)
 
     def _remember(self, drive: Tensor, state: State, mask: Tensor | None) -> tuple[Tensor, Tensor, Activity]:
         """What the spiking memory decodes to at all steps (B, T, memory_d, order), and the state after them."""

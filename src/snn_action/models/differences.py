@@ -1,0 +1,47 @@
+"""Differences of the input over time, for sets where motion decides.
+
+    y_t = x_t - x_{t-lag}, for a clip's first ``lag`` steps 0
+    with ``normalise``: y_t / sqrt(mean over features of y_t^2)
+
+The difference of two frames' features is what moved between them. Normalised, its direction counts and not its size:
+a slow and a fast, a near and a far person differ in size.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+class Past(NamedTuple):
+    """The last ``lag`` inputs (B, lag, D), and real steps seen (B,)."""
+
+    inputs: Tensor
+    steps: Tensor
+
+
+def start_past(batch: int, lag: int, features: int, device: torch.device, dtype: torch.dtype) -> Past:
+    """Nothing seen yet."""
+    return Past(
+        torch.zeros(batch, lag, features, device=device, dtype=dtype),
+        torch.zeros(batch, device=device, dtype=dtype),
+    )
+
+
+def subtract_past(x: Tensor, past: Past, mask: Tensor | None, normalise: bool) -> tuple[Tensor, Past]:
+    """Differences (B, T, D) of ``x`` (B, T, D), and what is past after each clip's last real step."""
+    batch, steps, features = x.shape
+    lag = past.inputs.shape[1]
+    joined = torch.cat((past.inputs.to(x), x), 1)
+    step = torch.arange(steps, device=x.device)
+    begun = past.steps.unsqueeze(1) + step >= lag
+    difference = (x - joined[:, :steps]) * begun.unsqueeze(-1)
+    if normalise:
+        difference = F.rms_norm(difference, (features,), eps=1e-6)
+    if mask is None:
+        return difference, Past(joined[:, steps:], past.steps + steps)
+    real = mask.sum(1)
+    kept = real.unsqueeze(1) + torch.arange(lag, device=x.device)
+    inputs = joined.gather(1, kept.unsqueeze(-1).expand(batch, lag, features))
+    return difference, Past(inputs, past.steps + real)
