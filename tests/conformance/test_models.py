@@ -34,6 +34,9 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"trained": "matrices", "hidden_to_memory": True},
         {"trained": "theta"},
         {"discretizer": "euler", "trained": "matrices", "normalise": True},
+        {"encoders": "on_off", "activation": "relu", "readout": "solved", "theta": 4.0},
+        {"differences": 2, "normalise": True, "hidden_recurrence": True},
+        {"differences": 1, "input_to_hidden": True},
     ],
     "stacked_lmu": [
         {"layers": 1, "input_to_hidden": False},
@@ -46,6 +49,8 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"gradient": "spike_aware"},
         {"spiking_input": True},
         {"spiking_memory": True},
+        {"encoders": "on_off", "readout": "solved"},
+        {"differences": 2},
         {"spiking_input": True, "spiking_memory": True, "input_to_hidden": True},
         {"neuron": {"type": "lif", "initial_voltage": "uniform"}, "max_rates": (300.0, 450.0), "trained": "theta"},
     ],
