@@ -18,25 +18,9 @@ import nengo
 import nengo_dl
 import numpy as np
 import tensorflow as tf
+from nengo_dl_clock import Clock
 
 STEPS, INPUTS, OUTPUTS, NEURONS, REPETITIONS = 25, 512, 14, 50, 5
-
-
-class Clock(tf.keras.callbacks.Callback):
-    """Seconds of each batch."""
-
-    def __init__(self):
-        super().__init__()
-        self.seconds = []
-
-    def on_train_batch_begin(self, *_):
-        self.begin = time.perf_counter()
-
-    def on_train_batch_end(self, *_):
-        self.seconds.append(time.perf_counter() - self.begin)
-
-    on_predict_batch_begin = on_train_batch_begin
-    on_predict_batch_end = on_train_batch_end
 
 
 def main() -> None:

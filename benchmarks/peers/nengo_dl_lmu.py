@@ -9,29 +9,15 @@ import json
 import os
 import statistics
 import sys
-import time
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 import nengo_dl
 import numpy as np
 import tensorflow as tf
+from nengo_dl_clock import Clock
 from nengo_dl_lmu_cell import build
 
 STEPS, INPUTS, OUTPUTS, UNITS, ORDER, WARM_UP = 25, 512, 14, 800, 2, 2
-
-
-class Clock(tf.keras.callbacks.Callback):
-    """Seconds of each batch."""
-
-    def __init__(self):
-        super().__init__()
-        self.seconds = []
-
-    def on_train_batch_begin(self, *_):
-        self.begin = time.perf_counter()
-
-    def on_train_batch_end(self, *_):
-        self.seconds.append(time.perf_counter() - self.begin)
 
 
 def main() -> None:

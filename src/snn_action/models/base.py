@@ -89,8 +89,8 @@ class InputStandardiser(nn.Module):
 class TemporalModel(nn.Module, ABC):
     """Base of all temporal models.
 
-    ``forward`` and ``step`` check their input and standardise it; a model writes ``initial_state``,
-    ``forward_steps`` and ``step_once``. State is explicit: a NamedTuple of tensors with the batch first, nested
+    ``forward`` and ``step`` check their input and standardise it; a model writes ``initial_state`` and
+    ``forward_steps``, and ``step_once`` where a single step has a shorter way. State is explicit: a NamedTuple of tensors with the batch first, nested
     where layers are stacked. Where the model spikes, the state holds for each of its ``populations``, in that order,
     a field ``spikes`` (B,), the count since the clip began; it carries the gradient, for a penalty on spikes.
 
@@ -171,9 +171,10 @@ class TemporalModel(nn.Module, ABC):
     def forward_steps(self, x: Tensor, state: Any, mask: Tensor | None) -> tuple[Tensor, Any]:
         """``forward`` on checked, standardised input; padded steps are zero before standardisation."""
 
-    @abstractmethod
     def step_once(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """``step`` on checked, standardised input."""
+        """``step`` on checked, standardised input: a sequence of one, where a model has no shorter way."""
+        logits, state = self.forward_steps(x.unsqueeze(1), state, None)
+        return logits.squeeze(1), state
 
 
 def find_spikes(state: Any) -> list[Tensor]:

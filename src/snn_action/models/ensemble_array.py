@@ -231,11 +231,6 @@ class EnsembleArray(TemporalModel):
             return None
         return mode, equations, rates
 
-    def step_once(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        """One step is a sequence of one."""
-        logits, state = self.forward_steps(x.unsqueeze(1), state, None)
-        return logits.squeeze(1), state
-
 
 def scale(gain: Tensor, encoders: Tensor) -> Tensor:
     """Gains (E, N) times encoders, (E, N) or (E, N, D)."""

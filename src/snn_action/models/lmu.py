@@ -175,8 +175,7 @@ class LMU(TemporalModel):
     def step_once(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """One step: the memory is one small product, without the convolution."""
         if self.feeds_back:
-            logits, state = self.forward_steps(x.unsqueeze(1), state, None)
-            return logits.squeeze(1), state
+            return super().step_once(x, state)
         entered, past = enter(x.unsqueeze(1), state.past, None, self.settings, self.training)
         x = entered.squeeze(1)
         memory = self.memory.step(self.encoder(x), state.memory)

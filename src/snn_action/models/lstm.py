@@ -64,11 +64,6 @@ class LSTM(TemporalModel):
         output = F.dropout(self.fc(output).relu(), self.settings.dropout, self.training)
         return self.readout(output), State(after[0].transpose(0, 1), after[1].transpose(0, 1))
 
-    def step_once(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        """One step is a sequence of one."""
-        logits, state = self.forward_steps(x.unsqueeze(1), state, None)
-        return logits.squeeze(1), state
-
 
 def build(settings: Settings, in_features: int, num_classes: int) -> LSTM:
     """The model that ``settings`` describe."""

@@ -261,11 +261,6 @@ class SpikingLMU(TemporalModel):
             activity = after if real is None else hold(after, activity, real)
         return torch.stack(decoded, 1), memory, activity
 
-    def step_once(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        """One step; the memory is one small product, without the convolution."""
-        logits, state = self.forward_steps(x.unsqueeze(1), state, None)
-        return logits.squeeze(1), state
-
 
 def build(settings: Settings, in_features: int, num_classes: int) -> SpikingLMU:
     """The model that ``settings`` describe.

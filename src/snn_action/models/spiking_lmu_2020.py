@@ -163,11 +163,6 @@ class SpikingLMU2020(TemporalModel):
             outputs.append(hidden)
         return self.readout(torch.stack(outputs, 1)), State(entered, entering, memory, hidden)
 
-    def step_once(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        """One step is a sequence of one."""
-        logits, state = self.forward_steps(x.unsqueeze(1), state, None)
-        return logits.squeeze(1), state
-
 
 def build(settings: Settings, in_features: int, num_classes: int) -> SpikingLMU2020:
     """The model that ``settings`` describe.
