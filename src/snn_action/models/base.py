@@ -90,9 +90,10 @@ class TemporalModel(nn.Module, ABC):
     """Base of all temporal models.
 
     ``forward`` and ``step`` check their input and standardise it; a model writes ``initial_state`` and
-    ``forward_steps``, and ``step_once`` where a single step has a shorter way. State is explicit: a NamedTuple of tensors with the batch first, nested
-    where layers are stacked. Where the model spikes, the state holds for each of its ``populations``, in that order,
-    a field ``spikes`` (B,), the count since the clip began; it carries the gradient, for a penalty on spikes.
+    ``forward_steps``, and ``step_once`` where a single step has a shorter way. State is explicit: a NamedTuple of
+    tensors with the batch first, nested where layers are stacked. Where the model spikes, the state holds for each of
+    its ``populations``, in that order, a field ``spikes`` (B,), the count since the clip began; it carries the
+    gradient, for a penalty on spikes.
 
     Attributes:
         populations: Of spiking neurons; none: the model does not spike.
