@@ -23,7 +23,10 @@ from snn_action.features.leases import Lease, Leases
 from snn_action.features.sharing import Sharing, cut_blocks, own_place
 from snn_action.features.store import FeatureStore
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="forks and kills")
+pytestmark = [
+    pytest.mark.skipif(os.name != "posix", reason="forks and kills"),
+    pytest.mark.usefixtures("one_thread"),
+]
 Configure = Callable[..., Config]
 FORK = multiprocessing.get_context("fork") if os.name == "posix" else None
 
@@ -72,7 +75,7 @@ def test_blocks_are_the_same_whoever_cuts_them(catalog: Catalog) -> None:
 
 @pytest.mark.parametrize(("rank", "world", "place"), [(None, None, 0), (0, 4, 0), (1, 4, 2), (3, 4, 7), (2, 3, 6)])
 def test_a_rank_begins_at_its_share(monkeypatch, rank, world, place):
-    for name, value in (("RANK", rank), ("WORLD_SIZE", world)):
+    for name, value in (("RANK", rank), ("WORLD_SIZE", world), ("TORCHELASTIC_RUN_ID", rank)):
         monkeypatch.delenv(name, raising=False)
         if value is not None:
             monkeypatch.setenv(name, str(value))
@@ -80,6 +83,7 @@ def test_a_rank_begins_at_its_share(monkeypatch, rank, world, place):
 
 
 def test_a_rank_does_what_other_ranks_leave(catalog, small, configure, monkeypatch):
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "2")
     written: list[str] = []

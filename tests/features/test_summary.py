@@ -20,6 +20,7 @@ def test_it_says_what_was_done_what_was_not_and_where_it_is(catalog, small, conf
     assert last == f"store: {config.features.store}, {show_bytes(size)}"
 
     again = extract_features(catalog, config, small, "cpu", progress=False)
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "4")
     told = describe_extraction(catalog, again)

@@ -209,7 +209,7 @@ def test_missing_tensorboard_names_the_extra(tmp_path, train, settings, monkeypa
 
 
 def test_control_c_is_an_interrupt_and_the_run_can_go_on(tmp_path, train, settings):
-    handler = signal.getsignal(signal.SIGINT)
+    before = signal.signal(signal.SIGINT, handler := signal.default_int_handler)  # ignored in a shell's background
 
     def interrupt() -> None:
         while not (tmp_path / "metrics.jsonl").exists():
@@ -221,7 +221,7 @@ def test_control_c_is_an_interrupt_and_the_run_can_go_on(tmp_path, train, settin
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path, settings(epochs=10_000))
     thread.join()
-    assert signal.getsignal(signal.SIGINT) is handler
+    assert signal.signal(signal.SIGINT, before) is handler
     assert not (tmp_path / "trained").exists()
     done = len(lines_of(tmp_path))
     train(tmp_path, settings(epochs=done + 1))

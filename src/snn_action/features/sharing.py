@@ -7,12 +7,12 @@ that others work on, and does them itself where the others are gone. No process 
 """
 
 import hashlib
-import os
 import time
 from collections import deque
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from snn_action import processes
 from snn_action.config import Stream
 from snn_action.data.catalog import Catalog
 from snn_action.features.decoding import Job
@@ -61,9 +61,8 @@ def cut_blocks(catalog: Catalog, keys: Mapping[int, Mapping[Stream, str]], video
 
 
 def own_place(blocks: int) -> int:
-    """Where this process begins: at its share, under ``torchrun`` (RANK of WORLD_SIZE); else at the first block."""
-    rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    return rank * blocks // world
+    """Where this process begins: at its share, under ``torchrun``; else at the first block."""
+    return processes.rank() * blocks // processes.world_size()
 
 
 class Sharing:

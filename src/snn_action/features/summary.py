@@ -1,7 +1,6 @@
 """An extraction in a few lines for the terminal."""
 
-import os
-
+from snn_action import processes
 from snn_action.data.catalog import Catalog
 from snn_action.features.extract import Extraction
 
@@ -10,8 +9,8 @@ _UNITS = ("bytes", "KiB", "MiB", "GiB")
 
 def describe_extraction(catalog: Catalog, done: Extraction) -> str:
     """Videos extracted, reused and left out with names; images, seconds, videos a second; the store and its size."""
-    world = int(os.environ.get("WORLD_SIZE", "1"))
-    who = f"process {int(os.environ['RANK']) + 1} of {world}: " if world > 1 else ""
+    world = processes.world_size()
+    who = f"process {processes.rank() + 1} of {world}: " if world > 1 else ""
     speed = f", {done.n_extracted / done.seconds:.1f} videos/s" if done.n_extracted else ""
     lines = [
         f"{who}{len(catalog.videos)} videos: {done.n_extracted} extracted, {done.n_reused} in the store, "
