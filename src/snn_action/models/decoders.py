@@ -61,6 +61,6 @@ def solve_decoders(
         sigma = REGULARISATION * activity.amax((1, 2))
         gram = activity.mT @ activity
         gram.diagonal(dim1=-2, dim2=-1).add_((len(points) * sigma.square()).clamp(min=1e-12).unsqueeze(-1))
-        solved.append(torch.linalg.solve(gram, activity.mT @ wanted))
+        solved.append(torch.cholesky_solve(activity.mT @ wanted, torch.linalg.cholesky(gram)))
     decoders = torch.cat(solved).to(bias)
     return decoders.squeeze(-1) if flat else decoders
