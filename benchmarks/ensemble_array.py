@@ -42,7 +42,7 @@ def run_ours(ensembles: int, batch: int, train: bool) -> dict[str, float]:
     settings = {"type": "ensemble_array", "n_ensembles": ensembles, "n_neurons": NEURONS, "gradient": "spike_aware"}
     model = build_model(settings, in_features=INPUTS, num_classes=OUTPUTS, seed=0).train(train)
     built = time.perf_counter() - begin
-    x, y = torch.randn(batch, STEPS, INPUTS), torch.zeros(batch * STEPS, dtype=torch.long)
+    x, y = torch.randn(batch, STEPS, INPUTS), torch.randint(OUTPUTS, (batch * STEPS,))
     optimizer = torch.optim.Adam(model.parameters(), 1e-3)
 
     def step() -> None:

@@ -10,7 +10,7 @@ noise     one step's spikes stand for a value; instead those of the last millise
 neurons   100 stand for 512 features; instead 500 (``ensemble_neurons``)
 
 All else is as in ``configs/ucf101_features_spiking_lmu_2020.json``. The last lines are this project's spiking LMU and
-the LMU without spikes, trained as in ``configs/ucf101_features_lmu.json``. The table goes into docs/results.md and
+the LMU without spikes, as in ``configs/ucf101_features_<model>.json``. The table goes into docs/results.md and
 docs/spiking_lmu.md, with a figure.
 """
 
@@ -35,7 +35,7 @@ TITLE, PAGE = "Why the original's spiking LMU fails", ROOT / "docs" / "spiking_l
 FIGURE = ROOT / "docs" / "images" / "spiking_lmu_causes.png"
 TRAINING, NOISE, NEURONS = "model.gradient=spike_aware", "model.tau=0.005", "model.ensemble_neurons=500"
 LMU = ROOT / "configs" / "ucf101_features_lmu.json"
-OURS = 'model={"type":"spiking_lmu","theta":25.0,"memory_d":128,"units":256,"order":2,"input_noise":3.0}'
+SPIKING = ROOT / "configs" / "ucf101_features_spiking_lmu.json"
 
 
 class Case(NamedTuple):
@@ -54,7 +54,7 @@ CASES = (
     Case("more neurons", overrides=(NEURONS,)),
     Case("trained through its spikes, synapse", overrides=(TRAINING, NOISE)),
     Case("trained through its spikes, synapse, more neurons", overrides=(TRAINING, NOISE, NEURONS)),
-    Case("`spiking_lmu`, ours", LMU, (OURS,), ('model.neuron={"type": "rectified_linear"}', "model.gradient=rate")),
+    Case("`spiking_lmu`, ours", SPIKING, (), ('model.neuron={"type": "rectified_linear"}', "model.gradient=rate")),
     Case("`lmu`, no spikes", LMU, (), ()),
 )
 

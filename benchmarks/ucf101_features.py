@@ -12,7 +12,10 @@ from pathlib import Path
 
 from table import headline, make_table, run_seeds, show, write_section
 
-MODELS = ("frame_average", "lstm", "lmu", "ensemble_array")
+MODELS = (
+    *("frame_average", "lstm", "lmu", "stacked_lmu"),
+    *("ensemble_array", "spiking_lmu", "spiking_lmu_2020"),
+)
 
 
 def main() -> None:

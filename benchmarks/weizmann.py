@@ -1,33 +1,60 @@
-"""What motion is worth on Weizmann: streams rgb, difference and both, for the baseline and the LMU.
+"""What motion is worth on Weizmann: streams rgb, difference and both, for the baseline, the LMU and the spiking LMU.
 
-    python benchmarks/weizmann.py VIDEOS WEIGHTS [--store FOLDER]
+    python benchmarks/weizmann.py VIDEOS WEIGHTS [--store FOLDER] [--seeds 10] [--jobs 1] [--validate]
 
-``test`` trains on eight subjects and tests the ninth; the baseline is fitted to the same features. With ``--validate``,
-``validation`` trains on seven subjects and looks at an eighth, never at the ninth: by this column streams are chosen.
-Features are extracted once.
+Each fold trains on eight subjects and tests the ninth; the baseline is fitted to the same features. With ``--validate``
+each fold trains on seven subjects and looks at an eighth, never at the ninth, and test videos stay closed. Features are
+extracted once. The models are those of ``configs/weizmann_<model>.json``, as wide as the streams have features.
 """
 
 import argparse
 import json
+import sys
 import tempfile
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
+from statistics import mean
 
-from table import ROOT, headline, make_table, run_seeds, show, write_section
+from paired import Tested, compare, join
+from table import ROOT, make_table, show, write_section
 
 from snn_action import pipeline
-from snn_action.config import load_config
+from snn_action.config import Config, load_config
+from snn_action.training import read_lines
 
+FEATURES = 1280  # a stream
 STREAMS = (["rgb"], ["difference"], ["rgb", "difference"])
+MODELS = ("lmu", "spiking_lmu")
 
 
-def validate(config: str, overrides: list[str]) -> float:
-    """Mean ``video`` accuracy on each fold's validation subject after the last epoch; test subjects stay closed."""
-    settings = load_config(ROOT / "configs" / config, [*overrides, "training.validation_share=0.1"])
-    folder = pipeline.train(settings)
-    last = []
-    for path in sorted(folder.glob("folds/*/metrics.jsonl")):
-        last.append(json.loads(path.read_text().splitlines()[-1])["validation"]["video"])
-    return sum(last) / len(last)
+def configure(model: str, streams: list[str], overrides: list[str], seed: int) -> Config:
+    """The configuration of a model on some streams."""
+    path = ROOT / "configs" / f"weizmann_{model}.json"
+    units = load_config(path).model.units // load_config(path).model.memory_d  # type: ignore[attr-defined]
+    wide = FEATURES * len(streams)
+    own = [f"model.memory_d={wide}", f"model.units={wide * units}", f"clip.streams={json.dumps(streams)}"]
+    return load_config(path, [*own, *overrides, f"seed={seed}", "evaluation.test_curve=false"])
+
+
+def test(model: str, streams: list[str], overrides: list[str], seed: int) -> Tested:
+    """All folds of a seed."""
+    tested = Tested()
+    with tempfile.TemporaryDirectory() as folder:
+        tested.add(configure(model, streams, [*overrides, f"save_dir={folder}"], seed))
+    print(model, streams, seed, f"{tested.video[0].mean():.3f}", file=sys.stderr, flush=True)
+    return tested
+
+
+def validate(model: str, streams: list[str], overrides: list[str], seed: int) -> float:
+    """Mean ``video`` accuracy on each fold's validation subject after the last epoch."""
+    overrides = [*overrides, "training.validation_share=0.1"]
+    with tempfile.TemporaryDirectory() as folder:
+        run = pipeline.train(configure(model, streams, [*overrides, f"save_dir={folder}"], seed))
+        lines = [read_lines(fold)[-1] for fold in sorted(run.glob("folds/*"))]
+    found = mean(line["validation"]["video"] for line in lines)
+    print(model, streams, seed, f"{found:.3f}", file=sys.stderr, flush=True)
+    return found
 
 
 def main() -> None:
@@ -35,29 +62,47 @@ def main() -> None:
     parser.add_argument("videos", type=Path)
     parser.add_argument("weights", type=Path, help="ImageNet weights of mobilenet_v2")
     parser.add_argument("--store", type=Path, help="feature store to keep; default: a temporary one")
-    parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--validate", action="store_true", help="also measure on validation subjects (twice the time)")
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
+    parser.add_argument("--streams", nargs="+", default=[" + ".join(streams) for streams in STREAMS])
+    parser.add_argument("--validate", action="store_true", help="measure on validation subjects alone")
+    parser.add_argument("-o", "--override", action="append", default=[])
     arguments = parser.parse_args()
-    rows = []
-    with tempfile.TemporaryDirectory() as folder:
+    seeds, chosen = arguments.seeds, [name.split(" + ") for name in arguments.streams]
+    with tempfile.TemporaryDirectory() as folder, ProcessPoolExecutor(arguments.jobs, get_context("spawn")) as pool:
         common = [
             f"dataset.path={arguments.videos.resolve()}",
             f"backbone.weights={arguments.weights.resolve()}",
-            f"save_dir={folder}",
             f"features.store={arguments.store or Path(folder) / 'store'}",
-            "evaluation.test_curve=false",
         ]
-        for streams in STREAMS:
-            overrides = [*common, f"clip.streams={json.dumps(streams)}"]
-            chosen = show([validate("weizmann_lmu.json", overrides)]) if arguments.validate else "-"
-            runs = run_seeds("weizmann_lmu.json", overrides, arguments.seeds)
-            baseline = show([headline(run, of="baseline") for run in runs])
-            rows.append([" + ".join(streams), baseline, chosen, show([headline(run) for run in runs])])
+        for streams in chosen:  # extract once
+            pipeline.load_data(configure("lmu", streams, common, 0), progress=True)
+        common += arguments.override
+        one_run = validate if arguments.validate else test
+        runs = {
+            (" + ".join(streams), model): [pool.submit(one_run, model, streams, common, seed) for seed in range(seeds)]
+            for streams in chosen
+            for model in arguments.models
+        }
+        if arguments.validate:
+            for (streams, model), futures in runs.items():
+                print(streams, model, show([future.result() for future in futures]))
+            return
+        found = {case: join([future.result() for future in futures]) for case, futures in runs.items()}
+    rows = []
+    for streams in (" + ".join(streams) for streams in chosen):
+        lmu, spiking = (found[streams, model] for model in MODELS)
+        accuracies = [show([float(video.mean()) for video in case.video]) for case in (lmu, spiking)]
+        difference = compare(spiking.video, lmu.video)
+        rows.append([streams, show(lmu.baseline[:1]), *accuracies, difference, f"{mean(spiking.spikes):.3f}"])
+    header = ["streams", "baseline, test %", *(f"`{model}`, test %" for model in MODELS)]
     write_section(
         "Weizmann, streams",
-        "`video` accuracy, mean over the nine folds that each leave one subject out; frozen `mobilenet_v2`, 28 "
-        "frames a clip.",
-        make_table(("streams", "frame_average, test %", "lmu, validation %", "lmu, test %"), rows),
+        f"`video` accuracy on {len(lmu.video[0])} videos, nine folds that each leave one subject out, mean and "
+        f"standard deviation over {seeds} seeds; frozen `mobilenet_v2`, 28 frames a clip. Differences "
+        "are over the same videos, with the 95 % interval of a bootstrap over videos.",
+        make_table([*header, "spiking to `lmu`, points", "spikes / neuron / step"], rows),
     )
 
 

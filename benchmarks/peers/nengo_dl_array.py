@@ -39,7 +39,7 @@ def main() -> None:
         probe = nengo.Probe(target)
     count = batch * (REPETITIONS + 2)
     x = np.random.default_rng(1).normal(size=(count, STEPS, INPUTS)).astype(np.float32)
-    y = np.zeros((count, STEPS, 1), np.int64)
+    y = np.random.default_rng(0).integers(OUTPUTS, size=(count, STEPS, 1))
     with nengo_dl.Simulator(net, minibatch_size=batch, progress_bar=False) as simulator:
         built = time.perf_counter() - begin
         clock = Clock()
