@@ -219,7 +219,8 @@ class SpikingLMU(TemporalModel):
         """See the module."""
         spikes, after = self._spike(x, state, mask)
         shown = drop(spikes / self.rate_unit, self.settings.dropout, self.training)
-        logits, leaky = self.leak(F.linear(shown, self.readout.weight), state.leaky, mask)
+        drive = F.linear(shown, self.readout.weight).to(shown)  # the leak keeps its precision under autocast
+        logits, leaky = self.leak(drive, state.leaky, mask)
         return logits + self.readout.bias, after._replace(leaky=leaky)
 
     def _spike(self, x: Tensor, state: State, mask: Tensor | None) -> tuple[Tensor, State]:
