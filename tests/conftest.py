@@ -7,9 +7,11 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+import torch
 
-# Read when Triton is first imported, which PyTorch may do: without a GPU its kernels are interpreted (tests/kernels).
-os.environ.setdefault("TRITON_INTERPRET", "1")
+# Read when Triton is first imported, which importing PyTorch does not do: without a GPU its kernels are interpreted.
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 
 @pytest.fixture

@@ -293,6 +293,22 @@ def test_float32_is_close_to_float64_or_spikes(settings):
         torch.testing.assert_close(single.double(), model(features, mask=mask)[0], rtol=1e-3, atol=1e-4)
 
 
+def test_a_model_trains_in_mixed_precision(settings):
+    model = make(settings, torch.float32)
+    features, mask = clips(torch.float32)
+    wanted, _ = model(features, mask=mask)
+    with torch.autocast("cpu", torch.bfloat16):
+        logits, state = model(features, mask=mask)
+        model.step(features[:, 0], state)
+        trained, _ = model.train()(features, mask=mask)
+    assert (logits - wanted).norm() < 0.5 * wanted.norm()  # a spike may fall one step later
+    for parameter in model.parameters():
+        assert parameter.dtype == torch.float32
+    if model.trained_by_gradient:
+        trained[mask].float().square().sum().backward()
+        assert all(bool(parameter.grad.isfinite().all()) for parameter in model.parameters())
+
+
 def test_spikes_are_counted_where_there_are_neurons(settings):
     model = make(settings)
     features, mask = clips()

@@ -1,4 +1,4 @@
-"""The Triton kernels in Triton's interpreter, on tiny shapes, against the CPU's and PyTorch's own operations."""
+"""The Triton kernels on a GPU, or in Triton's interpreter, against the CPU's and PyTorch's own operations."""
 
 import os
 import subprocess
@@ -21,6 +21,8 @@ NEURONS = {
     "plif": {"reset": "soft"},
     "soft_lif_rate": {},
 }
+
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 # Numpy, which interprets, warns of branches that `where` does not take; the GPU computes both as well, silently.
 pytestmark = pytest.mark.filterwarnings("ignore:(overflow|invalid value|divide by zero) encountered:RuntimeWarning")
@@ -46,8 +48,13 @@ def build(name: str, mode: str | None = None) -> Neuron:
     return neuron
 
 
+def move(*values):
+    """To where the kernels run."""
+    return tuple(v.to(DEVICE) if isinstance(v, torch.Tensor) else move(*v) if type(v) is tuple else v for v in values)
+
+
 def close(got, expected) -> None:
-    error = (got.double() - expected).norm() / expected.norm().clamp(min=1e-6)
+    error = (got.double().cpu() - expected).norm() / expected.norm().clamp(min=1e-6)
     assert error < 1e-4, (error, got, expected)
 
 
@@ -69,13 +76,13 @@ def test_neurons_over_time_are_those_of_the_cpu(name, gpu, monkeypatch):
 
     states = torch.stack(leaves).detach() if leaves else current.new_empty(0, 3, 6)
     params = torch.stack([p.detach() for p in own]) if own else current.new_empty(0)
-    given = equations, current.detach(), lengths, states, params
+    given = move(equations, current.detach(), lengths, states, params)
     spikes, ended = gpu.neurons_forward(*given)
     close(spikes, output.detach())
     for i, tensor in enumerate(after):
         close(ended[i], tensor.detach())
     monkeypatch.setattr(gpu, "SCRATCH", 2 * 12 * 6 * max(1, len(leaves)))  # two clips, then one
-    grads = gpu.neurons_backward(*given, weights, torch.ones_like(states))
+    grads = gpu.neurons_backward(*given, *move(weights, torch.ones_like(states)))
     close(grads[0], found[0])
     for i in range(len(leaves)):
         close(grads[1][i], found[1 + i])
@@ -113,7 +120,7 @@ def test_an_array_and_its_gradients_are_those_of_the_neurons_own_steps(name, mod
     equations = rates if mode == "rate" and rates else neuron.equations("count")
     own = [parameter.detach() for parameter in neuron.parameters()]
     states = [tensor[: 1 if shared else 9].permute(1, 2, 0).float() for tensor in start[: equations.states]]
-    given = (
+    given = move(
         *(values.permute(2, 1, 0).contiguous(), (gain, bias.float().contiguous(), decoders)),
         torch.stack(states).contiguous() if states else values.new_empty(0, 2, 5, 1),
         mask.T.float().contiguous() if masked else values.new_empty(0, 0),
@@ -126,7 +133,7 @@ def test_an_array_and_its_gradients_are_those_of_the_neurons_own_steps(name, mod
         close(got.permute(2, 0, 1), wanted.detach())
     monkeypatch.setattr(gpu, "SCRATCH", 1)  # one ensemble after another
     grad_x, grad_weights, grad_params = gpu.array_backward(
-        equations, rates, *given, weights.permute(2, 1, 0).contiguous(), of_spike
+        equations, rates, *given, *move(weights.permute(2, 1, 0).contiguous(), of_spike)
     )
     close(grad_x.permute(2, 1, 0), found[0])
     for got, wanted in zip((*grad_weights, *grad_params), found[1:], strict=True):

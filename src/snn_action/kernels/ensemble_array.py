@@ -28,7 +28,7 @@ class Fused(NamedTuple):
 
 
 def is_available(values: Tensor) -> bool:
-    """Whether ``run`` takes such ``values`` (B, T, E): float32, on the CPU of clips enough to fill a vector."""
+    """Whether ``run`` takes such ``values`` (B, T, E): float32, and on the CPU clips enough to fill a vector."""
     return dispatch.is_available(values) and (values.is_cuda or len(values) >= 8)
 
 
@@ -68,7 +68,7 @@ def run(
     """
     if not is_available(values):
         raise ValueError(
-            f"values must be float32 on the CPU, of 8 clips or more, not {values.dtype} on {values.device}"
+            f"values must be float32, on the CPU of 8 clips or more, not {values.dtype} on {values.device}"
         )
     batch, _, ensembles = values.shape
     if not gain.shape == bias.shape == decoders.shape or gain.shape[0] != ensembles:
@@ -110,7 +110,8 @@ class _Fused(torch.autograd.Function):
         if values.is_cuda:
             from snn_action.kernels import gpu
 
-            decoded, counts, after = gpu.array_forward(plan.equations, x, weights, before, real, params)
+            with torch.cuda.device_of(x):  # Triton takes the current GPU
+                decoded, counts, after = gpu.array_forward(plan.equations, x, weights, before, real, params)
             if plan.out is not None:
                 after = plan.out[:count].copy_(after)
         else:

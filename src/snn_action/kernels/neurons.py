@@ -60,7 +60,8 @@ class _Fused(torch.autograd.Function):
         if current.is_cuda:
             from snn_action.kernels import gpu
 
-            spikes, after = gpu.neurons_forward(equations, current, lengths, states, joined)
+            with torch.cuda.device_of(current):  # Triton takes the current GPU
+                spikes, after = gpu.neurons_forward(equations, current, lengths, states, joined)
             return spikes, *after.unbind(0)
         cpu, strips = dispatch.load()
         width = strips.choose_width(equations.forward)

@@ -23,7 +23,7 @@ def build_model(
     parsed = registry.parse("model", settings)
     with torch.random.fork_rng(devices=[], enabled=seed is not None):
         if seed is not None:
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)  # alone: a GPU's is not kept here
         model: TemporalModel = registry.build("model", parsed, in_features, num_classes)
     return model
 

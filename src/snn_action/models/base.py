@@ -191,6 +191,11 @@ def find_spikes(state: Any) -> list[Tensor]:
     return found
 
 
+def take_last(x: Tensor, mask: Tensor | None) -> Tensor:
+    """``x`` (B, T, ...) at each clip's last real step."""
+    return x[:, -1] if mask is None else x[torch.arange(len(x), device=x.device), mask.sum(1) - 1]
+
+
 def drop(x: Tensor, share: float, training: bool) -> Tensor:
     """``x`` (B, T, N) without a share of its units in training: one draw a clip, the same in all its steps."""
     return x * F.dropout(torch.ones_like(x[:, :1]), share) if training and share > 0 else x

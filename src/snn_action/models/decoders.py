@@ -52,7 +52,7 @@ def solve_decoders(
     """
     flat = scaled_encoders.ndim == 2
     encoders = scaled_encoders.unsqueeze(-1) if flat else scaled_encoders
-    points = make_points(encoders.shape[2])
+    points = make_points(encoders.shape[2]).to(bias.device)
     wanted = function(points.squeeze(1)).unsqueeze(1) if flat else function(points)
     size = max(1, ENSEMBLES // (len(points) * bias.shape[1]))
     solved = []

@@ -25,6 +25,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from snn_action.models.base import take_last
+
 Discretizer = Literal["zoh", "euler"]
 Trained = Literal["none", "matrices", "theta"]
 CHUNKS, LONGEST_CHUNK = range(24, 49), 64  # steps of a chunk; a sequence up to the latter is one chunk
@@ -147,9 +149,7 @@ class LegendreMemory(nn.Module):
             with torch.autocast(u.device.type, enabled=False):  # what is handed on keeps the state's precision
                 held = self._hand_on(inputs.to(memory), memory.reshape(-1, self.order))
         memories = held.view(batch, size, count * chunk, self.order)[:, :, :steps].transpose(1, 2)
-        if mask is None:
-            return memories, memories[:, -1]
-        return memories, memories[torch.arange(batch, device=u.device), mask.sum(1) - 1]
+        return memories, take_last(memories, mask)
 
     def _hand_on(self, inputs: Tensor, memory: Tensor) -> Tensor:
         """Memories (R, chunks, chunk order) of ``inputs`` (R, chunks, chunk) that begin with ``memory`` (R, order)."""

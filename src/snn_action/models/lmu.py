@@ -19,7 +19,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from snn_action.models.base import ModelSettings, Scaling, TemporalModel, perturb
+from snn_action.models.base import ModelSettings, Scaling, TemporalModel, perturb, take_last
 from snn_action.models.differences import Past, start_past, subtract_past
 from snn_action.models.legendre import Discretizer, LegendreMemory, Trained
 from snn_action.models.lmu_loop import Weights, run_lmu
@@ -166,7 +166,7 @@ class LMU(TemporalModel):
         else:
             x, past = enter(x, state.past, mask, self.settings, self.training)
             memory = self.memory.last(self.encoder(x), state.memory, mask)
-            last = x[:, -1] if mask is None else x[torch.arange(len(x), device=x.device), mask.sum(1) - 1]
+            last = take_last(x, mask)
             hidden = self.memory_kernel(memory.flatten(1))
             hidden = self._activate(hidden if self.input_kernel is None else hidden + self.input_kernel(last))
             state = State(memory, hidden, past)
@@ -200,8 +200,7 @@ class LMU(TemporalModel):
             memories, memory = self.memory(drive, state.memory, mask)
             hidden = self.memory_kernel(memories.flatten(2))
             hidden = self._activate(hidden if push is None else hidden + push)
-            last = hidden[:, -1] if mask is None else hidden[torch.arange(len(hidden)), mask.sum(1) - 1]
-            return hidden, State(memory, last, past)
+            return hidden, State(memory, take_last(hidden, mask), past)
         bias = self.memory_kernel.bias
         if self.input_kernel is None:
             push = bias.expand(*x.shape[:2], -1)

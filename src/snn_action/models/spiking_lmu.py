@@ -34,7 +34,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from snn_action import registry
-from snn_action.models.base import Population, TemporalModel, drop
+from snn_action.models.base import Population, TemporalModel, drop, take_last
 from snn_action.models.decoders import solve_decoders
 from snn_action.models.differences import Past, start_past
 from snn_action.models.ensembles import run_in_chunks
@@ -130,8 +130,7 @@ class Ensembles(nn.Module):
         decoded, spikes, neurons = run_in_chunks(
             self.neuron, mask, state.neurons, values, self.encoders, self.bias, self.decoders
         )
-        last = decoded[:, -1] if mask is None else decoded[torch.arange(len(decoded)), mask.sum(1) - 1]
-        return decoded, Activity(neurons, state.spikes + spikes, last)
+        return decoded, Activity(neurons, state.spikes + spikes, take_last(decoded, mask))
 
 
 class SpikingLMU(TemporalModel):
@@ -220,7 +219,8 @@ class SpikingLMU(TemporalModel):
         """See the module."""
         spikes, after = self._spike(x, state, mask)
         shown = drop(spikes / self.rate_unit, self.settings.dropout, self.training)
-        logits, leaky = self.leak(F.linear(shown, self.readout.weight), state.leaky, mask)
+        drive = F.linear(shown, self.readout.weight).to(shown)  # the leak keeps its precision under autocast
+        logits, leaky = self.leak(drive, state.leaky, mask)
         return logits + self.readout.bias, after._replace(leaky=leaky)
 
     def _spike(self, x: Tensor, state: State, mask: Tensor | None) -> tuple[Tensor, State]:

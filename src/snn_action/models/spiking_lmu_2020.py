@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from snn_action import registry
-from snn_action.models.base import ModelSettings, Population, Scaling, TemporalModel
+from snn_action.models.base import ModelSettings, Population, Scaling, TemporalModel, take_last
 from snn_action.models.decoders import solve_decoders
 from snn_action.models.legendre import legendre_matrices
 from snn_action.models.lmu import glorot
@@ -101,8 +101,7 @@ class Ensemble(nn.Module):
         spikes, neurons = self.neuron(F.linear(values, self.encoders, self.bias).to(self.bias), state.neurons, mask)
         count = state.spikes + self.neuron.count(spikes.sum((1, 2)))
         if not self.keep:
-            last = spikes[:, -1] if mask is None else spikes[torch.arange(len(spikes)), mask.sum(1) - 1]
-            return spikes, Activity(neurons, last, count)
+            return spikes, Activity(neurons, take_last(spikes, mask), count)
         output, seen = state.output, []
         for t, now in enumerate(spikes.unbind(1)):
             new = torch.lerp(now, output, self.keep)
