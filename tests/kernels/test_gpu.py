@@ -151,9 +151,11 @@ from snn_action import registry
 from snn_action.kernels import gpu
 
 SIZES = {"E", "B", "T", "N", "first", "stride", "masked"}
+TAKEN = {"params", "specialization", "options"}  # names of Triton's own in the function by which it launches a kernel
 
 
 def compile(kernel, **constants):
+    assert TAKEN.isdisjoint(kernel.arg_names), kernel.arg_names
     types = {name: "i32" if name in SIZES else "*i64" if name == "lengths" else "*fp32" for name in kernel.arg_names}
     types.update(dict.fromkeys(constants, "constexpr"))
     places = {(kernel.arg_names.index(name),): number for name, number in constants.items()}

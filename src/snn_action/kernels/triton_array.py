@@ -58,7 +58,7 @@ _STORE_GRADIENTS = """
 
 _FORWARD = f"""
 @triton.jit
-def array_forward(x, gain, bias, decoders, before, real, params, decoded, counts, after, E, T, B, N, stride, masked,
+def array_forward(x, gain, bias, decoders, before, real, own, decoded, counts, after, E, T, B, N, stride, masked,
                   CLIPS: tl.constexpr, NEURONS: tl.constexpr):
     e = tl.program_id(0).to(tl.int64){_BEGIN}
     total = zero
@@ -74,7 +74,7 @@ def array_forward(x, gain, bias, decoders, before, real, params, decoded, counts
 
 _BACKWARD_OF_RATES = f"""
 @triton.jit
-def array_backward_of_rates(x, gain, bias, decoders, before, real, params, grads, of_spike, grad_x, grad_weights,
+def array_backward_of_rates(x, gain, bias, decoders, before, real, own, grads, of_spike, grad_x, grad_weights,
                             grad_params, E, T, B, N, stride, masked, CLIPS: tl.constexpr, NEURONS: tl.constexpr):
     e = tl.program_id(0).to(tl.int64){_BEGIN}{_BEGIN_GRADIENTS}
     for t in range(T):{_NOW}
@@ -85,7 +85,7 @@ def array_backward_of_rates(x, gain, bias, decoders, before, real, params, grads
 
 _BACKWARD = f"""
 @triton.jit
-def array_backward(x, gain, bias, decoders, before, real, params, grads, of_spike, grad_x, grad_weights, grad_params,
+def array_backward(x, gain, bias, decoders, before, real, own, grads, of_spike, grad_x, grad_weights, grad_params,
                    room, E, T, B, N, stride, masked, first, CLIPS: tl.constexpr, NEURONS: tl.constexpr):
     e = tl.program_id(0).to(tl.int64) + first{_BEGIN}{_BEGIN_GRADIENTS}
     own = (tl.program_id(0) * tl.num_programs(1) + tl.program_id(1)).to(tl.int64) * T
@@ -123,7 +123,7 @@ def _describe_step(equations: Equations) -> Parts:
     return {
         "step": ahead.lines,
         "output": ahead.results[0],
-        "load_params": [f"p{i} = tl.load(params + {i})" for i in params],
+        "load_params": [f"p{i} = tl.load(own + {i})" for i in params],
         "load_states": [
             f"s{i} = tl.load(before + {i} * E * N * stride + {shared}, mask=ok, other=0.0)" for i in states
         ],

@@ -65,7 +65,7 @@ def tanh(x):
 
 _NEURONS_FORWARD = """
 @triton.jit
-def neurons_forward(current, spikes, before, after, lengths, params, B, T, N, BLOCK: tl.constexpr):
+def neurons_forward(current, spikes, before, after, lengths, own, B, T, N, BLOCK: tl.constexpr):
     clip = tl.program_id(0).to(tl.int64)
     n = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     ok = n < N
@@ -83,7 +83,7 @@ def neurons_forward(current, spikes, before, after, lengths, params, B, T, N, BL
 
 _NEURONS_BACKWARD = """
 @triton.jit
-def neurons_backward(current, grads, before, of_state, lengths, params, room, grad_current, grad_params, B, T, N, first,
+def neurons_backward(current, grads, before, of_state, lengths, own, room, grad_current, grad_params, B, T, N, first,
                      BLOCK: tl.constexpr):
     local = tl.program_id(0).to(tl.int64)
     clip = local + first
@@ -157,7 +157,7 @@ def write_neurons(equations: Equations) -> str:
     forward: dict[str, Sequence[str] | str] = {
         "step": ahead.lines,
         "output": ahead.results[0],
-        "load_params": [f"p{i} = tl.load(params + {i})" for i in params],
+        "load_params": [f"p{i} = tl.load(own + {i})" for i in params],
         "load_states": [f"s{i} = tl.load(before + {i} * B * N + {one}, mask=ok, other=0.0)" for i in states],
         "hold": [f"n{i} = {results[i]}" for i in states] + [f"s{i} = tl.where(t < length, n{i}, s{i})" for i in states],
         "store_states": [f"tl.store(after + {i} * B * N + {one}, s{i}, mask=ok)" for i in states],
