@@ -1,13 +1,17 @@
 import csv
 import json
 
+import numpy as np
 import pytest
 
 from snn_action import pipeline
 from snn_action.config import load_config
 from snn_action.errors import ConfigError
+from snn_action.evaluation import record_spikes
+from snn_action.models import build_model
 from snn_action.report import read_run
 from snn_action.report.metrics import LEAKED, MARK
+from snn_action.training.checkpoints import load_weights
 
 
 @pytest.fixture
@@ -112,14 +116,14 @@ def test_what_is_no_run_folder_is_refused(tmp_path):
         pipeline.evaluate(tmp_path)
 
 
-def test_several_folds_have_mean_and_deviation(features_file, write_config, tmp_path):
-    table = tmp_path / "frames.csv"
-    del table
-    import numpy as np
-
+def split_in_three(features_file):
     data = dict(np.load(features_file))
     data["split"] = np.array([str(1 + int(name.split("_g")[1][:2]) % 3) for name in data["video_ids"]])
     np.savez(features_file, **data)
+
+
+def test_several_folds_have_mean_and_deviation(features_file, write_config):
+    split_in_three(features_file)
     config = load_config(write_config({"type": "features", "path": str(features_file), "split": "all"}))
     metrics = pipeline.run(config, run_id="folds").metrics
     assert len(metrics["folds"]) == 3
@@ -130,6 +134,25 @@ def test_several_folds_have_mean_and_deviation(features_file, write_config, tmp_
     folder = config.save_dir / "test" / "folds"
     assert (folder / "folds" / "2" / "checkpoints" / "best.ckpt").is_file()
     assert len((folder / "metrics.jsonl").read_text().splitlines()) == 12
+
+
+def test_shown_clips_have_the_spikes_of_the_first_folds_model(features_file, write_config):
+    split_in_three(features_file)
+    model = {"type": "spiking_lmu", "units": 60, "order": 4, "memory_d": 4, "max_rates": [400, 800]}
+    path = write_config({"type": "features", "path": str(features_file), "split": "all"}, model=model)
+    config = load_config(path)
+    folder = pipeline.run(config, run_id="folds").folder
+    data = pipeline.load_data(config)
+    names, features = [video.name for video in data.catalog.videos], data.features
+    shown = read_run(folder).examples
+    assert len(shown) == config.report.clips
+    for fold, same in (("1", True), ("3", False)):
+        network = build_model(config.model, features.dim, len(shown[0].class_names), seed=0)
+        load_weights(network, folder / "folds" / fold / "checkpoints" / "best.ckpt")
+        for example in shown:
+            spikes = record_spikes(network, features, features.clips_of([names.index(example.name)])[0])
+            assert np.array_equal(example.spikes, spikes) == same
+    assert [example.hidden_units for example in shown] == [60] * len(shown)
 
 
 @pytest.mark.parametrize("kind", ["frame_average", "lstm", "ensemble_array"])

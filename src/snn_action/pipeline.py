@@ -221,12 +221,9 @@ def _train_fold(config: Config, data: Data, fold: Fold, folder: Path, progress: 
 def _evaluate(config: Config, data: Data, folder: Path) -> Run:
     """Test every fold with the weights that training kept, then write the results and the report."""
     begin = time.perf_counter()
-    catalog, folds = data.catalog, []
-    for fold in catalog.folds:
-        model = build_model(config.model, data.features.dim, len(catalog.class_names), config.seed)
-        own = fold_folder(folder, fold.name, len(catalog.folds))
-        load_shared(model, partial(require_trained, own, folder))
-        folds.append(_evaluate_fold(config, data, fold, model))
+    tested = (_evaluate_fold(config, data, fold, folder) for fold in data.catalog.folds)
+    first, model = next(tested)
+    folds = [first, *(result for result, _ in tested)]
     seconds = time.perf_counter() - begin
     return Run(folder, processes.tell(lambda: _write_results(config, data, folder, folds, model, seconds)))
 
@@ -234,13 +231,16 @@ def _evaluate(config: Config, data: Data, folder: Path) -> Run:
 def _write_results(
     config: Config, data: Data, folder: Path, folds: list[FoldResult], model: TemporalModel, seconds: float
 ) -> dict[str, Any]:
-    """Write what the tests gave, ``metrics.json`` and the report last; return the metrics."""
+    """Write what the tests gave, ``metrics.json`` and the report last; return the metrics.
+
+    ``model`` is the first fold's, of which the shown clips are.
+    """
     catalog = data.catalog
     metrics = summarise(catalog, folds, model.populations)
     metrics |= describe_work(config, data, folder, model, metrics["spikes"])
     metrics["seconds"]["evaluate"] = seconds
     metrics["videos_per_second"] = metrics["test_videos"] / seconds
-    shown = choose_shown(config, data, folds[0], catalog.folds[0])
+    shown = choose_shown(config, data, folds[0], catalog.folds[0], model)
     write_examples(folder / "examples.npz", catalog, config.clip, config.seed, shown)
     write_atomic(folder / "predictions.csv", write_predictions_csv(catalog, folds))
     write_atomic(folder / "confusion.csv", write_confusion_csv(catalog, folds))
@@ -249,13 +249,16 @@ def _write_results(
     return metrics
 
 
-def _evaluate_fold(config: Config, data: Data, fold: Fold, model: TemporalModel) -> FoldResult:
+def _evaluate_fold(config: Config, data: Data, fold: Fold, folder: Path) -> tuple[FoldResult, TemporalModel]:
+    model = build_model(config.model, data.features.dim, len(data.catalog.class_names), config.seed)
+    own = fold_folder(folder, fold.name, len(data.catalog.folds))
+    load_shared(model, partial(require_trained, own, folder))
     train_videos, validation_videos = split_validation(
         data.catalog, fold, config.training.validation_share, config.seed
     )
     tested = _predict(config, data, model, data.features.clips_of(fold.test))
     baseline = _test_baseline(config, data, fold) if config.evaluation.baseline and processes.is_main() else None
-    return FoldResult(fold.name, tested, baseline, len(train_videos), len(validation_videos))
+    return FoldResult(fold.name, tested, baseline, len(train_videos), len(validation_videos)), model
 
 
 def _test_baseline(config: Config, data: Data, fold: Fold) -> ClipPredictions:

@@ -7,7 +7,13 @@ from typing import Any
 from snn_action.backbones import Backbone
 from snn_action.config import Config
 from snn_action.data.catalog import Catalog, Fold
-from snn_action.evaluation import FoldResult, Leakage, count_backbone_operations, count_model_operations
+from snn_action.evaluation import (
+    FoldResult,
+    Leakage,
+    count_backbone_operations,
+    count_model_operations,
+    record_spikes,
+)
 from snn_action.features import FeatureSet
 from snn_action.models import TemporalModel
 from snn_action.report.examples import Shown, choose_videos
@@ -68,10 +74,12 @@ def note_training(config: Config, catalog: Catalog, model: TemporalModel) -> lis
     return []
 
 
-def choose_shown(config: Config, data: Data, result: FoldResult, fold: Fold) -> list[Shown]:
-    """The clips that the report shows: the first clip of some test videos of the first fold."""
+def choose_shown(config: Config, data: Data, result: FoldResult, fold: Fold, model: TemporalModel) -> list[Shown]:
+    """The clips that the report shows: the first clip of some test videos of a fold, as its model saw them."""
     shown = []
     for video in choose_videos(data.catalog, fold.test, config.report.clips):
         clip = int((result.model.video == video).argmax())
-        shown.append(Shown(video, result.model.probabilities[clip][result.model.mask[clip]]))
+        probabilities = result.model.probabilities[clip][result.model.mask[clip]]
+        spikes = record_spikes(model, data.features, data.features.clips_of([video])[0])
+        shown.append(Shown(video, probabilities, spikes))
     return shown

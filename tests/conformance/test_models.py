@@ -323,6 +323,20 @@ def test_spikes_are_counted_where_there_are_neurons(settings):
         assert bool((later > count).all())
 
 
+def test_shown_spikes_are_those_that_are_counted(settings):
+    model = make(settings)
+    features, mask = clips()
+    with torch.inference_mode():
+        shown = model.show_spikes(torch.where(mask.unsqueeze(-1), features, float("nan")), mask)
+        counts = find_spikes(model(features, mask=mask)[1])
+    assert (shown is None) == (not model.populations or settings["type"] == "spiking_lmu_2020")  # tanh hidden units
+    if shown is not None:
+        assert shown.shape == (BATCH, STEPS, model.populations[-1].neurons)
+        torch.testing.assert_close(shown, shown.round())
+        torch.testing.assert_close(shown.sum((1, 2)), counts[-1])
+        assert not shown[~mask].any()
+
+
 @pytest.mark.parametrize(
     ("shape", "mask", "says"),
     [

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from snn_action.errors import WorkError
-from snn_action.evaluation.predictions import predict_clips
+from snn_action.evaluation.predictions import predict_clips, record_spikes
 from snn_action.features.feature_set import FeatureSet, StreamRows
 from snn_action.models import build_model, find_spikes
 
@@ -49,6 +49,18 @@ def test_the_model_is_tested_in_evaluation_mode_and_given_back_as_it_was(feature
     b = predict_clips(model.eval(), features, range(10), 4)
     assert not model.training
     assert np.array_equal(a.probabilities, b.probabilities)
+
+
+def test_recorded_spikes_are_those_of_the_prediction(features):
+    settings = {"type": "spiking_lmu", "units": 30, "max_rates": (300.0, 450.0), "gradient": "rate", "dropout": 0.9}
+    model = build_model(settings, 6, 3, seed=0).train()
+    spikes = record_spikes(model, features, 4)
+    assert model.training
+    assert spikes.shape == (2, 30)
+    assert spikes.sum() == predict_clips(model, features, [3, 4], 2).spikes[1].sum() > 0
+    assert record_spikes(build_model({"type": "lstm", "units": 5}, 6, 3, seed=0), features, 4) is None
+    rates = build_model({**settings, "neuron": {"type": "lif_rate"}}, 6, 3, seed=0)
+    assert record_spikes(rates, features, 4) is None
 
 
 def test_bad_input_is_refused(features):

@@ -183,7 +183,8 @@ def write_run(
         if frames:
             arrays[f"frames_{place}"] = thumbnails(steps, place)
         if spiking:
-            arrays[f"spikes_{place}"] = random.poisson(365, steps).astype(np.float32)
+            arrays["hidden_units"] = np.array(5000)
+            arrays[f"spikes_{place}"] = random.poisson(0.3, (steps, 80)).astype(np.uint8)
     np.savez_compressed(folder / "examples.npz", **arrays)
 
     (folder / "config.json").write_text(

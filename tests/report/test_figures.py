@@ -1,8 +1,11 @@
+import io
+import re
 from itertools import pairwise
 
 import matplotlib
 import numpy as np
 import pytest
+from PIL import Image
 
 from snn_action.report import class_figures, figures, style
 from snn_action.report.finished_run import Example, read_run
@@ -21,10 +24,10 @@ def history(*folds):
     ]
 
 
-def example(steps=10, classes=4, frames=True, spikes=None):
+def example(steps=10, classes=4, frames=True, spikes=None, hidden_units=0):
     probabilities = np.random.default_rng(0).dirichlet(np.ones(classes), steps)
     pictures = np.full((steps, 20, 30, 3), 99, np.uint8) if frames else None
-    return Example("clip", 1, tuple("abcdefghijkl"[:classes]), probabilities, pictures, spikes)
+    return Example("clip", 1, tuple("abcdefghijkl"[:classes]), probabilities, pictures, spikes, hidden_units)
 
 
 def test_learning_curves_draw_what_was_measured():
@@ -87,9 +90,54 @@ def test_the_actual_class_is_always_shown():
     assert labels == ["b (actual)"]
 
 
-def test_spikes_stand_below():
-    figure = figures.draw_clip(example(frames=False, spikes=np.arange(10.0)))
-    assert [bar.get_height() for bar in figure.axes[-1].patches] == list(range(10))
+def dots(axes):
+    """Time and row of each dot of a raster."""
+    (line,) = axes.lines
+    x, y = line.get_data()
+    return [(float(time), int(row)) for time, row in zip(x[::3], y[::3], strict=True)]
+
+
+def test_spikes_stand_between_frames_and_prediction():
+    spikes = np.zeros((10, 4), np.uint8)
+    spikes[[0, 8], 0] = 1  # on the whole at step 5
+    spikes[9, 2] = 2
+    spikes[2, 3] = 1
+    figure = figures.draw_clip(example(spikes=spikes, hidden_units=2048))
+    strip, raster, prediction = figure.axes
+    assert strip.get_position().y0 > raster.get_position().y1 > raster.get_position().y0 > prediction.get_position().y1
+    assert raster.get_xlim() == prediction.get_xlim() == strip.get_xlim()
+    assert dots(raster) == [(3, 0), (1, 1), (9, 1), (9.75, 2), (10.25, 2)]  # and a row below for the silent unit
+    assert raster.get_ylim() == (3.5, -0.5)
+    assert "4 of 2,048\nhidden units" in texts(figure)
+
+
+@pytest.mark.parametrize(("steps", "units"), [(1, 1), (1, 80), (300, 80), (28, 3), (16, 24)])
+def test_every_spike_is_drawn_and_stands_apart(steps, units):
+    figure = figures.draw_clip(example(steps, frames=False, spikes=np.ones((steps, units), np.uint8), hidden_units=80))
+    raster = figure.axes[0]
+    box, size = raster.get_window_extent(), raster.lines[0].get_linewidth() * figure.dpi / 72
+    assert 0 < size < min(box.width / steps, box.height / units)
+    picture = np.asarray(Image.open(io.BytesIO(style.to_png(figure))).convert("L"))
+    places = raster.transData.transform(dots(raster)) / figure.dpi * 150  # from the lower left corner
+    dark = [picture[int(len(picture) - y), int(x)] < 160 for x, y in places]
+    assert len(dark) == steps * units
+    assert all(dark)
+    paths = re.findall(r'<path d="([^"]*)"[^>]*stroke-linecap: round"', style.to_svg(figure, "clip_1"))
+    assert [path.count("M ") for path in paths][:1] == [steps * units]
+
+
+def test_a_storm_of_spikes_is_a_line():
+    figure = figures.draw_clip(example(spikes=np.full((10, 2), 70_000, np.uint32), hidden_units=2))
+    times = np.array([time for time, row in dots(figure.axes[1]) if row == 0])
+    width = figure.axes[1].get_window_extent().width / 10
+    assert np.diff(times).max() * width < figure.axes[1].lines[0].get_linewidth() * figure.dpi / 72
+    assert len(times) < 1000
+
+
+def test_a_clip_without_a_spike_can_be_drawn():
+    figure = figures.draw_clip(example(spikes=np.zeros((10, 5), np.uint8), hidden_units=5))
+    assert dots(figure.axes[1]) == []
+    assert style.to_svg(figure, "clip_1").startswith("<svg")
 
 
 def test_labels_are_moved_apart_in_their_order():

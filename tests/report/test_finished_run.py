@@ -28,7 +28,13 @@ def test_reads_what_was_written(make_run):
     right = sum(prediction.label == prediction.predicted for prediction in run.predictions)
     assert right == np.trace(run.confusion) == sum(result.correct for result in run.metrics.per_class.values())
     assert [example.frames.shape for example in run.examples] == [(7, 54, 72, 3)] * 3
+    assert [(example.spikes.shape, example.hidden_units) for example in run.examples] == [((7, 80), 5000)] * 3
     assert run.backbone == "mobilenet_v2"
+
+
+def test_a_run_that_kept_no_spikes_has_none(make_run):
+    folder = make_run(spiking=False)
+    assert [example.spikes for example in read_run(folder).examples] == [None] * 3
 
 
 def test_the_headline_of_several_folds_is_their_mean(make_run):
@@ -142,7 +148,11 @@ def change_examples(folder, **arrays):
         ({"labels": np.array([0])}, "out of bounds"),
         ({"frames_0": np.zeros((15, 4, 4, 3), np.uint8)}, "frames must be"),
         ({"frames_0": np.zeros((16, 4, 4, 3), np.float32)}, "frames must be"),
+        ({"spikes_0": np.zeros(16, np.uint8)}, "spikes must be"),
+        ({"spikes_0": np.zeros((15, 2), np.uint8)}, "spikes must be"),
         ({"spikes_0": np.zeros((16, 2), np.float32)}, "spikes must be"),
+        ({"spikes_0": np.zeros((16, 0), np.uint8)}, "spikes of 0 of 5000"),
+        ({"hidden_units": np.array(79)}, "spikes of 80 of 79 hidden units"),
         ({"names": np.array([{"a": 1}], dtype=object)}, "allow_pickle"),
     ],
 )

@@ -77,6 +77,8 @@ def test_the_numbers_are_those_of_the_metrics_file(reported_run):
     assert page.metrics["seconds.evaluate"] == "2.1 s"
     for words in ("synthetic, split 1", "mobilenet_v2 (rgb, difference)", "ensemble_array", "0123456789ab", "4 March"):
         assert words in page.text
+    assert "the spikes of some hidden units" in page.text
+    assert "80 of 5,000" in page.text
     assert "144 training, 48 validation, 48 test" in page.text
 
 
@@ -143,6 +145,12 @@ def test_folds_show_mean_and_deviation(make_run):
     assert page.metrics["standard deviation.video"] == f"{deviation:.1f} %"
     assert "mean of 3 folds" in page.text
     assert "95 % interval" not in page.text
+
+
+def test_clips_of_a_model_that_does_not_spike_say_nothing_of_spikes(make_run):
+    page = read_page(write_report(make_run(spiking=False)))
+    assert "Clips and the prediction" in page.text
+    assert "hidden units" not in page.text
 
 
 def test_what_a_run_lacks_is_said_or_left_out(make_run):

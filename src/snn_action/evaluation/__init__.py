@@ -4,7 +4,7 @@ from snn_action.evaluation.accuracy import measure_accuracy, measure_loss
 from snn_action.evaluation.backbone_operations import count_backbone_operations
 from snn_action.evaluation.leakage import Leakage, guard_test
 from snn_action.evaluation.operations import Operations, count_model_operations, count_operations
-from snn_action.evaluation.predictions import ClipPredictions, predict_clips, predict_together
+from snn_action.evaluation.predictions import ClipPredictions, predict_clips, predict_together, record_spikes
 from snn_action.evaluation.results import FoldResult, summarise, write_confusion_csv, write_predictions_csv
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "measure_loss",
     "predict_clips",
     "predict_together",
+    "record_spikes",
     "summarise",
     "write_confusion_csv",
     "write_predictions_csv",

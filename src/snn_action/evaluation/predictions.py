@@ -83,6 +83,17 @@ def predict_clips(
     )
 
 
+def record_spikes(model: TemporalModel, features: FeatureSet, clip: int) -> npt.NDArray[np.int64] | None:
+    """Spikes of the model's hidden units at each step of a clip (T, N), in evaluation mode; None: they do not spike."""
+    was_training = model.training
+    model.eval()
+    with torch.inference_mode():
+        inputs, mask = (part.to(model.standardiser.mean.device) for part in features.read([clip]))
+        spikes = model.show_spikes(inputs, mask)
+    model.train(was_training)
+    return None if spikes is None else spikes[0].round().long().cpu().numpy()
+
+
 def predict_together(
     model: TemporalModel,
     features: FeatureSet,

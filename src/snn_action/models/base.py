@@ -164,6 +164,14 @@ class TemporalModel(nn.Module, ABC):
         del labels
         self.standardiser.fit(features, mask)
 
+    def show_spikes(self, features: Tensor, mask: Tensor | None = None) -> Tensor | None:
+        """Spikes (B, T, N), counted, of the hidden units: the last of ``populations``, as in evaluation mode.
+
+        None where hidden units do not spike.
+        """
+        del features, mask
+        return None
+
     @abstractmethod
     def initial_state(self, batch: int, device: torch.device, dtype: torch.dtype) -> Any:
         """The state before a clip's first step."""

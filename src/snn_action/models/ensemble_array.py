@@ -25,7 +25,7 @@ from snn_action.kernels import ensemble_array as fused
 from snn_action.kernels.program import Equations
 from snn_action.models.base import ModelSettings, Population, Scaling, TemporalModel, perturb
 from snn_action.models.decoders import FUNCTIONS, FunctionName, solve_decoders
-from snn_action.models.ensembles import run_in_chunks
+from snn_action.models.ensembles import drive, run_in_chunks
 from snn_action.models.readout import Readout, solve_readout
 from snn_action.neurons import spiking_rectified_linear
 from snn_action.neurons.base import Gradient, Neuron, check_finite
@@ -148,10 +148,22 @@ class EnsembleArray(TemporalModel):
         """``function(v_t)``, what the spikes stand for (B, T, E)."""
         if self.synapse is not None:
             x, _ = self.synapse(x, state.filtered, mask)
-        values = self.input_kernel(x)
-        if self.settings.dimensions > 1:
-            values = values.unflatten(2, (-1, self.settings.dimensions))
-        return FUNCTIONS[self.settings.function](values).flatten(2)
+        return FUNCTIONS[self.settings.function](self._enter(x)).flatten(2)
+
+    def _enter(self, x: Tensor) -> Tensor:
+        """Values (B, T, E), or (B, T, E, D), of filtered input."""
+        values: Tensor = self.input_kernel(x)
+        return values if self.settings.dimensions == 1 else values.view(*x.shape[:2], -1, self.settings.dimensions)
+
+    def show_spikes(self, features: Tensor, mask: Tensor | None = None) -> Tensor | None:
+        """Those of all neurons, an ensemble after another; None where they send rates."""
+        if not self.neuron.spiking:
+            return None
+        x, state, mask = self.receive(features, None, mask)
+        if self.synapse is not None:
+            x, _ = self.synapse(x, state.filtered, mask)
+        spikes, _ = self.neuron(drive(self._enter(x).to(self.gain), *self._scale()), state.neurons, mask)
+        return self.neuron.count(spikes).flatten(2)
 
     def forward_steps(self, x: Tensor, state: State, mask: Tensor | None) -> tuple[Tensor, State]:
         """See the module; ``state.spikes`` carries the gradient of the spikes, for a penalty on them."""
@@ -168,9 +180,7 @@ class EnsembleArray(TemporalModel):
 
     def _run_in_chunks(self, x: Tensor, state: Any, mask: Tensor | None) -> tuple[Tensor, Tensor, Any]:
         """Logits, spikes (B,) and state from filtered input, with PyTorch's own operations."""
-        values = self.input_kernel(x).to(self.gain)  # neurons keep the parameters' precision under autocast
-        if self.settings.dimensions > 1:
-            values = values.unflatten(2, (-1, self.settings.dimensions))
+        values = self._enter(x).to(self.gain)  # neurons keep the parameters' precision under autocast
         weights = self._scale()
         decoded, spikes, state = run_in_chunks(
             self.neuron, mask, state, values, *weights, self.decoders / self.rate_unit

@@ -29,13 +29,16 @@ def run_ensembles(
         bias: Bias current (e, N).
         decoders: (e, N), or (e, N, F).
     """
-    if encoders.ndim == 2:
-        spikes, state = neuron(torch.addcmul(bias, values.unsqueeze(-1), encoders), state, mask)
-        decoded = (spikes * decoders).sum(-1)
-    else:
-        spikes, state = neuron(torch.einsum("bted,end->bten", values, encoders) + bias, state, mask)
-        decoded = torch.einsum("bten,enf->btef", spikes, decoders)
+    spikes, state = neuron(drive(values, encoders, bias), state, mask)
+    decoded = (spikes * decoders).sum(-1) if encoders.ndim == 2 else torch.einsum("bten,enf->btef", spikes, decoders)
     return decoded, neuron.count(spikes.sum((1, 2, 3))), state
+
+
+def drive(values: Tensor, encoders: Tensor, bias: Tensor) -> Tensor:
+    """Currents (B, T, e, N) of the neurons; see ``run_ensembles``."""
+    if encoders.ndim == 2:
+        return torch.addcmul(bias, values.unsqueeze(-1), encoders)
+    return torch.einsum("bted,end->bten", values, encoders) + bias
 
 
 def run_in_chunks(

@@ -223,6 +223,13 @@ class SpikingLMU(TemporalModel):
         logits, leaky = self.leak(drive, state.leaky, mask)
         return logits + self.readout.bias, after._replace(leaky=leaky)
 
+    def show_spikes(self, features: Tensor, mask: Tensor | None = None) -> Tensor | None:
+        """Those of the hidden units; None where they send rates."""
+        if not self.neuron.spiking:
+            return None
+        spikes, _ = self._spike(*self.receive(features, None, mask))
+        return self.neuron.count(spikes)
+
     def _spike(self, x: Tensor, state: State, mask: Tensor | None) -> tuple[Tensor, State]:
         """Spikes of the hidden units (B, T, units), and the state after them but for the leaky logits."""
         x, past = enter(x, state.past, mask, self.settings, self.training)

@@ -16,14 +16,22 @@ from snn_action.data.sampling import sample_clips
 from snn_action.files import write_atomic
 
 THUMBNAIL_HEIGHT = 96
+SHOWN_UNITS = 80
 
 
 @dataclass(frozen=True)
 class Shown:
-    """A clip to show: its video (index in the catalog) and its class probabilities ``(T, K)`` on real steps."""
+    """A clip to show: its video (index in the catalog), and what the model made of it on real steps.
+
+    Attributes:
+        video: Index in the catalog.
+        probabilities: Of classes (T, K).
+        spikes: Counts of all hidden units (T, N); None where they do not spike.
+    """
 
     video: int
     probabilities: npt.NDArray[np.float32]
+    spikes: npt.NDArray[np.int64] | None = None
 
 
 def choose_videos(catalog: Catalog, tested: Sequence[int], count: int) -> list[int]:
@@ -43,7 +51,10 @@ def choose_videos(catalog: Catalog, tested: Sequence[int], count: int) -> list[i
 
 
 def write_examples(path: Path, catalog: Catalog, clip: ClipSettings, seed: int, shown: Sequence[Shown]) -> None:
-    """Write ``examples.npz``: names, labels, probabilities, and frames where the dataset has videos."""
+    """Write ``examples.npz``: names, labels, probabilities, frames where the dataset has videos.
+
+    Where hidden units spike, also the spikes of some of them, and how many there are.
+    """
     arrays: dict[str, npt.NDArray[np.generic]] = {
         "names": np.array([catalog.videos[example.video].name for example in shown], dtype=np.str_),
         "labels": np.array([catalog.videos[example.video].label for example in shown], dtype=np.int64),
@@ -51,6 +62,9 @@ def write_examples(path: Path, catalog: Catalog, clip: ClipSettings, seed: int, 
     }
     for place, example in enumerate(shown):
         arrays[f"probabilities_{place}"] = example.probabilities
+        if example.spikes is not None:
+            arrays["hidden_units"] = np.array(example.spikes.shape[1])
+            arrays[f"spikes_{place}"] = thin_out(example.spikes)
         video = catalog.videos[example.video]
         if video.path is not None:
             indices = sample_clips(count_frames(video.path), clip, seed, video.name)[0]
@@ -58,6 +72,14 @@ def write_examples(path: Path, catalog: Catalog, clip: ClipSettings, seed: int, 
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
     write_atomic(path, buffer.getvalue())
+
+
+def thin_out(spikes: npt.NDArray[np.int64]) -> npt.NDArray[np.unsignedinteger]:
+    """Spikes (T, N) of at most ``SHOWN_UNITS`` units, spread evenly over all, in the smallest type that holds them."""
+    count = spikes.shape[1]
+    shown = min(count, SHOWN_UNITS)
+    chosen = spikes[:, np.arange(shown) * count // shown]
+    return chosen.astype(np.min_scalar_type(int(chosen.max())))
 
 
 def shrink(frames: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

@@ -1,5 +1,6 @@
 """The figures of a run over epochs and time steps: learning curves, the anytime curve and single clips."""
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Literal
@@ -119,12 +120,13 @@ def draw_anytime(model: Sequence[float], baseline: Sequence[float], classes: int
 
 @styled
 def draw_clip(example: Example) -> Figure:
-    """A clip's frames above the probabilities of its likeliest classes over time (and its spikes, where known)."""
+    """A clip's frames, the spikes of hidden units where known, and the probabilities of the likeliest classes."""
     steps = len(example.probabilities)
     width, margin_left, margin_right = 11.0, 0.62, 2.2
     inner = width - margin_left - margin_right
     strip = _strip_size(example, inner)
-    heights = [part for part in (strip, 2.3, 0.55 if example.spikes is not None else 0) if part]
+    raster = 0.0 if example.spikes is None else _raster_height(example.spikes.shape[1])
+    heights = [part for part in (strip, raster, 2.0 if raster else 2.3) if part]
     gap, bottom, top = 0.12, 0.48, 0.08
     height = sum(heights) + gap * (len(heights) - 1) + bottom + top
     figure = new_figure(width, height)
@@ -136,17 +138,14 @@ def draw_clip(example: Example) -> Figure:
         up -= gap
     for axes in rows:
         axes.set_xlim(0.5, steps + 0.5)
+        axes.yaxis.set_label_coords(-0.46 / inner, 0.5)
     if strip:
         _draw_strip(rows[0], example)
-    _draw_probabilities(rows[1 if strip else 0], example)
     if example.spikes is not None:
-        rows[-1].bar(np.arange(1, steps + 1), example.spikes, width=0.7, color=COLOURS["muted"])
-        rows[-1].set_ylabel("spikes")
-        rows[-1].yaxis.set_major_locator(MaxNLocator(2, integer=True))
-        rows[-2].tick_params(labelbottom=False)
+        _draw_spikes(rows[-2], example)
+    _draw_probabilities(rows[-1], example)
     rows[-1].xaxis.set_major_locator(MaxNLocator(min(steps, 14), integer=True, min_n_ticks=1))
     rows[-1].set_xlabel("time step")
-    figure.align_ylabels(rows)
     return figure
 
 
@@ -173,6 +172,54 @@ def _draw_strip(axes: Axes, example: Example) -> None:
     axes.set_xlim(0.5, steps + 0.5)
     axes.set_ylim(0, 1)
     axes.set_axis_off()
+
+
+def _raster_height(units: int) -> float:
+    """Height in inches of a raster of that many units."""
+    return min(max(0.06 * units, 0.4), 2.5)
+
+
+def _draw_spikes(axes: Axes, example: Example) -> None:
+    """A row a unit, a dot a spike, several of one step side by side; rows in the order of their spikes' mean time.
+
+    All dots are one line of short pieces with round ends (snapped to pixels they would vanish): a mark for each would
+    make the page large.
+    """
+    assert example.spikes is not None
+    steps, units = example.spikes.shape
+    box = axes.get_window_extent()
+    size = min(box.height / units, box.width / steps, 6.0) * 0.95
+    most = 2 * math.ceil(box.width / steps / size)  # dots of one step: so many are a line already
+    x, y = [], []
+    for row, unit in enumerate(_sort_units(example.spikes)):
+        for step, count in enumerate(example.spikes[:, unit].tolist()):
+            count = min(count, most)
+            for place in range(count):
+                time = step + 0.5 + (place + 0.5) / count
+                x += [time, time + 1e-3, np.nan]
+                y += [row, row, np.nan]
+    points = size / axes.figure.dpi * 72
+    axes.plot(x, y, color=COLOURS["ink"], linewidth=points, solid_capstyle="round", snap=False)
+    axes.set_ylim(units - 0.5, -0.5)
+    axes.set_yticks([])
+    axes.tick_params(labelbottom=False)
+    axes.spines[["left", "bottom"]].set_visible(False)
+    axes.set_ylabel("spikes")
+    axes.annotate(
+        f"{units:,} of {example.hidden_units:,}\nhidden units",
+        (1.012, 0.5),
+        xycoords="axes fraction",
+        va="center",
+        color=COLOURS["muted"],
+        annotation_clip=False,
+    )
+
+
+def _sort_units(spikes: npt.NDArray[np.unsignedinteger]) -> npt.NDArray[np.intp]:
+    """Units of spikes (T, N) by the mean time of their spikes, silent ones last."""
+    totals = spikes.sum(0)
+    mean = np.arange(len(spikes)) @ spikes / np.maximum(totals, 1)
+    return np.argsort(np.where(totals > 0, mean, np.inf), kind="stable")
 
 
 def _draw_probabilities(axes: Axes, example: Example) -> None:

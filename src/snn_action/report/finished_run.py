@@ -29,14 +29,25 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Example:
-    """A test clip to show: ``probabilities`` (T, K); ``frames`` (T, h, w, 3) uint8; ``spikes`` (T,) of all neurons."""
+    """A test clip to show, T steps of it.
+
+    Attributes:
+        name: Of its video.
+        label: Its class, a place in ``class_names``.
+        class_names: Of all K classes.
+        probabilities: (T, K).
+        frames: (T, h, w, 3) uint8; None: there is no video.
+        spikes: Counts of some hidden units (T, N); None: they do not spike.
+        hidden_units: All that there are.
+    """
 
     name: str
     label: int
     class_names: tuple[str, ...]
     probabilities: npt.NDArray[np.floating[Any]]
     frames: npt.NDArray[np.uint8] | None
-    spikes: npt.NDArray[np.floating[Any]] | None
+    spikes: npt.NDArray[np.unsignedinteger] | None = None
+    hidden_units: int = 0
 
     @property
     def predicted(self) -> int:
@@ -210,6 +221,7 @@ def _read_examples(path: Path) -> tuple[Example, ...]:
                         file[f"probabilities_{place}"],
                         file.get(f"frames_{place}"),
                         file.get(f"spikes_{place}"),
+                        int(file.get("hidden_units", 0)),
                     )
                 )
                 for place, name in enumerate(file["names"])
@@ -225,6 +237,8 @@ def _check_example(example: Example) -> Example:
     frames, spikes = example.frames, example.spikes
     if frames is not None and (frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[::3] != (steps, 3)):
         raise ValueError(f"{example.name}: frames must be (T, h, w, 3) uint8 with T {steps}, not {frames.shape}")
-    if spikes is not None and spikes.shape != (steps,):
-        raise ValueError(f"{example.name}: spikes must be (T,) with T {steps}, not {spikes.shape}")
+    if spikes is not None and (spikes.dtype.kind != "u" or spikes.ndim != 2 or len(spikes) != steps):
+        raise ValueError(f"{example.name}: spikes must be (T, N) unsigned with T {steps}, not {spikes.shape}")
+    if spikes is not None and not 0 < spikes.shape[1] <= example.hidden_units:
+        raise ValueError(f"{example.name}: spikes of {spikes.shape[1]} of {example.hidden_units} hidden units")
     return example

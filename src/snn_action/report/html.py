@@ -157,6 +157,7 @@ def _render(run: FinishedRun, panels: dict[str, Panel]) -> str:
             (example, panels[f"clip_{number}"], example.class_names[example.label], _rank(example.probabilities))
             for number, example in enumerate(run.examples, 1)
         ],
+        spikes_shown=any(example.spikes is not None for example in run.examples),
         confused=_list_confused(run),
         mistakes=sorted(
             (p for p in run.predictions if p.label != p.predicted), key=lambda p: (-p.probability, p.video)
