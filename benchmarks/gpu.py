@@ -6,6 +6,7 @@
 """
 
 import argparse
+import math
 import statistics
 import sys
 import time
@@ -70,17 +71,23 @@ def measure(work: Callable[[], object], device: torch.device) -> tuple[float, fl
 
 
 def compare(name: str, batch: int, work: Callable[[], object], neuron_steps: int, device: torch.device) -> list[str]:
-    """A line of the table."""
+    """A line of the table; PyTorch's own operations may need more memory than there is."""
     results = []
     plain = mock.patch.object(dispatch, "is_available", return_value=False)
     kinds: list[AbstractContextManager[object]] = [nullcontext(), plain]
     for kind in kinds:
         with kind:
-            results.append(measure(work, device))
+            try:
+                results.append(measure(work, device))
+            except torch.OutOfMemoryError:
+                results.append((math.nan, math.nan))
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
     (fused, memory), (own, own_memory) = results
     rate = f"{neuron_steps / fused / 1e9:.2f}"
     row = [name, str(batch), f"{1000 * fused:.2f}", f"{1000 * own:.2f}", f"{own / fused:.1f}", rate]
     row += [f"{memory:.2f}", f"{own_memory:.2f}"]
+    row = ["out of memory" if cell == "nan" else cell for cell in row]
     print(" | ".join(row), file=sys.stderr, flush=True)
     return row
 
