@@ -24,7 +24,7 @@ from snn_action.config import load_config
 from snn_action.training import read_lines
 
 LMU, SPIKING = "ucf101_features_lmu.json", "ucf101_features_spiking_lmu.json"
-SPARSE = ["model.intercepts=[0.0,0.5]"]
+SPARSE = ["model.max_rates=[250.0,250.0]"]
 ALL_SPIKES = ["model.spiking_input=true", "model.spiking_memory=true"]
 CASES = {
     "lmu": (LMU, []),
@@ -81,8 +81,8 @@ def write_comparison(found: dict[str, Tested], seeds: int) -> None:
     write_section(
         "What spikes cost a Legendre Memory Unit",
         f"UCF101 features of official split 1, mean and standard deviation over {seeds} seeds; differences to `lmu` "
-        "over the same test videos, with 95 % intervals of a bootstrap over videos. *Sparse*: units begin to spike at "
-        "higher values. *All spikes*: input and memory are carried by spiking ensembles too.",
+        "over the same test videos, with 95 % intervals of a bootstrap over videos. *Sparse*: units spike at "
+        "lower rates. *All spikes*: input and memory are carried by spiking ensembles too.",
         make_table([*header, "spikes / neuron / step", "video % on training videos"], rows),
     )
 

@@ -20,7 +20,7 @@ def main() -> None:
         whole.paste(picture, (0, top))
         top += picture.height
     TARGET.parent.mkdir(parents=True, exist_ok=True)
-    whole.quantize(64).save(TARGET, optimize=True)
+    whole.quantize(256).save(TARGET, optimize=True)
 
 
 if __name__ == "__main__":
