@@ -32,7 +32,7 @@ def make_run(features_file, write_config):
 SPIKING = {"type": "spiking_lmu", "units": 32, "order": 2, "theta": 6.0, "memory_d": 3, "max_rates": (400.0, 800.0)}
 ARRAY = {"type": "ensemble_array", "n_ensembles": 10, "n_neurons": 8}
 RECURRENT = {"type": "lstm", "units": 32, "layers": 1, "readout_units": 32}
-LMU = {"type": "lmu", "units": 8, "order": 2, "theta": 6.0, "memory_d": 3, "dropout": 0.2, "readout": "solved"}
+LMU = {"type": "lmu", "units": 8, "order": 2, "theta": 6.0, "memory_d": 3, "dropout": 0.2, "readout": "logistic"}
 
 
 @pytest.mark.parametrize("precision", ["32", "bf16", "16"])

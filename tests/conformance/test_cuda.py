@@ -165,13 +165,13 @@ MODELS: list[tuple[str, dict[str, Any]]] = [(name, {}) for name in registry.REGI
     ("lmu", {"hidden_to_memory": True, "memory_to_memory": True, "hidden_recurrence": True, "input_to_hidden": True}),
     ("lmu", {"trained": "matrices", "hidden_to_memory": True}),
     ("lmu", {"trained": "theta", "order": 8}),
-    ("lmu", {"encoders": "on_off", "readout": "solved"}),
+    ("lmu", {"encoders": "on_off", "readout": "logistic"}),
     ("stacked_lmu", {"order": 64, "theta": 64.0}),
     ("stacked_lmu", {"trained": "theta", "normalise": True}),
     ("spiking_lmu", {**OFTEN, "gradient": "rate"}),
     ("spiking_lmu", {**OFTEN, "gradient": "spike_aware", "differences": 1}),
     ("spiking_lmu", {**OFTEN, "spiking_input": True, "spiking_memory": True, "input_to_hidden": True}),
-    ("spiking_lmu", {**OFTEN, "encoders": "on_off", "readout": "solved", "trained": "matrices"}),
+    ("spiking_lmu", {**OFTEN, "encoders": "on_off", "readout": "logistic", "trained": "matrices"}),
     ("spiking_lmu", {"max_rates": (300.0, 450.0), "neuron": {"type": "lif", "initial_voltage": "uniform"}}),
     ("spiking_lmu", {**OFTEN, "gradient": "spike_aware", "neuron": {"type": "poisson_spiking"}}),
     ("spiking_lmu_2020", {"gradient": "surrogate"}),
@@ -180,7 +180,7 @@ MODELS: list[tuple[str, dict[str, Any]]] = [(name, {}) for name in registry.REGI
     ("ensemble_array", {"gradient": "surrogate", "neuron": {"type": "lif"}}),
     ("ensemble_array", {"gradient": "surrogate", "neuron": {"type": "plif"}, "tau_input": None}),
     ("ensemble_array", {"dimensions": 2, "function": "product"}),
-    ("ensemble_array", {"readout": "solved", "trained": ("decoders",)}),
+    ("ensemble_array", {"readout": "logistic", "trained": ("decoders",)}),
 ]
 
 

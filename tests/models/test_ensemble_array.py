@@ -220,7 +220,7 @@ def test_settings_out_of_range_are_named(options, says):
 
 def test_solved_output_weights_are_the_regression_on_what_ensembles_stand_for():
     """At the minimum of the penalised likelihood its gradient is zero, here written out."""
-    model = make(readout="solved", readout_strength=2.0, n_ensembles=5)
+    model = make(readout="logistic", readout_strength=2.0, n_ensembles=5)
     x, labels = features(12, 9, seed=3), torch.arange(12) % 3
     mask = torch.arange(9) < torch.tensor([9, 4] * 6).unsqueeze(1)
     model.prepare(torch.where(mask.unsqueeze(-1), x, float("nan")), mask, labels)

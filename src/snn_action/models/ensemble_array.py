@@ -58,7 +58,8 @@ class Settings(ModelSettings):
     tau_input: float | None = Field(0.005, gt=0, description="Lowpass on the input in seconds; null: none")
     input_weights: Literal["random", "zero"] = Field("random", description="Input weights at the start")
     readout: Readout = Field(
-        "random", description="Output weights at the start; 'solved': logistic regression on what ensembles stand for"
+        "random",
+        description="Output weights at the start: drawn, or solved by a regression on what ensembles stand for",
     )
     readout_strength: float = Field(0.3, gt=0, description="L2 strength of the solved output weights")
     input_dropout: float = Field(0.0, ge=0, lt=1, description="Share of features dropped, one draw a clip")
@@ -141,8 +142,8 @@ class EnsembleArray(TemporalModel):
     def prepare(self, features: Tensor, mask: Tensor, labels: Tensor) -> None:
         """Also solve the output weights where ``readout`` says so: see ``readout``."""
         super().prepare(features, mask, labels)
-        if self.settings.readout == "solved":
-            solve_readout(self, self.readout, self._represent, features, mask, labels, self.settings.readout_strength)
+        regression = self.settings.readout, self.settings.readout_strength
+        solve_readout(self, self.readout, self._represent, features, mask, labels, *regression)
 
     def _represent(self, x: Tensor, state: State, mask: Tensor | None) -> Tensor:
         """``function(v_t)``, what the spikes stand for (B, T, E)."""

@@ -57,7 +57,7 @@ class ReaderSettings(MemorySettings):
         "against one coefficient",
     )
     readout: Readout = Field(
-        "random", description="Output weights at the start; 'solved': logistic regression on the hidden units"
+        "random", description="Output weights at the start: drawn, or solved by a regression on the hidden units"
     )
     readout_strength: float = Field(0.3, gt=0, description="L2 strength of the solved output weights")
 
@@ -127,16 +127,11 @@ class LMU(TemporalModel):
     def prepare(self, features: Tensor, mask: Tensor, labels: Tensor) -> None:
         """Also solve the output weights where ``readout`` says so: see ``readout``."""
         super().prepare(features, mask, labels)
-        if self.settings.readout == "solved":
-            solve_readout(
-                self,
-                self.readout,
-                lambda x, state, real: self.hidden_steps(x, state, real)[0],
-                features,
-                mask,
-                labels,
-                self.settings.readout_strength,
-            )
+        regression = self.settings.readout, self.settings.readout_strength
+        solve_readout(self, self.readout, self._represent, features, mask, labels, *regression)
+
+    def _represent(self, x: Tensor, state: State, mask: Tensor | None) -> Tensor:
+        return self.hidden_steps(x, state, mask)[0]
 
     def initial_state(self, batch: int, device: torch.device, dtype: torch.dtype) -> State:
         """An empty memory and zero hidden units."""

@@ -7,9 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from snn_action.models.base import TemporalModel
+from snn_action.models.least_squares import fit_least_squares
 from snn_action.models.logistic import fit_logistic
 
-Readout = Literal["random", "solved"]
+Readout = Literal["random", "logistic", "least_squares"]
 Represent = Callable[[Tensor, Any, Tensor | None], Tensor]
 CLIPS = 64  # run at a time
 
@@ -22,12 +23,15 @@ def solve_readout(
     features: Tensor,
     mask: Tensor,
     labels: Tensor,
+    method: Readout,
     strength: float,
 ) -> None:
-    """Set ``layer`` to logistic regression on each clip's mean over time of what ``represent`` gives.
+    """Set ``layer`` to what names the class best from each clip's mean over time of what ``represent`` gives.
 
-    ``W`` and ``c`` minimise the cross-entropy of ``W r + c`` over clips plus ``strength / 2 |W|^2``, with r (N,) the
-    mean in units of ``sqrt(N)`` times its mean deviation, so that one strength suits layers of all widths.
+    With r (N,) the mean in units of ``sqrt(N)`` times its mean deviation, so that one strength suits layers of all
+    widths: ``logistic`` minimises the cross-entropy of ``W r + c`` over clips plus ``strength / 2 |W|^2``,
+    ``least_squares`` squared distances to targets plus ``strength |W|^2`` (``least_squares.py``), which holds on to
+    directions that many clips share and is less at the mercy of few clips near the border.
 
     Args:
         model: In whose evaluation mode ``represent`` is called; its input standardisation is fitted.
@@ -36,8 +40,11 @@ def solve_readout(
         features: Of the training clips (B, T, D).
         mask: Their real steps (B, T).
         labels: Their classes (B,).
+        method: ``random`` leaves the layer as it is.
         strength: Of the L2 penalty.
     """
+    if method == "random":
+        return
     training = model.training
     model.eval()
     means = []
@@ -47,6 +54,7 @@ def solve_readout(
     model.train(training)
     represented = torch.cat(means)
     unit = (represented.var(0, correction=0).sum()).sqrt().clamp(min=1e-12)
-    weight, bias = fit_logistic(represented / unit, labels, layer.out_features, strength)
+    fit = fit_logistic if method == "logistic" else fit_least_squares
+    weight, bias = fit(represented / unit, labels, layer.out_features, strength)
     layer.weight.copy_(weight / unit)
     layer.bias.copy_(bias)

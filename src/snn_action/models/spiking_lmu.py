@@ -204,10 +204,8 @@ class SpikingLMU(TemporalModel):
     def prepare(self, features: Tensor, mask: Tensor, labels: Tensor) -> None:
         """Also solve the output weights where ``readout`` says so: see ``readout``."""
         super().prepare(features, mask, labels)
-        if self.settings.readout == "solved":
-            solve_readout(
-                self, self.readout, self._filter_spikes, features, mask, labels, self.settings.readout_strength
-            )
+        regression = self.settings.readout, self.settings.readout_strength
+        solve_readout(self, self.readout, self._filter_spikes, features, mask, labels, *regression)
 
     def _filter_spikes(self, x: Tensor, state: State, mask: Tensor | None) -> Tensor:
         """The hidden units' spikes behind the readout's leak (B, T, units)."""
