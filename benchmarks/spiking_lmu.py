@@ -52,13 +52,14 @@ def test(features: Path, config: str, overrides: list[str], seed: int) -> Tested
     return tested
 
 
-def validate(features: Path, config: str, overrides: list[str], seed: int) -> float:
-    """``video`` accuracy on a fifth of the groups of training videos, after the last epoch."""
+def validate(features: Path, config: str, overrides: list[str], seed: int) -> tuple[float, float]:
+    """``video`` and ``timestep`` accuracy on a fifth of the groups of training videos, after the last epoch."""
     overrides = [*overrides, f"training.validation_share={SHARE}"]
     with tempfile.TemporaryDirectory() as folder:
         run = pipeline.train(configure(features, folder, config, overrides, seed))
-        found = float(read_lines(run)[-1]["validation"]["video"])
-    print(config, overrides, seed, f"{found:.3f}", file=sys.stderr, flush=True)
+        last = read_lines(run)[-1]["validation"]
+        found = float(last["video"]), float(last["timestep"])
+    print(config, overrides, seed, "video {:.3f} timestep {:.3f}".format(*found), file=sys.stderr, flush=True)
     return found
 
 
@@ -124,7 +125,8 @@ def main() -> None:
         if arguments.validate:
             runs = {name: run(validate, *CASES[name], arguments.seeds) for name in arguments.cases}
             for name, futures in runs.items():
-                print(name, show([future.result() for future in futures]))
+                kinds = zip(*(future.result() for future in futures), strict=True)
+                print(name, *map(show, kinds), "(video, timestep)")
         elif arguments.sweep:
             cases = {
                 (model, order, units): run(test, config, [f"model.order={order}", f"model.units={units}"], SWEEP_SEEDS)
