@@ -60,6 +60,17 @@ class ReaderSettings(MemorySettings):
         "random", description="Output weights at the start: drawn, or solved by a regression on the hidden units"
     )
     readout_strength: float = Field(0.3, gt=0, description="L2 strength of the solved output weights")
+    opposed: bool = Field(
+        False,
+        description="Solved output weights of a pair of units are opposite: what is read is the coefficient, not how "
+        "much it varies",
+    )
+
+    @model_validator(mode="after")
+    def _opposed_are_pairs(self) -> Self:
+        if self.opposed and (self.encoders != "on_off" or self.units % 2):
+            raise ValueError("opposed: needs units in pairs: encoders 'on_off' and an even number of units")
+        return self
 
 
 class Settings(ReaderSettings):
@@ -127,7 +138,7 @@ class LMU(TemporalModel):
     def prepare(self, features: Tensor, mask: Tensor, labels: Tensor) -> None:
         """Also solve the output weights where ``readout`` says so: see ``readout``."""
         super().prepare(features, mask, labels)
-        regression = self.settings.readout, self.settings.readout_strength
+        regression = self.settings.readout, self.settings.readout_strength, self.settings.opposed
         solve_readout(self, self.readout, self._represent, features, mask, labels, *regression)
 
     def _represent(self, x: Tensor, state: State, mask: Tensor | None) -> Tensor:

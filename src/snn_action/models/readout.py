@@ -25,6 +25,7 @@ def solve_readout(
     labels: Tensor,
     method: Readout,
     strength: float,
+    opposed: bool = False,
 ) -> None:
     """Set ``layer`` to what names the class best from each clip's mean over time of what ``represent`` gives.
 
@@ -42,6 +43,7 @@ def solve_readout(
         labels: Their classes (B,).
         method: ``random`` leaves the layer as it is.
         strength: Of the L2 penalty.
+        opposed: Values lie in pairs, and the weights of a pair are opposite: r are the pairs' differences.
     """
     if method == "random":
         return
@@ -50,11 +52,13 @@ def solve_readout(
     means = []
     for some, real in zip(torch.split(features, CLIPS), torch.split(mask, CLIPS), strict=True):
         values = represent(*model.receive(some.to(layer.weight), None, real))
+        values = values[..., ::2] - values[..., 1::2] if opposed else values
         means.append(((values * real.unsqueeze(-1)).sum(1) / real.sum(1, keepdim=True)).double())
     model.train(training)
     represented = torch.cat(means)
     unit = (represented.var(0, correction=0).sum()).sqrt().clamp(min=1e-12)
     fit = fit_logistic if method == "logistic" else fit_least_squares
     weight, bias = fit(represented / unit, labels, layer.out_features, strength)
+    weight = torch.stack([weight, -weight], 2).flatten(1) if opposed else weight
     layer.weight.copy_(weight / unit)
     layer.bias.copy_(bias)

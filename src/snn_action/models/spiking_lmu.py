@@ -204,7 +204,7 @@ class SpikingLMU(TemporalModel):
     def prepare(self, features: Tensor, mask: Tensor, labels: Tensor) -> None:
         """Also solve the output weights where ``readout`` says so: see ``readout``."""
         super().prepare(features, mask, labels)
-        regression = self.settings.readout, self.settings.readout_strength
+        regression = self.settings.readout, self.settings.readout_strength, self.settings.opposed
         solve_readout(self, self.readout, self._filter_spikes, features, mask, labels, *regression)
 
     def _filter_spikes(self, x: Tensor, state: State, mask: Tensor | None) -> Tensor:
