@@ -5,8 +5,8 @@ can do. It ends with its holder: at once where that can be seen (same host, the 
 file has not been touched for ``LIMIT`` seconds, told by the file system's clock, as clocks of machines differ, or when
 it has not changed for as long as that before the eyes of who waits: a clock that was set may date it in the future.
 An ended lease is taken over by creating the next generation; again only one process can. Nothing is ever removed or
-renamed that somebody might have just taken, as would be the danger with a rename: two processes find a lease ended, the first
-one takes it over, the second one renames the first one's. The files of a block go when the block is done.
+renamed that somebody might have just taken, as would be the danger with a rename: two processes find a lease ended,
+the first one takes it over, the second one renames the first one's. The files of a block go when the block is done.
 
 Leases only save work. Whether features are right never depends on them: two processes that do one block write equal
 values under equal keys, and of two shards with a key the first by name counts.
