@@ -29,7 +29,7 @@ def test_info(command, config, shard):
     code, out, _ = command("store", "info", "-c", config)
     assert code == 0
     assert "12 videos, 12 clips, 96 rows" in out
-    assert "in 1 shards" in out
+    assert f"{shard.stat().st_size / 1024:.1f} KiB in 1 shards" in out
     assert "rgb by tiny" in out
     assert command("store", "info", shard.parents[1])[1] == out
     (shard.parent / "notes.txt").write_text("")
@@ -55,6 +55,21 @@ def test_verify_names_a_flipped_byte_and_the_next_extraction_mends_it(command, c
     assert not shard.exists()
     assert "12 extracted" in command("extract", "-c", config)[1]
     assert command("store", "verify", "-c", config)[0] == 0
+
+
+def test_a_report_that_cannot_be_written_is_noticed_beforehand(command, shard, tmp_path):
+    for words in (("store", "verify", shard.parents[1]), ("check-videos", tmp_path / "videos")):
+        code, out, err = command(*words, "--json", tmp_path / "nowhere" / "report.json")
+        assert (code, out) == (2, "")
+        assert "there is no folder" in err
+        assert "nowhere" in err
+
+
+def test_prune_claims_nothing_that_it_cannot_do_and_names_what_stops_it(command, shard):
+    (shard.parent / "rgb-0.safetensors").mkdir()
+    code, out, err = command("store", "prune", shard.parents[1], "--apply")
+    assert (code, out) == (1, "")
+    assert "rgb-0.safetensors: cannot be pruned" in err
 
 
 def test_prune_says_first_and_keeps_what_a_configuration_needs(command, config, shard):

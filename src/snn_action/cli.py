@@ -15,6 +15,7 @@ from snn_action.options import (
     DEFAULT_CONFIG,
     ConfigFile,
     Device,
+    JsonFile,
     Overrides,
     RunConfigFile,
     is_terminal,
@@ -163,7 +164,7 @@ def report(runs: Runs) -> None:
 @app.command()
 def check_videos(
     path: Annotated[Path, typer.Argument(metavar="PATH", help="A video, or a folder with videos at any depth.")],
-    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write all findings.")] = None,
+    json_file: JsonFile = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; default: one a processor.")] = None,
     pixels: Annotated[int | None, typer.Option(min=1, help="Most pixels of a frame.")] = None,
     seconds: Annotated[float | None, typer.Option(min=0.001, help="Longest video.")] = None,

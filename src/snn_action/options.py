@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from snn_action import processes
+from snn_action.errors import ConfigError
 
 DEFAULT_CONFIG = Path("configs/config.json")
 ConfigFile = Annotated[Path, typer.Option("-c", "--config", help="Configuration file (JSON).")]
@@ -19,6 +20,18 @@ Overrides = Annotated[
 ]
 Device = Annotated[
     str | None, typer.Option("-d", "--device", help="auto, cpu, cuda, cuda:1 or indices of GPUs such as 0,1.")
+]
+
+
+def _require_folder(path: Path | None) -> Path | None:
+    if path is not None and not path.absolute().parent.is_dir():
+        raise ConfigError(f"--json {path}: there is no folder {path.parent}")
+    return path
+
+
+JsonFile = Annotated[
+    Path | None,
+    typer.Option("--json", metavar="FILE", help="Also write all findings.", callback=_require_folder),
 ]
 
 

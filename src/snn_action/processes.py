@@ -6,11 +6,12 @@ one process, it is process 0, and everything here does nothing.
 
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, TypeVar
 
+K = TypeVar("K")
 T = TypeVar("T")
 PATIENCE = timedelta(days=7)  # one may extract long while others wait; of one that died, torchrun ends the others
 
@@ -92,6 +93,11 @@ def gather(own: T) -> list[T]:
     everyone: list[Any] = [None] * world_size()
     dist.all_gather_object(everyone, own)
     return everyone
+
+
+def join(own: Mapping[K, T]) -> dict[K, T]:
+    """What all processes have together, in all of them; of what several have, the first one's."""
+    return {key: value for part in reversed(gather(own)) for key, value in part.items()}
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from snn_action.errors import ConfigError, WorkError
-from snn_action.options import Overrides, RunConfigFile, is_terminal, load
+from snn_action.options import JsonFile, Overrides, RunConfigFile, is_terminal, load
 
 if TYPE_CHECKING:
     from snn_action.config import Config
@@ -54,7 +54,7 @@ def verify(
     config: RunConfigFile = None,
     override: Overrides = None,
     remove: Annotated[bool, typer.Option("--remove", help="Remove broken shards.")] = False,
-    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write all findings.")] = None,
+    json_file: JsonFile = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Shards that are read at once.")] = None,
 ) -> None:
     """Read every shard whole and hold it to its checksum; the exit code is 1 where one is broken."""
@@ -106,6 +106,7 @@ def prune(
     """
     from snn_action.features.rewriting import plan_pruning
     from snn_action.features.rewriting import prune as do_it
+    from snn_action.features.summary import show_bytes
     from snn_action.features.survey import survey_store
 
     survey = survey_store(_find(folder, config, override))
@@ -113,16 +114,16 @@ def prune(
     if keep_config:
         needed = {key for path in keep_config for key in _find_needed(load(path, override), survey.folder)}
     plan = plan_pruning(survey, needed, compact)
+    if apply:
+        do_it(survey, plan, compact)
     for name, reason in plan.files.items():
         typer.echo(f"{'removed' if apply else 'would remove'}: {name}: {reason}")
     for shard, kept in plan.rewritten.items():
         typer.echo(
             f"{'rewritten' if apply else 'would rewrite'}: {shard.name}: {len(kept)} of {len(shard.entries)} stay"
         )
-    if apply:
-        do_it(survey, plan, compact)
     typer.echo(
-        f"{'removed' if apply else 'would remove'} {plan.dropped} videos of a stream, {plan.freed / 1e6:.1f} MB"
+        f"{'removed' if apply else 'would remove'} {plan.dropped} videos of a stream, {show_bytes(plan.freed)}"
         + ("" if apply else "; do it with --apply")
     )
 
@@ -186,7 +187,9 @@ def _find_needed(config: "Config", folder: Path) -> set[str]:
 
 
 def _describe(shards: "Any") -> str:
+    from snn_action.features.summary import show_bytes
+
     entries = [entry for shard in shards for entry in shard.entries]
     clips, rows = sum(len(entry.lengths) for entry in entries), sum(entry.rows for entry in entries)
-    size = sum(shard.size for shard in shards) / 1e6
-    return f"{clips} clips, {rows} rows, {size:.1f} MB in {len(shards)} shards"
+    size = show_bytes(sum(shard.size for shard in shards))
+    return f"{clips} clips, {rows} rows, {size} in {len(shards)} shards"

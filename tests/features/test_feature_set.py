@@ -28,6 +28,27 @@ def test_streams_are_joined_and_short_clips_padded_and_masked():
     assert mask.tolist() == [[True, True, False, False], [True] * 4]
 
 
+@pytest.mark.parametrize("kind", ["plain", "float16", "columns", "one of each"])
+@pytest.mark.parametrize("streams", [1, 2])
+@pytest.mark.parametrize("lengths", [[3, 3, 3], [3, 1, 2]])
+def test_every_way_to_read_gives_the_rows_of_the_clips_as_writable_float32(kind, streams, lengths):
+    plain, wide = torch.arange(24.0).reshape(12, 2), torch.arange(36.0).reshape(12, 3)
+    ways = {"plain": plain, "float16": plain.half(), "columns": wide[:, :2]}
+    shards = tuple(ways.values()) if kind == "one of each" else (ways[kind],) * 3
+    stream = StreamRows(shards, np.array([0, 1, 2]), np.array([5, 0, 9]))
+    features = FeatureSet(np.arange(3), np.arange(3), np.array(lengths), (stream,) * streams)
+    found, mask = features.read([2, 0, 1])
+    assert found.dtype == torch.float32
+    assert mask.sum(1).tolist() == [lengths[2], lengths[0], lengths[1]]
+    for clip, values in zip((2, 0, 1), found, strict=True):
+        start, length = int(stream.offset[clip]), lengths[clip]
+        assert torch.equal(values[:length], shards[clip][start : start + length].float().repeat(1, streams))
+        assert not values[length:].any()
+    before = found.clone()
+    found += 1  # a batch is nobody else's
+    assert torch.equal(features.read([2, 0, 1])[0], before)
+
+
 def test_clips_of_videos():
     features = make_set()
     assert features.clips_of([1]) == [1, 2]

@@ -79,6 +79,20 @@ def test_elsewhere_it_ends_when_it_is_too_old_by_the_file_system_s_clock(leases,
     assert leases.take("young") == Holder("elsewhere", "node7", 12, 5)
 
 
+def test_elsewhere_it_ends_when_it_does_not_change_though_its_date_lies_in_the_future(leases, monkeypatch):
+    write_lease(leases.folder, "dead.0", -86400)
+    living = write_lease(leases.folder, "living.0", -86400)
+    now = time.monotonic()
+    for passed in (0, LIMIT - 1):
+        monkeypatch.setattr(time, "monotonic", lambda seconds=passed: now + seconds)
+        assert isinstance(leases.holder("dead"), Holder)
+        assert isinstance(leases.holder("living"), Holder)
+        os.utime(living, (time.time() + 90000 + passed,) * 2)
+    monkeypatch.setattr(time, "monotonic", lambda: now + LIMIT + 1)
+    assert isinstance(leases.take("living"), Holder)
+    assert isinstance(leases.take("dead"), Lease)
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"host": "x"}'])
 def test_a_lease_without_a_name_counts_until_it_is_old(leases, content):
     path = write_lease(leases.folder, "a.0")

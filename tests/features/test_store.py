@@ -130,6 +130,17 @@ def test_what_is_no_complete_shard_is_passed_over(tmp_path: Path, harm: str, cap
     assert ("passed over" in caplog.text and path.name in caplog.text) == (harm != "unfinished")
 
 
+def test_a_broken_shard_is_named_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    store = FeatureStore(tmp_path)
+    (tmp_path / "shards" / "rgb-0.safetensors").write_bytes(b"garbage")
+    with caplog.at_level(logging.WARNING):
+        for key in "xyz":
+            store.write("rgb", [rows(key)], {})
+            store.refresh()
+    assert caplog.text.count("passed over") == 1
+    assert store.find("xyz").keys() == set("xyz")
+
+
 def test_a_failed_write_leaves_nothing_half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = FeatureStore(tmp_path)
     store.write("rgb", [rows("x")], {})

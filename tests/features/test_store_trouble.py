@@ -176,6 +176,19 @@ def test_refused_permission_is_said(reachable, small, open_folder, refused):
     assert any(words in str(told.value) for words in ("ermission denied", "readonly", "unable to open"))
 
 
+def test_a_shard_that_may_not_be_read_is_not_called_broken(reachable, small, open_folder):
+    config = make_config(open_folder / "store")
+    run(reachable, config, small)
+    shard = min((config.features.store / "shards").iterdir())
+    shard.chmod(0)
+
+    def open_it() -> None:
+        FeatureStore(config.features.store).open_shard(shard.name)
+
+    with pytest.raises(WorkError, match=f"{shard}: this shard may not be read"):
+        run_apart(open_it, become_nobody)
+
+
 @pytest.mark.parametrize("index", ["whole", "lost", "broken", "old"])
 def test_a_read_only_store_serves_what_it_has(reachable, small, another, open_folder, index):
     config = make_config(open_folder / "store")

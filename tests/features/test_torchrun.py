@@ -76,3 +76,71 @@ def test_a_killed_rank_is_started_again_and_only_unfinished_blocks_are_done_agai
         e["key"] for path in (tmp_path / "store" / "shards").iterdir() for e in store.read_header(path.name)["entries"]
     ]
     assert len(keys) == len(set(keys)) == 11
+
+
+# The second rank sees less, or is through later and luckier; each rank writes which videos it would train on.
+DIFFERS = """
+import json, os, sys, time
+from pathlib import Path
+from snn_action import pipeline, processes
+from snn_action.config import load_config
+from snn_action.features import extract, decoding, needs
+from snn_action.features.failures import Failures
+_, config, told, how = sys.argv
+told, second = Path(told), os.environ["RANK"] == "1"
+if how == "unseen" and second:
+    digest_videos = needs.digest_videos
+    def digest(paths, *rest):
+        lacks = [path.match("Left/v_g3.avi") for path in paths]
+        found = digest_videos(paths, *rest)
+        return [OSError(5, "no such disk") if lack else each for lack, each in zip(lacks, found, strict=True)]
+    needs.digest_videos = digest
+if how == "luckier":
+    run = extract._run
+    if second:
+        Failures.read = lambda *_: {}  # as on a machine whose agent was started after the failure
+        def late(*arguments):
+            while not (told / "through").exists():
+                time.sleep(0.01)
+            return run(*arguments)
+        extract._run = late
+    else:
+        read_video = decoding.read_video
+        def read(path, *rest):
+            if path.match("Left/v_g3.avi"):
+                raise MemoryError
+            return read_video(path, *rest)
+        decoding.read_video = read
+        def early(*arguments):
+            result = run(*arguments)
+            assert result[2]
+            (told / "through").touch()
+            return result
+        extract._run = early
+with processes.group():
+    data = pipeline.load_data(load_config(config))
+    fold = data.catalog.folds[0]
+    found = [data.catalog.videos[i].name for i in (*fold.train, *fold.test)]
+    (told / os.environ["RANK"]).write_text(json.dumps([found, data.features.video.tolist(), data.bad]))
+"""
+
+
+@pytest.mark.parametrize(("how", "left_out"), [("unseen", 1), ("luckier", 0)])
+def test_ranks_that_train_together_leave_out_the_same_videos(
+    video_config, tmp_path: Path, how: str, left_out: int
+) -> None:
+    config = video_config({"max_bad_share": 0.2}, features={"store": str(tmp_path / "store"), "workers": 0})
+    script, told = tmp_path / "differs.py", tmp_path / "told"
+    script.write_text(DIFFERS)
+    told.mkdir()
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    words = [*launcher, str(script), str(config), str(told), how]
+    ended = subprocess.run(
+        words, capture_output=True, text=True, timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+    assert ended.returncode == 0, ended.stderr
+    (names, clips, bad), other = (json.loads((told / rank).read_text()) for rank in "01")
+    assert other == [names, clips, bad]
+    assert len(names) == 12 - left_out
+    assert len(bad) == left_out
+    assert all("no such disk" in reason for reason in bad.values())

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from snn_action import processes
 from snn_action.backbones import Backbone
 from snn_action.config import Config, Stream
 from snn_action.data.catalog import Catalog
@@ -66,7 +67,7 @@ def extract_features(
 
     Killed at any moment, it loses at most the blocks of ``features.shard_videos`` videos that it was working on, and
     goes on from there. Several processes may do it at the same time, on one store: each ends when everything is there.
-    Videos that cannot be read are left out and named in a warning.
+    Videos that cannot be read are left out and named in a warning, the same ones in all processes that train together.
 
     Raises:
         ConfigError: the backbone cannot take images of ``clip.size``.
@@ -84,16 +85,19 @@ def extract_features(
         keys, bad = find_keys(catalog, config, backbone, store, progress)
         blocks = cut_blocks(catalog, keys, config.features.shard_videos)
         done, frames, failed = _run(blocks, config, backbone, device, store, progress)
+        failed = processes.join(failed)  # now all processes that train together are through
+        store.refresh()
         present = store.find(failed)  # another process may have been luckier
         for index, streams in keys.items():
             if reasons := [failed[key] for key in streams.values() if key in failed and key not in present]:
                 bad[index] = reasons[0]
+        reused = len(catalog.videos) - len(bad) - done
+        bad = processes.join(bad)  # what one of them cannot use, none does: they must train on the same videos
         _report(catalog, bad, config.dataset.max_bad_share)
         features = assemble(catalog, {i: streams for i, streams in keys.items() if i not in bad}, store)
         size = store.measure()
     finally:
         store.close()
-    reused = len(catalog.videos) - len(bad) - done
     seconds = time.perf_counter() - begin
     return Extraction(features, bad, seconds, frames, done, reused, store.folder, size)
 

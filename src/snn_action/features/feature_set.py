@@ -32,6 +32,17 @@ class StreamRows:
         """For worker processes: without ``arrays``, which would be copied."""
         return {key: value for key, value in self.__dict__.items() if key != "arrays"}
 
+    @cached_property
+    def is_plain(self) -> bool:
+        """Whether the bytes of all rows, one after the other, are an array of float32."""
+        return all(array.dtype == np.float32 and array.flags.c_contiguous for array in self.arrays)
+
+    def cut(self, clips: Indices, lengths: Indices) -> list[npt.NDArray[Any]]:
+        """The rows of some clips, of these lengths, where they lie."""
+        arrays = self.arrays
+        places = zip(self.shard[clips].tolist(), self.offset[clips].tolist(), lengths.tolist(), strict=True)
+        return [arrays[shard][start : start + length] for shard, start, length in places]
+
     @property
     def dim(self) -> int:
         """Features of one time step."""
@@ -72,25 +83,24 @@ class FeatureSet:
         wanted = np.fromiter(videos, dtype=np.int64)
         return [int(clip) for clip in np.flatnonzero(np.isin(self.video, wanted))]
 
-    def read(self, clips: Sequence[int]) -> tuple[Tensor, Tensor]:
+    def read(self, clips: Sequence[int] | Indices) -> tuple[Tensor, Tensor]:
         """Features ``(B, T, D)`` float32, zero where padded, and mask ``(B, T)``, T the longest of these clips."""
         chosen = np.asarray(clips, np.int64)
         lengths = self.length[chosen]
-        steps = int(lengths.max())
-        rows = np.empty((int(lengths.sum()), self.dim), np.float32)
-        left = 0
-        for stream in self.streams:
-            places = zip(stream.shard[chosen].tolist(), stream.offset[chosen].tolist(), lengths.tolist(), strict=True)
-            arrays, right = stream.arrays, left + stream.dim
-            pieces = [arrays[shard][start : start + length] for shard, start, length in places]
-            np.concatenate(pieces, out=rows[:, left:right])
-            left = right
-        mask = np.arange(steps) < lengths[:, None]
-        if len(rows) == mask.size:
-            features = rows.reshape(len(chosen), steps, self.dim)
+        mask = np.arange(lengths.max()) < lengths[:, None]
+        pieces = [stream.cut(chosen, lengths) for stream in self.streams]
+        is_even = bool(mask.all())
+        if is_even and len(self.streams) == 1 and self.streams[0].is_plain:  # NumPy would take longer for each piece
+            rows = bytearray().join(piece.data for piece in pieces[0])
+            features = np.frombuffer(rows, np.float32).reshape(*mask.shape, self.dim)
         else:
-            features = np.zeros((len(chosen), steps, self.dim), np.float32)
-            features[mask] = rows
+            features = (np.empty if is_even else np.zeros)((*mask.shape, self.dim), np.float32)
+            left = 0
+            for stream, cut in zip(self.streams, pieces, strict=True):
+                right = left + stream.dim
+                for clip, length, piece in zip(features[:, :, left:right], lengths.tolist(), cut, strict=True):
+                    clip[:length] = piece
+                left = right
         return torch.from_numpy(features), torch.from_numpy(mask)
 
 

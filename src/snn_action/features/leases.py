@@ -2,10 +2,11 @@
 
 A lease is a file ``<block>.<generation>`` that names its holder and is created with ``O_EXCL``, which only one process
 can do. It ends with its holder: at once where that can be seen (same host, the process is gone), elsewhere when the
-file has not been touched for ``LIMIT`` seconds, told by the file system's clock, as clocks of machines differ. An ended
-lease is taken over by creating the next generation; again only one process can. Nothing is ever removed or renamed
-that somebody might have just taken, as would be the danger with a rename: two processes find a lease ended, the first
-one takes it over, the second one renames the first one's. The files of a block go when the block is done.
+file has not been touched for ``LIMIT`` seconds, told by the file system's clock, as clocks of machines differ, or when
+it has not changed for as long as that before the eyes of who waits: a clock that was set may date it in the future.
+An ended lease is taken over by creating the next generation; again only one process can. Nothing is ever removed or
+renamed that somebody might have just taken, as would be the danger with a rename: two processes find a lease ended,
+the first one takes it over, the second one renames the first one's. The files of a block go when the block is done.
 
 Leases only save work. Whether features are right never depends on them: two processes that do one block write equal
 values under equal keys, and of two shards with a key the first by name counts.
@@ -14,6 +15,7 @@ values under equal keys, and of two shards with a key the first by name counts.
 import json
 import os
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -68,6 +70,7 @@ class Leases:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._held: set[Lease] = set()
+        self._seen: dict[str, tuple[float, float]] = {}  # when a lease was touched, and since when that is seen here
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -141,18 +144,24 @@ class Leases:
         """The last generation and its holder, or the one that may be created and None."""
         generation = 0
         while True:
+            name = f"{block}.{generation}"
             try:
-                with (self.folder / f"{block}.{generation}").open("rb") as file:  # opened: NFS then asks the server
+                with (self.folder / name).open("rb") as file:  # opened: NFS then asks the server
                     holder, touched = _read(file.read()), os.fstat(file.fileno()).st_mtime
             except FileNotFoundError:
                 return generation, None
-            if not self._is_over(holder, touched):
+            if not self._is_over(name, holder, touched):
                 return generation, holder
             generation += 1
 
-    def _is_over(self, holder: Holder, touched: float) -> bool:
+    def _is_over(self, name: str, holder: Holder, touched: float) -> bool:
         gone = is_gone(holder.host, holder.pid, holder.start)
-        return clock(self.folder) - touched > LIMIT if gone is None else gone
+        if gone is not None:
+            return gone
+        now = time.monotonic()
+        if name not in self._seen or self._seen[name][0] != touched:
+            self._seen[name] = touched, now
+        return clock(self.folder) - touched > LIMIT or now - self._seen[name][1] > LIMIT
 
     def _create(self, block: str, generation: int) -> Lease | None:
         path = self.folder / f"{block}.{generation}"

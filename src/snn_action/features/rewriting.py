@@ -102,7 +102,7 @@ def prune(survey: Survey, plan: Plan, compact: int = 0) -> None:
             survey.path(name).unlink(missing_ok=True)
         store.refresh()
     except OSError as error:
-        raise WorkError(f"{survey.folder}: cannot be pruned: {error.strerror}") from None
+        raise WorkError(f"{error.filename or survey.folder}: cannot be pruned: {error.strerror}") from None
     finally:
         store.close()
 

@@ -81,6 +81,7 @@ class FeatureStore:
     def __init__(self, folder: Path, index: Path | None = None) -> None:
         self.folder = folder
         self._shards = folder / "shards"
+        self._passed_over: set[str] = set()  # broken shards that have been named
         try:
             self._shards.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -223,7 +224,9 @@ class FeatureStore:
             if header["format"] != SHARD_FORMAT or sum(sum(e["lengths"]) for e in header["entries"]) != n_rows:
                 raise WorkError(f"{path}: of another format")
         except (OSError, KeyError, TypeError, WorkError) as error:
-            logger.warning("%s: not a complete shard, passed over (%s)", path, error)
+            if name not in self._passed_over:  # it is looked at whenever the folder has changed
+                logger.warning("%s: not a complete shard, passed over (%s)", path, error)
+            self._passed_over.add(name)
             return None
         return (name, state), rows
 
@@ -250,6 +253,8 @@ def _read_header(path: Path) -> tuple[dict[str, Any], int]:
 
 
 def _broken(path: Path, error: Exception) -> WorkError:
+    if path.exists() and not os.access(path, os.R_OK):  # safetensors says that there is no such file
+        return WorkError(f"{path}: this shard may not be read (permission denied)")
     return WorkError(f"{path}: this shard is missing or broken ({error}); remove it and run again to extract it anew")
 
 

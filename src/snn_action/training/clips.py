@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
@@ -32,7 +33,7 @@ class ClipDataset(Dataset[Batch]):
 
     def __init__(self, features: FeatureSet, clips: Sequence[int], rank: int = 0, processes: int = 1) -> None:
         self.features = features
-        self.clips = list(clips)
+        self.clips = np.asarray(clips, np.int64)
         self.rank = rank
         self.processes = processes
 
@@ -44,7 +45,7 @@ class ClipDataset(Dataset[Batch]):
 
     def __getitems__(self, indices: list[int]) -> Batch:
         own = indices[self.rank :: self.processes]
-        chosen = [self.clips[index] for index in own or indices[:1]]
+        chosen = self.clips[own or indices[:1]]
         weight = len(own) * self.processes / len(indices)
         return Batch(*self.features.read(chosen), torch.from_numpy(self.features.label[chosen]), weight)
 
@@ -74,8 +75,6 @@ class EpochSampler(Sampler[int]):
 
 def mix_seed(*parts: int) -> int:
     """One seed of several numbers; other numbers give another stream."""
-    import numpy as np
-
     entropy = [len(parts), *parts]  # NumPy fills up with zeros: without the length, (1,) would equal (1, 0)
     return int(np.random.SeedSequence(entropy).generate_state(1, "uint64")[0] >> 1)
 
