@@ -24,7 +24,7 @@ from snn_action.config import load_config
 from snn_action.training import read_lines
 
 LMU, SPIKING = "ucf101_features_lmu.json", "ucf101_features_spiking_lmu.json"
-SPARSE = ["model.max_rates=[250.0,250.0]"]
+SPARSE = ["model.max_rates=[300.0,300.0]"]
 ALL_SPIKES = ["model.spiking_input=true", "model.spiking_memory=true"]
 CASES = {
     "lmu": (LMU, []),
