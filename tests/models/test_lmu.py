@@ -179,3 +179,28 @@ def test_unknown_keys_and_types_name_the_nearest():
         build_model({}, in_features=3, num_classes=2)
     with pytest.raises(ValueError, match="num_classes 1"):
         build_model({"type": "lmu"}, in_features=3, num_classes=1)
+
+
+OPPOSED = {"type": "lmu", "encoders": "on_off", "activation": "relu", "readout": "least_squares", "opposed": True}
+
+
+def test_an_opposed_readout_reads_coefficients_whatever_the_axes_of_features():
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(12, 9, 4, generator=generator, dtype=torch.float64)
+    mask = torch.arange(9) < torch.tensor([9, 4, 6] * 4).unsqueeze(1)
+    turned = torch.linalg.qr(torch.randn(4, 4, generator=generator, dtype=torch.float64)).Q
+    said = []
+    for seen in (features, features @ turned):
+        model = build_model({**OPPOSED, "memory_d": 4, "order": 2, "units": 32, "normalise": True}, 4, 3, seed=0)
+        model.double().prepare(seen, mask, torch.arange(12) % 3)
+        weight = model.readout.weight
+        assert torch.equal(weight[:, ::2], -weight[:, 1::2])
+        said.append(model.eval()(seen, mask=mask)[0][mask])
+    assert float(said[0].detach().std()) > 0.01
+    torch.testing.assert_close(*said)
+
+
+@pytest.mark.parametrize("wrong", [{"units": 31}, {"units": 32, "encoders": "random"}])
+def test_an_opposed_readout_needs_pairs(wrong):
+    with pytest.raises(ConfigError, match="opposed: needs units in pairs"):
+        build_model({**OPPOSED, "memory_d": 4, "order": 2, **wrong}, 4, 3)
