@@ -99,8 +99,8 @@ def main() -> None:
     header = ["streams", "baseline, test %", *(f"`{model}`, test %" for model in MODELS)]
     write_section(
         "Weizmann, streams",
-        f"`video` accuracy on {len(lmu.video[0])} videos, nine folds that each leave one subject out, mean and "
-        f"standard deviation over {seeds} seeds; frozen `mobilenet_v2`, 28 frames a clip. Differences "
+        f"`video` accuracy on {len(lmu.video[0])} videos, nine folds that each leave one subject out, "
+        f"{f'mean and standard deviation over {seeds} seeds' if seeds > 1 else '1 seed'}; frozen `mobilenet_v2`, 28 frames a clip. Differences "
         "are over the same videos, with the 95 % interval of a bootstrap over videos.",
         make_table([*header, "spiking to `lmu`, points", "spikes / neuron / step"], rows),
     )
