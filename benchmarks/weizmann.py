@@ -97,11 +97,12 @@ def main() -> None:
         difference = compare(spiking.video, lmu.video)
         rows.append([streams, show(lmu.baseline[:1]), *accuracies, difference, f"{mean(spiking.spikes):.3f}"])
     header = ["streams", "baseline, test %", *(f"`{model}`, test %" for model in MODELS)]
+    spread = f"mean and standard deviation over {seeds} seeds" if seeds > 1 else "1 seed"
     write_section(
         "Weizmann, streams",
-        f"`video` accuracy on {len(lmu.video[0])} videos, nine folds that each leave one subject out, "
-        f"{f'mean and standard deviation over {seeds} seeds' if seeds > 1 else '1 seed'}; frozen `mobilenet_v2`, 28 frames a clip. Differences "
-        "are over the same videos, with the 95 % interval of a bootstrap over videos.",
+        f"`video` accuracy on {len(lmu.video[0])} videos, nine folds that each leave one subject out, {spread}; frozen "
+        "`mobilenet_v2`, 28 frames a clip. Differences are over the same videos, with the 95 % interval of a bootstrap "
+        "over videos.",
         make_table([*header, "spiking to `lmu`, points", "spikes / neuron / step"], rows),
     )
 
