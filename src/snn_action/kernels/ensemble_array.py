@@ -105,7 +105,8 @@ class _Fused(torch.autograd.Function):
         padding = plan.mask is not None and not bool(plan.mask.all())
         real = plan.mask.T.to(torch.float32).contiguous() if plan.mask is not None and padding else x.new_empty(0, 0)
         arguments = x, *weights, before, real, params
-        ctx.plan, ctx.count, ctx.variant = plan, count, (padding, before.shape[3] == 1)
+        # Not the memory for states: the backward pass would keep it from being used again.
+        ctx.plan, ctx.count, ctx.variant = plan._replace(out=None), count, (padding, before.shape[3] == 1)
         ctx.save_for_backward(*arguments)
         if values.is_cuda:
             from snn_action.kernels import gpu
