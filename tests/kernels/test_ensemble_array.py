@@ -1,3 +1,6 @@
+import gc
+import weakref
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -194,6 +197,25 @@ def test_a_voltage_that_is_shared_by_all_clips_is_read_as_it_lies():
         fused.run(values, *weights, (state,), counts, mode="surrogate") for state in (shared, shared.contiguous())
     )
     assert torch.equal(result.decoded, expected.decoded)
+
+
+def test_the_backward_pass_does_not_keep_the_states():
+    """Of many ensembles they are as large as all that it needs."""
+    neuron = build("spiking_rectified_linear", "surrogate")
+    values, *weights = make(neuron, 8, 5, 2, 3)[:4]
+    (start,) = neuron.initial_state(8, (2, 3), values.device, torch.float32)
+    out = torch.empty(1, 2, 3, 8)
+    kept = weakref.ref(out.untyped_storage())
+    decoded = fused.run(
+        *(values.float().requires_grad_(), *(weight.float() for weight in weights), (start,)),
+        neuron.equations("count"),
+        mode="surrogate",
+        out=out,
+    ).decoded
+    del out
+    gc.collect()
+    assert decoded.requires_grad
+    assert kept() is None
 
 
 def test_what_is_not_a_number_stays_so():
