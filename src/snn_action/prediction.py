@@ -91,7 +91,7 @@ class LoadedRun:
         """
         features, mask, clips = extract_video(Path(path), Path(path).name, self.config, self.backbone, self.device)
         with torch.inference_mode():
-            logits, _ = self.model(features.to(self.device), mask=mask.to(self.device))
+            logits, _ = self.model(features.to(self.device), mask=mask.to(self.device), keep_state=False)
         shares = logits.float().softmax(-1).cpu().numpy()
         over_time = tuple(clip[real] for clip, real in zip(shares, mask.numpy(), strict=True))
         averages = self.model.averages_time

@@ -144,6 +144,15 @@ def test_stepping_equals_forward(settings):
     assert_states_equal(state, final)
 
 
+def test_logits_and_spikes_are_the_same_where_no_state_is_kept(settings):
+    model = make(settings)
+    features, mask = clips()
+    (logits, state), (again, left) = model(features, mask=mask), model(features, mask=mask, keep_state=False)
+    assert torch.equal(logits, again)
+    for a, b in zip(find_spikes(state), find_spikes(left), strict=True):
+        assert torch.equal(a, b)
+
+
 def test_a_clip_may_be_given_in_parts(settings):
     model = make(settings)
     features, _ = clips()

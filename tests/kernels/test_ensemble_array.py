@@ -218,6 +218,31 @@ def test_the_backward_pass_does_not_keep_the_states():
     assert kept() is None
 
 
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(("batch", "shared"), [(16, True), (37, False), (32, False), (9, True)])
+def test_all_is_the_same_where_states_are_not_kept(mode, batch, shared):
+    neuron = build("lif", mode)
+    inputs = [tensor.float().requires_grad_() for tensor in make(neuron, batch, 6, 3, 5)]
+    drawn = 0.9 * torch.rand(1 if shared else batch, 3, 5, generator=torch.Generator().manual_seed(4))
+    before = neuron.initial_state(batch, (3, 5), drawn.device, drawn.dtype)
+    before = before._replace(**{before._fields[0]: drawn.expand(batch, 3, 5)})
+    mask = torch.arange(6) < torch.arange(batch).remainder(6).add(1).unsqueeze(1)
+    rates = None if mode == "surrogate" else neuron.equations("rate_count")
+
+    def run(keep_states: bool):
+        result = fused.run(
+            *inputs, tuple(before), neuron.equations("count"), rates, (), mask, mode, keep_states=keep_states
+        )
+        return result, torch.autograd.grad((result.decoded * result.decoded.detach().cos()).sum(), inputs)
+
+    (kept, of_kept), (left, of_left) = run(True), run(False)
+    assert len(kept.states) == len(before)
+    assert left.states == ()
+    assert kept.decoded.any()
+    for a, b in zip((kept.decoded, kept.spikes, *of_kept), (left.decoded, left.spikes, *of_left), strict=True):
+        assert torch.equal(a, b)
+
+
 def test_what_is_not_a_number_stays_so():
     neuron = build("spiking_rectified_linear")
     values, *weights = make(neuron, 8, 4, 2, 5)
@@ -261,3 +286,11 @@ def test_the_model_gives_with_it_what_it_gives_without(name, gradient, train, mo
         gradients = {name: parameter.grad for name, parameter in model.named_parameters()}
         results.append((logits[mask], state.spikes, tuple(state.neurons), gradients))
     torch.testing.assert_close(results[0], results[1], rtol=1e-3, atol=1e-3)
+
+
+def test_a_state_that_was_not_kept_cannot_be_gone_on_from():
+    model = build_model({"type": "ensemble_array", "n_ensembles": 3, "n_neurons": 4}, in_features=2, num_classes=2)
+    _, state = model(torch.zeros(8, 3, 2), keep_state=False)
+    assert state.neurons is None
+    with pytest.raises(ValueError, match="keep_state=False"):
+        model(torch.zeros(8, 3, 2), state)

@@ -65,7 +65,7 @@ def predict_clips(
         for start in range(0, len(chosen), batch_size):
             rows = slice(start, start + batch_size)
             batch, mask = features.read(chosen[rows].tolist())
-            logits, state = model(batch.to(device), mask=mask.to(device))
+            logits, state = model(batch.to(device), mask=mask.to(device), keep_state=False)
             shares = logits.float().softmax(-1).cpu() * mask.unsqueeze(-1)
             probabilities[rows, : shares.shape[1]] = shares.numpy()
             masks[rows, : mask.shape[1]] = mask.numpy()

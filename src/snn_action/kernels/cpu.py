@@ -93,7 +93,7 @@ def array_forward(
     x: Array, gain: Array, bias: Array, decoders: Array, before: Array, real: Array, params: Array,
     width: int, wide: int, single: int, decoded: Array, counts: Array, after: Array,
 ) -> None:  # fmt: skip
-    """Write decoded values (E, T, B), spike counts (E, B) and states (S, E, N, B) after the last step.
+    """Write decoded values (E, T, B), spike counts (E, B) and states (S, E, N, B) after the last step, if not empty.
 
     ``x`` is (E, T, B); ``gain``, ``bias`` and ``decoders`` are (E, N); ``before`` is (S, E, N, B), or (S, E, N, 1) for
     all clips. ``real`` (T, B) is 1 on real steps and 0 on padding, empty where every step is real. ``wide`` is the
@@ -101,7 +101,7 @@ def array_forward(
     """
     ensembles, steps, batch = x.shape
     states, _, neurons, clips = before.shape
-    masked, ps = real.size > 0, _place(params)
+    masked, kept, ps = real.size > 0, after.size > 0, _place(params)
     for e in numba.prange(ensembles):
         values, mask, sums, count = _room(steps), _room(steps), _room(steps), _room(1)
         v = _room(states * neurons)
@@ -109,14 +109,15 @@ def array_forward(
         for first in range(0, batch, LANES):
             stride, xs, ms, ss = batch, _place(x[e], first), _place(real, first), _place(decoded[e], first)
             old, old_row, old_apart = _place_states(before, e, first), clips, ensembles * neurons * clips
-            new, row, apart = _place_states(after, e, first), batch, ensembles * neurons * batch
+            new, row, apart = _place(v), LANES, neurons * LANES
+            if kept and batch - first >= LANES:
+                new, row, apart = _place_states(after, e, first), batch, ensembles * neurons * batch
             if batch - first < LANES:
                 _take(x[e], first, values)
                 sums[:] = 0
                 if masked:
                     _take(real, first, mask)
                 stride, xs, ms, ss = LANES, _place(values), _place(mask), _place(sums)
-                new, row, apart = _place(v), LANES, neurons * LANES
                 if clips > 1:
                     for s in range(states):
                         _take(before[s, e], first, v[s * neurons : (s + 1) * neurons])
@@ -132,10 +133,11 @@ def array_forward(
                 i += together
             if batch - first < LANES:
                 _give(sums, first, decoded[e])
-                for s in range(states):
+                for s in range(states if kept else 0):
                     _give(v[s * neurons : (s + 1) * neurons], first, after[s, e])
             _give(count, first, counts[e : e + 1])
         mask[:] = 0
+        v[:] = 0
 
 
 @_parallel(

@@ -20,7 +20,7 @@ Mode = Literal["rate", "spike_aware", "surrogate"]
 
 
 class Fused(NamedTuple):
-    """Decoded values (B, T, E), spikes of each clip (B,), states (B, E, N) after each clip's last real step."""
+    """Decoded values (B, T, E), spikes of each clip (B,), states (B, E, N) after each last real step, if kept."""
 
     decoded: Tensor
     spikes: Tensor
@@ -44,6 +44,7 @@ def run(
     mask: Tensor | None = None,
     mode: Mode = "spike_aware",
     out: Tensor | None = None,
+    keep_states: bool = True,
 ) -> Fused:
     """Gradients go to ``values``, the three weights and ``parameters``; none runs through the states given.
 
@@ -62,6 +63,7 @@ def run(
         mode: ``rate`` (rates in the place of spikes, states left), ``spike_aware`` (the derivative of the rate, none
             through states) or ``surrogate`` (through time).
         out: Memory (S, E, N, B) for the states that are returned.
+        keep_states: False: none are, which spares their memory.
 
     Raises:
         ValueError: wrong shapes, or values that ``is_available`` does not admit.
@@ -80,10 +82,11 @@ def run(
             raise ValueError(f"a state must be {(batch, *gain.shape)}, not {tuple(state.shape)}")
     if rates is None and mode != "surrogate":
         raise ValueError(f"mode {mode!r} needs the neuron's rate")
-    plan = _Plan(rates if mode == "rate" and rates else equations, None if mode == "surrogate" else rates, mask, out)
+    used = rates if mode == "rate" and rates else equations
+    plan = _Plan(used, None if mode == "surrogate" else rates, mask, out, keep_states)
     given = () if mode == "rate" else states
     decoded, spikes, *after = _Fused.apply(plan, values, gain, bias, decoders, len(given), *given, *parameters)
-    return Fused(decoded, spikes, states if mode == "rate" else tuple(after))
+    return Fused(decoded, spikes, states if mode == "rate" and keep_states else tuple(after))
 
 
 class _Plan(NamedTuple):
@@ -93,6 +96,7 @@ class _Plan(NamedTuple):
     rates: Equations | None
     mask: Tensor | None
     out: Tensor | None
+    keep_states: bool
 
 
 class _Fused(torch.autograd.Function):
@@ -113,14 +117,18 @@ class _Fused(torch.autograd.Function):
 
             with torch.cuda.device_of(x):  # Triton takes the current GPU
                 decoded, counts, after = gpu.array_forward(plan.equations, x, weights, before, real, params)
-            if plan.out is not None:
+            if not plan.keep_states:
+                after = after[:0]
+            elif plan.out is not None:
                 after = plan.out[:count].copy_(after)
         else:
             cpu, strips = dispatch.load()
             width = strips.choose_width(plan.equations.forward)
             wide, single = (strips.array_forward(plan.equations, each, *ctx.variant) for each in (width, 1))
             decoded, counts = torch.empty_like(x), x.new_empty(x.shape[0], x.shape[2])
-            after = x.new_empty(count, *gain.shape, len(values)) if plan.out is None else plan.out[:count]
+            after = x.new_empty(0, 0, 0, 0)
+            if plan.keep_states:
+                after = x.new_empty(count, *gain.shape, len(values)) if plan.out is None else plan.out[:count]
             made = dispatch.arrays(decoded, counts, after)
             cpu.array_forward(*dispatch.arrays(*arguments), width, wide, single, *made)
         states = [state.permute(2, 0, 1) for state in after]

@@ -116,12 +116,17 @@ class TemporalModel(nn.Module, ABC):
         self.num_classes = num_classes
         self.standardiser = InputStandardiser(in_features, scaling, normalise)
 
-    def forward(self, features: Tensor, state: Any = None, mask: Tensor | None = None) -> tuple[Tensor, Any]:
+    def forward(
+        self, features: Tensor, state: Any = None, mask: Tensor | None = None, keep_state: bool = True
+    ) -> tuple[Tensor, Any]:
         """Logits ``(B, T, K)`` of ``features`` (B, T, D), and the state after each clip's last real step.
+
+        Where ``keep_state`` is false, a model may leave out of that state all but ``spikes``, to spare memory.
 
         Raises:
             ValueError: a wrong shape, no time step, or a mask that is not a run of true, then false.
         """
+        del keep_state
         return self.forward_steps(*self.receive(features, state, mask))
 
     def receive(self, features: Tensor, state: Any, mask: Tensor | None) -> tuple[Tensor, Any, Tensor | None]:

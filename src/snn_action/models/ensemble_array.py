@@ -78,7 +78,7 @@ class Settings(ModelSettings):
 
 
 class State(NamedTuple):
-    """Filtered input (B, D) where there is a filter, neurons (B, E, N), and spikes (B,) since the clip began."""
+    """Filtered input (B, D) if there is a filter, neurons (B, E, N) if kept, spikes (B,) since the clip began."""
 
     filtered: LowpassState | None
     neurons: Any
@@ -166,8 +166,19 @@ class EnsembleArray(TemporalModel):
         spikes, _ = self.neuron(drive(self._enter(x).to(self.gain), *self._scale()), state.neurons, mask)
         return self.neuron.count(spikes).flatten(2)
 
+    def forward(
+        self, features: Tensor, state: State | None = None, mask: Tensor | None = None, keep_state: bool = True
+    ) -> tuple[Tensor, State]:
+        """As the base; without ``keep_state`` the fused kernel leaves ``neurons`` None."""
+        return self._advance(*self.receive(features, state, mask), keep_state)
+
     def forward_steps(self, x: Tensor, state: State, mask: Tensor | None) -> tuple[Tensor, State]:
         """See the module; ``state.spikes`` carries the gradient of the spikes, for a penalty on them."""
+        return self._advance(x, state, mask, keep_state=True)
+
+    def _advance(self, x: Tensor, state: State, mask: Tensor | None, keep_state: bool) -> tuple[Tensor, State]:
+        if state.neurons is None:
+            raise ValueError("state.neurons: left out, as the pass that gave this state had keep_state=False")
         s = self.settings
         if self.training:
             x = perturb(x, s.input_dropout, s.input_noise)
@@ -175,7 +186,7 @@ class EnsembleArray(TemporalModel):
         if self.synapse is not None:
             x, filtered = self.synapse(x, filtered, mask)
         plan = self._plan(x, state.neurons)
-        run = self._run_in_chunks if plan is None else partial(self._run_fused, plan=plan)
+        run = self._run_in_chunks if plan is None else partial(self._run_fused, plan=plan, keep_state=keep_state)
         logits, spikes, neurons = run(x, state.neurons, mask)
         return logits, State(filtered, neurons, state.spikes + spikes)
 
@@ -194,7 +205,12 @@ class EnsembleArray(TemporalModel):
         return scale(self.gain * self.current_unit, self.encoders), self.bias * self.current_unit
 
     def _run_fused(
-        self, x: Tensor, state: Any, mask: Tensor | None, plan: tuple[Gradient, Equations, Equations | None]
+        self,
+        x: Tensor,
+        state: Any,
+        mask: Tensor | None,
+        plan: tuple[Gradient, Equations, Equations | None],
+        keep_state: bool,
     ) -> tuple[Tensor, Tensor, Any]:
         """As ``_run_in_chunks``, some ensembles after others from their input weights to their share of the logits."""
         batch, steps, _ = x.shape
@@ -203,7 +219,7 @@ class EnsembleArray(TemporalModel):
         weights = self.input_kernel.weight, *self._scale()
         parts = math.ceil(len(self.gain) * batch * steps / FUSED_VALUES)
         size = math.ceil(len(self.gain) / parts)
-        after = x.new_empty(len(state), *self.gain.shape, batch)
+        after = x.new_empty(len(state), *self.gain.shape, batch if keep_state else 0)
         flat = x.permute(2, 1, 0).flatten(1)  # (D, T B): what the products give lies as the kernel has it
         logits, spikes = self.readout.bias.unsqueeze(1), x.new_zeros(batch)
         own = tuple(self.neuron.parameters())
@@ -217,11 +233,16 @@ class EnsembleArray(TemporalModel):
         ):
             values = (kernel @ flat).to(self.gain).view(-1, steps, batch).permute(2, 1, 0)
             check_finite(values, "value of ensemble")
-            result = fused.run(values, gain, bias, decoder, tuple(before), equations, rates, own, mask, mode, out=out)
+            result = fused.run(
+                *(values, gain, bias, decoder, tuple(before), equations, rates, own, mask, mode),
+                out=out,
+                keep_states=keep_state,
+            )
             decoded = F.dropout(result.decoded, self.settings.dropout, self.training)
             logits = logits + readout @ decoded.permute(2, 1, 0).flatten(1)
             spikes = spikes + result.spikes
         neurons = state if mode == "rate" else type(state)(*(tensor.permute(2, 0, 1) for tensor in after))
+        neurons = neurons if keep_state else None
         return logits.view(-1, steps, batch).permute(2, 1, 0), spikes, neurons
 
     def _plan(self, x: Tensor, state: Any) -> tuple[Gradient, Equations, Equations | None] | None:

@@ -39,7 +39,7 @@ class Recogniser(lightning.LightningModule):
         if self.settings.feature_noise:
             deviation = self.settings.feature_noise / self.model.standardiser.scale
             features = features + deviation * torch.randn_like(features)
-        logits, state = self.model(features, mask=mask)
+        logits, state = self.model(features, mask=mask, keep_state=False)
         weights = self.settings.loss
         loss = sequence_loss(logits, mask, label, weights, self.settings.label_smoothing)
         if weights.spikes and self.model.populations:
