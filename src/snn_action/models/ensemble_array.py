@@ -220,7 +220,7 @@ class EnsembleArray(TemporalModel):
         parts = math.ceil(len(self.gain) * batch * steps / FUSED_VALUES)
         size = math.ceil(len(self.gain) / parts)
         after = x.new_empty(len(state), *self.gain.shape, batch if keep_state else 0)
-        flat = x.permute(2, 1, 0).flatten(1)  # (D, T B): what the products give lies as the kernel has it
+        flat = x.transpose(0, 1).flatten(0, 1)  # (T B, D): what the products give lies as the kernel has it
         logits, spikes = self.readout.bias.unsqueeze(1), x.new_zeros(batch)
         own = tuple(self.neuron.parameters())
         check_finite(torch.stack(weights[1:]).unsqueeze(1), "gain or bias of neuron")
@@ -231,7 +231,7 @@ class EnsembleArray(TemporalModel):
             *(torch.split(tensor, size, 1) for tensor in state),
             strict=True,
         ):
-            values = (kernel @ flat).to(self.gain).view(-1, steps, batch).permute(2, 1, 0)
+            values = (kernel @ flat.T).to(self.gain).view(-1, steps, batch).permute(2, 1, 0)
             check_finite(values, "value of ensemble")
             result = fused.run(
                 *(values, gain, bias, decoder, tuple(before), equations, rates, own, mask, mode),

@@ -41,7 +41,7 @@ class Synapse(nn.Module, ABC):
             value, new = self.advance(now, state)
             filtered.append(value)
             state = new if mask is None else hold(new, state, mask[:, t])
-        return torch.stack(filtered, 1), state
+        return torch.stack(filtered).transpose(0, 1), state  # in memory as it was made, one step after another
 
     @abstractmethod
     def advance(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
