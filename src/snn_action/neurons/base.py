@@ -88,7 +88,7 @@ class Neuron(nn.Module, ABC):
         if state is None:
             state = self.initial_state(*shape, current.device, current.dtype)
         else:
-            check_state(state, self.initial_state(*shape, torch.device("meta"), current.dtype), current.device)
+            check_state(state, _lay_out(type(self), self.settings, *shape, current.dtype), current.device)
         check_finite(current)
         if self.gradient == "rate" and self.training and self.spiking:
             return silence(self.rate(current), mask), state
@@ -147,6 +147,12 @@ class Neuron(nn.Module, ABC):
         Raises:
             ConfigError: a rate or an intercept is out of range.
         """
+
+
+@lru_cache(maxsize=256)
+def _lay_out(cls: type[Neuron], settings: NeuronSettings, batch: int, shape: Sequence[int], dtype: torch.dtype) -> Any:
+    """A state that fits, without its numbers: what a stream's state is held to at every step."""
+    return cls(settings, cls.gradients[0]).initial_state(batch, shape, torch.device("meta"), dtype)
 
 
 @lru_cache(maxsize=256)
