@@ -1,3 +1,5 @@
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -69,3 +71,20 @@ def test_from_arrays():
     assert mask.sum(1).tolist() == [5, 3]
     with pytest.raises(ValueError, match="videos"):
         from_arrays(Catalog(("a", "b"), videos, fold))
+
+
+def test_a_set_that_is_sent_to_another_process_finds_its_rows_anew():
+    stream = StreamRows((torch.arange(12.0).reshape(6, 2),), np.array([0, 0]), np.array([4, 0]))
+    features = FeatureSet(np.arange(2), np.arange(2), np.array([2, 3]), (stream,))
+    values, _ = features.read([0, 1])
+    sent = pickle.dumps(features)
+    del features, stream
+    assert torch.equal(pickle.loads(sent).read([0, 1])[0], values)
+
+
+@pytest.mark.parametrize(("offset", "length"), [(4, 3), (-1, 2), (6, 1)])
+def test_rows_that_a_shard_does_not_have_are_never_read(offset, length):
+    stream = StreamRows((torch.zeros(6, 2),), np.array([0, 0]), np.array([0, offset]))
+    features = FeatureSet(np.arange(2), np.arange(2), np.array([2, length]), (stream,))
+    with pytest.raises(IndexError, match="outside its shard"):
+        features.read([0])

@@ -1,5 +1,7 @@
 """Features of all clips of a catalog, wherever they lie: read in batches, padded and masked."""
 
+import ctypes
+from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -37,6 +39,21 @@ class StreamRows:
         """Whether the bytes of all rows, one after the other, are an array of float32."""
         return all(array.dtype == np.float32 and array.flags.c_contiguous for array in self.arrays)
 
+    def locate(self, lengths: Indices) -> Indices:
+        """The address (C,) of each clip's rows in memory, where ``is_plain``.
+
+        Raises:
+            IndexError: a clip's rows are not in its shard.
+        """
+        first, rows = (
+            np.array(of_shards, np.int64)
+            for of_shards in zip(*((array.ctypes.data, len(array)) for array in self.arrays), strict=True)
+        )
+        wrong = (self.offset < 0) | (self.offset + lengths > rows[self.shard])
+        if bool(wrong.any()):
+            raise IndexError(f"clip {int(wrong.argmax())} begins or ends outside its shard")
+        return first[self.shard] + self.offset * (self.dim * 4)
+
     def cut(self, clips: Indices, lengths: Indices) -> list[npt.NDArray[Any]]:
         """The rows of some clips, of these lengths, where they lie."""
         arrays = self.arrays
@@ -65,6 +82,15 @@ class FeatureSet:
     length: Indices
     streams: tuple[StreamRows, ...]
 
+    @cached_property
+    def _addresses(self) -> Indices:
+        """Where each clip's rows lie: one number a clip, as a look at its shard's array would cost more."""
+        return self.streams[0].locate(self.length)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For worker processes, in whose memory rows lie elsewhere."""
+        return {key: value for key, value in self.__dict__.items() if key != "_addresses"}
+
     def __len__(self) -> int:
         return len(self.video)
 
@@ -88,19 +114,20 @@ class FeatureSet:
         chosen = np.asarray(clips, np.int64)
         lengths = self.length[chosen]
         mask = np.arange(lengths.max()) < lengths[:, None]
-        pieces = [stream.cut(chosen, lengths) for stream in self.streams]
-        is_even = bool(mask.all())
-        if is_even and len(self.streams) == 1 and self.streams[0].is_plain:  # NumPy would take longer for each piece
-            rows = bytearray().join(piece.data for piece in pieces[0])
-            features = np.frombuffer(rows, np.float32).reshape(*mask.shape, self.dim)
-        else:
-            features = (np.empty if is_even else np.zeros)((*mask.shape, self.dim), np.float32)
-            left = 0
-            for stream, cut in zip(self.streams, pieces, strict=True):
-                right = left + stream.dim
-                for clip, length, piece in zip(features[:, :, left:right], lengths.tolist(), cut, strict=True):
-                    clip[:length] = piece
-                left = right
+        features = (np.empty if bool(mask.all()) else np.zeros)((*mask.shape, self.dim), np.float32)
+        if len(self.streams) == 1 and self.streams[0].is_plain:
+            clip, row, _ = features.strides
+            places = range(features.ctypes.data, features.ctypes.data + features.nbytes, clip)
+            sources, sizes = self._addresses[chosen].tolist(), (lengths * row).tolist()
+            deque(map(ctypes.memmove, places, sources, sizes), 0)  # an array's slice costs several times as much
+            return torch.from_numpy(features), torch.from_numpy(mask)
+        left = 0
+        for stream in self.streams:
+            right = left + stream.dim
+            cut = stream.cut(chosen, lengths)
+            for clip, length, piece in zip(features[:, :, left:right], lengths.tolist(), cut, strict=True):
+                clip[:length] = piece
+            left = right
         return torch.from_numpy(features), torch.from_numpy(mask)
 
 
