@@ -57,25 +57,25 @@ class _Loop(torch.autograd.Function):
         hs = torch.empty(steps + 1, batch, hidden.shape[1], dtype=hidden.dtype, device=hidden.device)
         ms = torch.empty(steps + 1, batch, size * order, dtype=hidden.dtype, device=hidden.device)
         hs[0], ms[0] = hidden, memory.flatten(1)
-        pushed = push.transpose(0, 1)
-        for t in range(steps):
-            u, h, m = us[t], hs[t], ms[t]
+        every_h, every_m, minus_one = hs.unbind(), ms.unbind(), hs.new_full((), -1.0)
+        for t, (u, pushed, h, m) in enumerate(zip(us, push.unbind(1), every_h, every_m, strict=False)):
             if w.from_hidden is not None:
                 u.addmm_(h, w.from_hidden.T)
             if w.from_memory is not None:
                 u.addmm_(m, w.from_memory.T)
-            new = ms[t + 1].view(batch, size, order)
+            after, remembered = every_h[t + 1], every_m[t + 1]
+            new = remembered.view(batch, size, order)
             torch.matmul(m.view(batch, size, order), w.A.T, out=new)
             new.addcmul_(u.unsqueeze(-1), w.B)
-            after = hs[t + 1]
-            torch.addmm(pushed[t], ms[t + 1], w.memory.T, out=after)
+            # tanh z as 2 sigmoid(2 z) - 1: on the CPU tanh takes three times as long
+            torch.addmm(pushed, remembered, w.memory.T, beta=2, alpha=2, out=after)
             if w.recurrent is not None:
-                after.addmm_(h, w.recurrent.T)
-            after.mul_(2).sigmoid_().mul_(2).sub_(1)  # tanh, which on the CPU takes three times as long
+                after.addmm_(h, w.recurrent.T, alpha=2)
+            torch.add(minus_one, after.sigmoid_(), alpha=2, out=after)
             if mask is not None:
                 padded = ~mask[:, t].unsqueeze(1)
-                ms[t + 1] = torch.where(padded, m, ms[t + 1])
-                hs[t + 1] = torch.where(padded, h, after)
+                remembered.copy_(torch.where(padded, m, remembered))
+                after.copy_(torch.where(padded, h, after))
         ctx.save_for_backward(us, hs, ms, mask, *parts)
         return hs[1:], ms[-1].view(batch, size, order).clone(), hs[-1].clone()
 
@@ -89,9 +89,8 @@ class _Loop(torch.autograd.Function):
         onto_memory = (
             w.memory.T.contiguous().T
         )  # a product onto few columns is several times as fast with these in a row
-        dm, dh = dm.flatten(1), dh.clone()
+        dm, dh = dm.flatten(1), dh + dhs[-1]
         for t in reversed(range(steps)):
-            dh += dhs[t]
             real = None if mask is None else mask[:, t].unsqueeze(1)
             dz = torch.ops.aten.tanh_backward.grad_input(dh, hs[t + 1], grad_input=dzs[t])
             before_m, before_h = 0.0, 0.0
@@ -104,7 +103,8 @@ class _Loop(torch.autograd.Function):
             dm = (new.view(batch, size, order) @ w.A).flatten(1)
             if w.from_memory is not None:
                 dm.addmm_(du, w.from_memory)
-            dh = torch.zeros_like(dh) if w.recurrent is None else dz @ w.recurrent
+            earlier = dhs[t - 1] if t else torch.zeros_like(dh)
+            dh = earlier.clone() if w.recurrent is None else torch.addmm(earlier, dz, w.recurrent)
             if w.from_hidden is not None:
                 dh.addmm_(du, w.from_hidden)
             if real is not None:
