@@ -108,8 +108,8 @@ def main() -> None:
         write_section(
             f"Weizmann: {streams}",
             f"`video` accuracy on {len(case.video[0])} videos, nine folds that each leave one subject out, {spread}; "
-            "frozen `mobilenet_v2`, 28 frames a clip. Differences are over the same videos, with the 95 % interval of a "
-            "bootstrap over videos.",
+            "frozen `mobilenet_v2`, 28 frames a clip. Differences are over the same videos, with the 95 % interval of "
+            "a bootstrap over videos.",
             make_table(header, rows),
         )
 
