@@ -19,7 +19,7 @@ from snn_action.neurons.soft_lif_rate import soft_lif_slope
 from snn_action.neurons.surrogate import pass_gradient
 
 SOLVER_STEPS = 6  # of Newton's method, after which nothing changes in float64
-LEAST_DRIVE = 1e-20  # of J - 1 in the solver: far below what can be told from 0 above the threshold
+LARGEST = 80.0  # of y in exp: beyond it j is as good as 0, and in float32 a subnormal number, a hundred times as slow
 
 
 class Settings(LIFRateSettings):
@@ -55,7 +55,7 @@ def settled_rate(
         # tau_rc y) and j = 1 / (exp(y) - 1) are exact however small. Of j + inc_n r = J - 1 the left side falls with y
         # and is convex, so Newton's steps from below the root stay below it. Below it are the roots of each term alone,
         # and, nearest where both matter at small y, that with 1 / y - 1 / 2 < j in the place of j.
-        drive, height = (current - 1).clamp(min=LEAST_DRIVE), inc_n * amplitude
+        drive, height = torch.where(current > 1, current - 1, 1.0), inc_n * amplitude  # below 1: any, it is not used
         least = torch.maximum(torch.log1p(1 / drive), (height / drive - tau_ref) / tau_rc)
         half = drive + 0.5
         b = half * tau_ref - (tau_rc + height)
@@ -63,7 +63,7 @@ def settled_rate(
         both = torch.where(b > 0, 2 * tau_ref / (root + b), (root - b) / (half * (2 * tau_rc)))
         y = torch.maximum(least, both)
         for _ in range(SOLVER_STEPS):
-            over = 1 / torch.expm1(y)
+            over = 1 / torch.expm1(y.clamp(max=LARGEST))
             rate = amplitude / (tau_ref + tau_rc * y)
             y = y + (over + inc_n * rate - drive) / (over * (1 + over) + inc_n * (tau_rc / amplitude) * rate * rate)
         rate = torch.where(current > 1, amplitude / (tau_ref + tau_rc * y), 0)
@@ -73,7 +73,7 @@ def settled_rate(
             slope = soft_lif_slope(current - inc_n * rate, sigma, *shape)
             slope = slope / (1 + inc_n * slope)
         else:
-            over = 1 / torch.expm1(y)
+            over = 1 / torch.expm1(y.clamp(max=LARGEST))
             steep = (tau_rc / amplitude) * rate * rate
             slope = torch.where(current > 1, steep / (over * (1 + over) + inc_n * steep), 0)
     return pass_gradient(rate, current * slope)
