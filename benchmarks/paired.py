@@ -29,7 +29,7 @@ class Tested:
     Attributes:
         video: Whether each test video's class was named rightly (seeds, V).
         timestep: Share of its real steps at which it was (seeds, V).
-        baseline: ``video`` accuracy of the baseline, by seed.
+        baseline: ``video`` accuracy of the baseline, by seed; of those that were asked for it.
         train: ``video`` accuracy on training videos, by seed.
         spikes: A neuron and step, by seed; empty where the model does not spike.
         seconds: Of training, by seed.
@@ -64,7 +64,8 @@ class Tested:
             train.append(measure_accuracy(predict(learned))["video"])
         self.video.append(np.array([video[key] for key in sorted(video)], float))
         self.timestep.append(np.array([timestep[key] for key in sorted(timestep)]))
-        self.baseline.append(float(run.metrics.get("mean", run.metrics)["baseline"]["video"]))
+        if config.evaluation.baseline:
+            self.baseline.append(float(run.metrics.get("mean", run.metrics)["baseline"]["video"]))
         self.train.append(float(np.mean(train)))
         self.seconds.append(run.metrics["seconds"]["train"])
         if run.metrics["spikes"]:

@@ -40,6 +40,8 @@ def configure(model: str, streams: list[str], overrides: list[str], seed: int) -
 def test(model: str, streams: list[str], overrides: list[str], seed: int) -> Tested:
     """All folds of a seed."""
     tested = Tested()
+    if seed > 0 or model != "lmu":  # it is the same for all but its validation groups, and takes half of the time
+        overrides = [*overrides, "evaluation.baseline=false"]
     with tempfile.TemporaryDirectory() as folder:
         tested.add(configure(model, streams, [*overrides, f"save_dir={folder}"], seed))
     print(model, streams, seed, f"{tested.video[0].mean():.3f}", file=sys.stderr, flush=True)
@@ -101,7 +103,7 @@ def main() -> None:
                     f"`{model}`",
                     show([float(video.mean()) for video in case.video]),
                     compare(case.video, lmu.video) if lmu and model != "lmu" else "",
-                    show(case.baseline[:1]),
+                    show(case.baseline) if case.baseline else "",
                     f"{mean(case.spikes):.3f}" if case.spikes else "-",
                 ]
             )
