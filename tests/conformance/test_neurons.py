@@ -102,6 +102,21 @@ def test_gradients_are_finite_and_reach_the_current_and_every_parameter(name, mo
         assert gradient.any()
 
 
+@pytest.mark.parametrize(("name", "mode"), CASES)
+def test_it_learns_after_its_first_use_was_in_inference_mode(name, mode):
+    """What a fused kernel computes is read from the equations once, and kept for all that comes after."""
+    settings = {"type": name, "dt": 0.0009 + 1e-5 * ALL.index(mode)}  # used by no other test: nothing is kept of them
+    neuron: Neuron = registry.build("neuron", registry.parse("neuron", settings), mode)
+    current = drive(neuron, steps=60).float()
+    with torch.inference_mode():
+        neuron.eval()(current)
+    current.requires_grad_()
+    output, _ = neuron.train()(current)
+    for gradient in torch.autograd.grad(output.square().mean(), [current, *neuron.parameters()]):
+        assert gradient.isfinite().all()
+        assert gradient.any()
+
+
 @pytest.mark.parametrize("name", [name for name, modes in MODES.items() if "rate" in modes])
 def test_the_derivative_of_the_rate_is_exact(name):
     exact = {"rate_sigma": 0.0} if "rate_sigma" in MODULES[name].Settings.model_fields else {}
