@@ -9,6 +9,11 @@ import numpy as np
 import pytest
 import torch
 
+# One thread for each test process and what it starts: several processes of several threads on the same cores wait for
+# each other's threads most of the time, and a forked process hangs when it waits for threads that only its parent has.
+torch.set_num_threads(1)
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # Read when Triton is first imported, which importing PyTorch does not do: without a GPU its kernels are interpreted.
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")

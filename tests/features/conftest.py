@@ -1,4 +1,4 @@
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -47,15 +47,6 @@ def make_config(store: Path, clip: dict[str, Any] | None = None, **features: Any
         backbone=BackboneSettings(batch_size=3),
         features=FeatureSettings(store=store, **options),
     )
-
-
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    """One thread for PyTorch: a forked process hangs when it waits for threads that only its parent has."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture

@@ -23,10 +23,7 @@ from snn_action.features.leases import Lease, Leases
 from snn_action.features.sharing import Sharing, cut_blocks, own_place
 from snn_action.features.store import FeatureStore
 
-pytestmark = [
-    pytest.mark.skipif(os.name != "posix", reason="forks and kills"),
-    pytest.mark.usefixtures("one_thread"),
-]
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="forks and kills")
 Configure = Callable[..., Config]
 FORK = multiprocessing.get_context("fork") if os.name == "posix" else None
 

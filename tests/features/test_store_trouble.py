@@ -25,10 +25,7 @@ from snn_action.features.store import FeatureStore, Rows
 
 from .conftest import make_catalog, make_config, make_folder
 
-pytestmark = [
-    pytest.mark.skipif(os.name != "posix", reason="modes and limits of POSIX"),
-    pytest.mark.usefixtures("one_thread"),
-]
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="modes and limits of POSIX")
 NOBODY = 65534
 FORK = multiprocessing.get_context("fork") if os.name == "posix" else None
 
