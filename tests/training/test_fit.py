@@ -1,3 +1,4 @@
+import gc
 import json
 import os
 import signal
@@ -54,6 +55,15 @@ def test_the_global_generator_is_left_alone_and_does_not_matter(tmp_path, train,
     torch.manual_seed(5)
     assert torch.equal(torch.rand(3), after)
     assert equal(a.state_dict(), train(tmp_path / "b", settings()).state_dict())
+
+
+def test_a_finished_fold_keeps_no_optimizer_in_memory(tmp_path, train, settings):
+    gc.disable()  # or Python may collect by chance what the fold should give back itself
+    try:
+        train(tmp_path, settings())
+        assert not [thing for thing in gc.get_objects() if issubclass(type(thing), torch.optim.Optimizer)]
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("extra", [{"workers": 1}, {"pin_memory": True}])

@@ -1,5 +1,6 @@
 """Trains one temporal model on the clips of one fold."""
 
+import gc
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -96,6 +97,7 @@ def train_model(
             _fit_at_once(model, features, sides, config, folder, measures, extra or {})
         else:
             _fit_epochs(model, features, sides, config, folder, measures, measure, extra or {}, progress)
+            gc.collect()  # Lightning's trainer and module hold each other, and with them gradients and Adam's moments
         if processes.is_main():
             for place in (folder, checkpoints):
                 for left in place.glob(".*.tmp"):  # of a process that was killed while it wrote
