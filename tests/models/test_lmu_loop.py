@@ -78,6 +78,16 @@ def test_the_gradient_of_everything_is_exact(from_hidden, from_memory, recurrent
     assert torch.autograd.gradcheck(function, leaves, atol=1e-6)
 
 
+@pytest.mark.parametrize("time_first", [False, True])
+def test_what_it_is_given_stays_as_it_is(time_first):
+    inputs = arguments(True, True, True)
+    if time_first:  # as the model gives them
+        inputs[:2] = [tensor.transpose(0, 1).contiguous().transpose(0, 1) for tensor in inputs[:2]]
+    before = [tensor.clone() for tensor in inputs]
+    run(inputs, None)
+    assert all(torch.equal(tensor, was) for tensor, was in zip(inputs, before, strict=True))
+
+
 def test_under_autocast_states_keep_their_precision():
     inputs = [None if tensor is None else tensor.float() for tensor in arguments(True, True, True)]
     plain = run(inputs, None)

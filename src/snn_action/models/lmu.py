@@ -200,14 +200,16 @@ class LMU(TemporalModel):
     def hidden_steps(self, x: Tensor, state: State, mask: Tensor | None) -> tuple[Tensor, State]:
         """Hidden units (B, T, units) of standardised input, and the state after the last real step."""
         x, past = enter(x, state.past, mask, self.settings, self.training)
-        drive = self.encoder(x)
         if not self.feeds_back:
+            drive = self.encoder(x)
             push = None if self.input_kernel is None else self.input_kernel(x)
             memories, memory = self.memory(drive, state.memory, mask)
             hidden = self.memory_kernel(memories.flatten(2))
             hidden = self._activate(hidden if push is None else hidden + push)
             return hidden, State(memory, take_last(hidden, mask), past)
         bias = self.memory_kernel.bias
+        x = x.transpose(0, 1).contiguous()  # as the loop goes, so that neither it nor its gradients are copied
+        drive = self.encoder(x)
         if self.input_kernel is None:
             push = bias.expand(*x.shape[:2], -1)
         else:
@@ -219,7 +221,8 @@ class LMU(TemporalModel):
             _weight(self.recurrent_kernel),
             *self.memory.matrices(state.memory),
         )
-        hidden, memory, last = run_lmu(drive, push, weights, state.memory, state.hidden, mask)
+        inputs = drive.transpose(0, 1), push.transpose(0, 1)
+        hidden, memory, last = run_lmu(*inputs, weights, state.memory, state.hidden, mask)
         return hidden, State(memory, last, past)
 
 

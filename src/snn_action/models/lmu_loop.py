@@ -53,7 +53,7 @@ class _Loop(torch.autograd.Function):
         w = Weights(*parts)
         batch, steps, size = drive.shape
         order = len(w.B)
-        us = drive.transpose(0, 1).contiguous()
+        us = drive.transpose(0, 1).clone(memory_format=torch.contiguous_format)
         hs = torch.empty(steps + 1, batch, hidden.shape[1], dtype=hidden.dtype, device=hidden.device)
         ms = torch.empty(steps + 1, batch, size * order, dtype=hidden.dtype, device=hidden.device)
         hs[0], ms[0] = hidden, memory.flatten(1)
