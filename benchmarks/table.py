@@ -45,13 +45,16 @@ def make_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
+def find_commit() -> str:
+    """Of this working tree, in short."""
+    command = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+
+
 def write_section(title: str, text: str, table: str) -> None:
     """Print a section and put it into docs/results.md in the place of the last one of that title."""
-    commit = subprocess.run(
-        ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    ).stdout.strip()
     command = f"python benchmarks/{Path(sys.argv[0]).name}"
-    stamp = f"`{command}`, {datetime.now(UTC):%Y-%m-%d}, commit {commit}, {os.cpu_count()} CPU cores."
+    stamp = f"`{command}`, {datetime.now(UTC):%Y-%m-%d}, commit {find_commit()}, {os.cpu_count()} CPU cores."
     section = f"## {title}\n\n{text}\n\n{table}\n\n{stamp}\n"
     print(section)
     old = RESULTS.read_text(encoding="utf-8") if RESULTS.exists() else "# Results\n\nWritten by the scripts named.\n"

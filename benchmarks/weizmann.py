@@ -1,26 +1,31 @@
 """What motion is worth on Weizmann: streams rgb, difference and both, for the baseline, the LMU and the spiking LMU.
 
-    python benchmarks/weizmann.py VIDEOS WEIGHTS [--store FOLDER] [--seeds 10] [--jobs 1] [--validate]
+    python benchmarks/weizmann.py VIDEOS WEIGHTS [--store FOLDER] [--keep FOLDER] [--seeds 10] [--jobs 1] [--validate]
 
 Each fold trains on eight subjects and tests the ninth; the baseline is fitted to the same features. With ``--validate``
 each fold trains on seven subjects and looks at an eighth, never at the ninth, and test videos stay closed. Features are
-extracted once. The models are those of ``configs/weizmann_<model>.json``, as wide as the streams have features.
+extracted once. With ``--keep`` the results of each seed stay in a folder, under a name that tells code and configuration
+apart: started again, the script goes on where it was cut. The models are those of ``configs/weizmann_<model>.json``, as wide as the streams have features.
 """
 
 import argparse
+import hashlib
 import json
+import pickle
 import sys
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import mean
 
 from paired import Tested, compare, join
-from table import ROOT, make_table, show, write_section
+from table import ROOT, find_commit, make_table, show, write_section
 
 from snn_action import pipeline
 from snn_action.config import Config, load_config
+from snn_action.files import write_atomic
 from snn_action.training import read_lines
 
 FEATURES = 1280  # a stream
@@ -37,13 +42,20 @@ def configure(model: str, streams: list[str], overrides: list[str], seed: int) -
     return load_config(path, [*own, *overrides, f"seed={seed}", "evaluation.test_curve=false"])
 
 
-def test(model: str, streams: list[str], overrides: list[str], seed: int) -> Tested:
-    """All folds of a seed."""
-    tested = Tested()
+def test(model: str, streams: list[str], overrides: list[str], seed: int, keep: Path | None) -> Tested:
+    """All folds of a seed, or what ``keep`` has of them."""
     if seed > 0 or model != "lmu":  # it is the same for all but its validation groups, and takes half of the time
         overrides = [*overrides, "evaluation.baseline=false"]
-    with tempfile.TemporaryDirectory() as folder:
-        tested.add(configure(model, streams, [*overrides, f"save_dir={folder}"], seed))
+    known = f"{find_commit()} {configure(model, streams, overrides, seed).model_dump_json()}"
+    kept = (keep or Path()) / f"{hashlib.sha256(known.encode()).hexdigest()[:16]}.pickle"
+    if keep is not None and kept.exists():
+        tested: Tested = pickle.loads(kept.read_bytes())
+    else:
+        tested = Tested()
+        with tempfile.TemporaryDirectory() as folder:
+            tested.add(configure(model, streams, [*overrides, f"save_dir={folder}"], seed))
+        if keep is not None:
+            write_atomic(kept, pickle.dumps(tested))
     print(model, streams, seed, f"{tested.video[0].mean():.3f}", file=sys.stderr, flush=True)
     return tested
 
@@ -64,6 +76,7 @@ def main() -> None:
     parser.add_argument("videos", type=Path)
     parser.add_argument("weights", type=Path, help="ImageNet weights of mobilenet_v2")
     parser.add_argument("--store", type=Path, help="feature store to keep; default: a temporary one")
+    parser.add_argument("--keep", type=Path, help="folder for the results of each seed; default: they are not kept")
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
@@ -81,7 +94,9 @@ def main() -> None:
         for streams in chosen:  # extract once
             pipeline.load_data(configure("lmu", streams, common, 0), progress=True)
         common += arguments.override
-        one_run = validate if arguments.validate else test
+        if arguments.keep:
+            arguments.keep.mkdir(parents=True, exist_ok=True)
+        one_run = validate if arguments.validate else partial(test, keep=arguments.keep)
         runs = {
             (" + ".join(streams), model): [pool.submit(one_run, model, streams, common, seed) for seed in range(seeds)]
             for streams in chosen
