@@ -1,11 +1,12 @@
 """What motion is worth on Weizmann: streams rgb, difference and both, for the baseline, the LMU and the spiking LMU.
 
-    python benchmarks/weizmann.py VIDEOS WEIGHTS [--store FOLDER] [--keep FOLDER] [--seeds 10] [--jobs 1] [--validate]
+    python benchmarks/weizmann.py VIDEOS WEIGHTS [--store FOLDER] [--keep FOLDER] [--seeds 10] [--validate]
 
 Each fold trains on eight subjects and tests the ninth; the baseline is fitted to the same features. With ``--validate``
 each fold trains on seven subjects and looks at an eighth, never at the ninth, and test videos stay closed. Features are
-extracted once. With ``--keep`` the results of each seed stay in a folder, under a name that tells code and configuration
-apart: started again, the script goes on where it was cut. The models are those of ``configs/weizmann_<model>.json``, as wide as the streams have features.
+extracted once. The models are those of ``configs/weizmann_<model>.json``, as wide as the streams have features. With
+``--keep`` the results of each seed stay in a folder, under a name that tells code and configuration apart: started
+again, the script goes on where it was cut.
 """
 
 import argparse
