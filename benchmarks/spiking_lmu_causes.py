@@ -88,14 +88,14 @@ def draw(found: dict[str, list[dict[str, float]]]) -> None:
 def show_table() -> None:
     """Copy the table of docs/results.md into docs/spiking_lmu.md, between its marks, with the figure below it."""
     section = RESULTS.read_text(encoding="utf-8").partition(f"## {TITLE}\n")[2].partition("\n## ")[0]
-    table = "\n".join(line for line in section.splitlines() if line.startswith("|"))
+    text, table, stamp = section.strip().replace(" See docs/spiking_lmu.md.", "").split("\n\n")
     figure = f"![Accuracy with rates and with spikes, as causes are removed](images/{FIGURE.name})"
     caption = "*The same as a figure. Grey: rates in the place of spikes. Red: spikes.*"
-    text = PAGE.read_text(encoding="utf-8")
+    page = PAGE.read_text(encoding="utf-8")
     new = re.sub(
         r"(<!-- from here .*?-->\n).*?(<!-- end -->)",
-        lambda marks: f"{marks[1]}\n{table}\n\n{figure}\n\n{caption}\n\n{marks[2]}",
-        text,
+        lambda marks: f"{marks[1]}\n{text}\n\n{table}\n\n{stamp}\n\n{figure}\n\n{caption}\n\n{marks[2]}",
+        page,
         flags=re.DOTALL,
     )
     PAGE.write_text(new, encoding="utf-8")

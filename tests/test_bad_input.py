@@ -177,6 +177,13 @@ def test_a_gpu_that_is_not_there(refuse, change_features, monkeypatch):
     refuse(change_features(), 2, "device: 'cuda' asks for GPU 0", "use 'auto' or 'cpu'", more=("-d", "cuda"))
 
 
+def test_a_model_that_cannot_be_built_is_refused_before_a_video_is_read(refuse, video_config):
+    model = {"type": "ensemble_array", "neuron": {"type": "izhikevich"}}
+    config = video_config(model=model)
+    refuse(config, 2, "error: model: izhikevich has no gradient mode 'spike_aware'; it has surrogate")
+    assert not (config.parent / "store").exists()
+
+
 def test_features_with_nan(refuse, change_features, features_file):
     features = np.load(features_file)["features"]
     features[3, 2, 1] = np.nan

@@ -31,7 +31,7 @@ from snn_action.features import extract_features, from_arrays
 from snn_action.features.seed_pickles import keep_as_pickles
 from snn_action.features.summary import describe_extraction
 from snn_action.files import write_atomic
-from snn_action.models import TemporalModel, build_model
+from snn_action.models import TemporalModel, build_model, check_model
 from snn_action.report import describe_metrics, write_report
 from snn_action.report.examples import write_examples
 from snn_action.run_folder import fold_folder, log_to, new_run, read_run_config, write_splits
@@ -147,6 +147,7 @@ def _train(config: Config, folder: Path, progress: bool, *, show_test: bool) -> 
 def _check_beforehand(config: Config) -> None:
     """What would otherwise be noticed after hours of extraction; nothing is written before it."""
     resolve_device(config.device)
+    check_model(config.model)
     if config.training.weights is not None:
         read_checkpoint(config.training.weights)
     elif config.training.skip:

@@ -366,3 +366,24 @@ def test_bad_shapes_and_masks_with_holes_are_refused(settings, shape, mask, says
         model(torch.zeros(shape, dtype=torch.float64), mask=None if mask is None else torch.tensor(mask).bool())
     with pytest.raises(ValueError, match="features must be"):
         model.step(torch.zeros(2, 5, dtype=torch.float64))
+
+
+def test_a_state_of_other_clips_or_of_another_model_is_refused(settings):
+    model = make(settings)
+    features, _ = clips()
+    _, one = model(features[:1])
+    for run in (lambda state: model(features, state), lambda state: model.step(features[:, 0], state)):
+        with pytest.raises(ValueError, match=r"state\.[\w.]+ must have shape"):
+            run(one)
+        with pytest.raises(ValueError, match="not one that this model returned"):
+            run(())
+
+
+def test_features_of_another_type_are_converted(settings):
+    model = make(settings).float()
+    features = clips()[0].round()
+    with torch.no_grad():
+        expected, step = model(features.float())[0], model.step(features[:, 0].float())[0]
+        for dtype in (torch.float64, torch.float16, torch.int32):
+            assert torch.equal(model(features.to(dtype))[0], expected)
+            assert torch.equal(model.step(features[:, 0].to(dtype))[0], step)

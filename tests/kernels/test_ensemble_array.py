@@ -265,6 +265,14 @@ def test_what_does_not_fit_is_refused():
         fused.run(values, gain, bias, decoders[:, :3], (voltage,), counts)
     with pytest.raises(ValueError, match="state"):
         fused.run(values, gain, bias, decoders, (voltage[:4],), counts)
+    with pytest.raises(ValueError, match="1 states and 0 parameters"):
+        fused.run(values, gain, bias, decoders, (voltage, voltage), counts)
+    with pytest.raises(ValueError, match="1 states and 0 parameters"):
+        fused.run(values, gain, bias, decoders, (voltage,), counts, parameters=(torch.ones(()),))
+    with pytest.raises(ValueError, match="a state must be float32"):
+        fused.run(values, gain, bias, decoders, (voltage.double(),), counts)
+    with pytest.raises(ValueError, match="mask must have shape"):
+        fused.run(values, gain, bias, decoders, (voltage,), counts, mask=torch.ones(2, 2, dtype=torch.bool))
     with pytest.raises(ValueError, match="needs the neuron's rate"):
         fused.run(values, gain, bias, decoders, (voltage,), counts, mode="rate")
 

@@ -120,6 +120,37 @@ def test_what_does_not_fit_is_refused():
         fused.run(current, (state[0], torch.zeros(2, 4)), equations)
     with pytest.raises(ValueError, match="2 states and 0 parameters"):
         fused.run(current, state[:1], equations)
+    with pytest.raises(ValueError, match=r"a state must be float32 on cpu, not torch.float64"):
+        fused.run(current, (state[0], state[1].double()), equations)
+    for lengths, says in (
+        ([7, 8], "from 0 to 7"),
+        ([-1, 7], "from 0 to 7"),
+        ([7], "whole numbers"),
+        ([7.0, 7.0], "whole"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            fused.run(current, state, equations, lengths=torch.tensor(lengths))
+
+
+def test_what_is_traced_does_not_depend_on_the_default_type():
+    neuron = build("lif", tau_rc=1e-5, tau_ref=0.003)
+    torch.set_default_dtype(torch.float64)
+    try:
+        equations = neuron.equations("output")
+    finally:
+        torch.set_default_dtype(torch.float32)
+    current = (3 * torch.randn(2, 30, 5, generator=torch.Generator().manual_seed(0)) + 3).requires_grad_()
+    state = neuron.initial_state(2, (5,), current.device, current.dtype)
+    fused.run(current, tuple(state), equations)[0].sum().backward()
+    assert bool(current.grad.isfinite().all())
+
+
+def test_a_second_derivative_is_refused_instead_of_taken_for_zero():
+    neuron = build("lif")
+    current = (drive(neuron, 2, 5, 3) + 100).requires_grad_()
+    (slope,) = torch.autograd.grad(neuron(current)[0].square().sum(), current, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        slope.sum().backward()
 
 
 def test_equations_may_be_asked_for_while_operations_are_counted():

@@ -1,11 +1,13 @@
+import math
+
 import pytest
 import torch
 from torch import Tensor
 
 from snn_action.errors import ConfigError
-from snn_action.models import build_model, ensembles
+from snn_action.models import build_model, ensemble_array, ensembles
 from snn_action.models.decoders import solve_decoders
-from snn_action.models.ensemble_array import EnsembleArray
+from snn_action.models.ensemble_array import EnsembleArray, Settings
 from snn_action.neurons import spiking_rectified_linear as srl
 
 GRADIENTS = ("rate", "spike_aware", "surrogate")
@@ -186,9 +188,52 @@ def test_a_value_or_a_weight_that_is_no_number_is_named():
     x[2, 5] = torch.nan
     with pytest.raises(ValueError, match="value of ensemble 0 is nan at step 5 of clip 2"):
         model(x)
-    model.bias.data[3, 4] = torch.inf
-    with pytest.raises(ValueError, match=r"gain or bias of neuron \(3, 4\) is inf"):
-        model(features(batch=9).float())
+    for name in ("decoders", "bias"):
+        getattr(model, name).data[3, 4] = torch.inf
+        with pytest.raises(ValueError, match=rf"the {name} of neuron \(3, 4\) is inf"):
+            model(features(batch=9).float())
+
+
+def test_an_ensemble_is_named_by_its_own_number_where_they_go_through_in_parts(monkeypatch):
+    model = make().float()
+    model.input_kernel.weight.data[5] = torch.nan
+    monkeypatch.setattr(ensemble_array, "FUSED_VALUES", 2 * 9 * 9)
+    for batch in (9, 3):
+        with pytest.raises(ValueError, match="value of ensemble 5 is nan"):
+            model(features(batch=batch).float())
+
+
+@pytest.mark.parametrize("batch", [3, 9])
+def test_a_state_that_does_not_fit_is_refused_before_a_kernel_sees_it(batch):
+    model, other = make().float(), make(neuron={"type": "lif"}).float()
+    x = features(batch=batch).float()
+    _, state = model(x)
+    voltage = state.neurons.voltage
+    for wrong, says in (
+        (other(x)[1], "state.neurons is not one that this model returned"),
+        (tuple(state), "state is not one that this model returned"),
+        (state._replace(neurons=(voltage,)), "state.neurons is not one"),
+        (state._replace(neurons=type(state.neurons)(voltage[:, :5])), "state.neurons.voltage must have shape"),
+        (state._replace(neurons=type(state.neurons)(voltage.double())), "state.voltage must be torch.float32"),
+        (state._replace(neurons=type(state.neurons)(voltage * torch.nan)), "state.voltage of neuron .* is nan"),
+        (state._replace(spikes=state.spikes.unsqueeze(1)), "state.spikes must have shape"),
+        (state._replace(filtered=None), "state.filtered"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            model(x, wrong)
+
+
+def test_decoders_stand_for_any_function_that_is_given():
+    settings = Settings(n_ensembles=1, n_neurons=200, tau_input=None, max_rates=(800.0, 1000.0))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = EnsembleArray(settings, 1, 2, function=torch.sin)
+    model.input_kernel.weight.data.fill_(1.0)
+    model.readout = torch.nn.Identity()
+    with torch.no_grad():
+        for value in (-0.7, 0.2, 0.9):
+            decoded = model.eval()(torch.full((1, 2000, 1), value))[0][0].mean()
+            assert float(decoded) == pytest.approx(math.sin(value), abs=0.02)
 
 
 @pytest.mark.parametrize(
@@ -196,6 +241,13 @@ def test_a_value_or_a_weight_that_is_no_number_is_named():
     [
         ({"max_rates": (400.0, 200.0)}, "max_rates"),
         ({"max_rates": (-1.0, 200.0)}, "max_rates"),
+        ({"max_rates": (200.0, 1e39)}, "max_rates"),
+        ({"neuron": {"type": "adaptive_lif", "tau_n": 0.0004}}, "tau_n: must be above dt"),
+        ({"neuron": {"type": "adaptive_lif_rate", "tau_n": 0.0004}, "gradient": "rate"}, "tau_n: must be above dt"),
+        (
+            {"neuron": {"type": "izhikevich", "tau_recovery": 3.0}, "gradient": "surrogate"},
+            "tau_recovery: must be below 2",
+        ),
         ({"intercepts": (-1.0, 1.0)}, "intercepts"),
         ({"intercepts": (-2.0, 0.0)}, "intercepts"),
         ({"tau_input": 0.0}, "tau_input"),
@@ -238,3 +290,7 @@ def test_solved_output_weights_are_the_regression_on_what_ensembles_stand_for():
     torch.testing.assert_close(slope, torch.zeros_like(slope), rtol=0, atol=1e-3)
     torch.testing.assert_close(error.sum(0), torch.zeros(3, dtype=torch.float64), rtol=0, atol=1e-3)
     assert float(model.readout.weight.detach().abs().max()) > 0.01
+
+
+def test_no_clips_give_no_logits():
+    assert make()(features(batch=0))[0].shape == (0, 9, 3)

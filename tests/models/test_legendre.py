@@ -104,10 +104,59 @@ def test_an_unstable_memory_warns_and_says_why(order, theta):
     assert spectral_radius(LegendreMemory(order, theta).A) < 1
 
 
-@pytest.mark.parametrize(("order", "theta", "says"), [(0, 5.0, "order"), (3, 0.0, "theta"), (3, math.inf, "theta")])
+def test_a_memory_that_training_made_unstable_warns_when_it_is_used():
+    memory = LegendreMemory(6, 12.0, "euler", "theta")
+    memory.log_theta.data.fill_(math.log(4.0))
+    with pytest.warns(UserWarning, match=r"trained theta 4 is unstable.*spectral radius"):
+        memory.eval()
+
+
+@pytest.mark.parametrize(
+    ("order", "theta", "says"),
+    [
+        (0, 5.0, "order"),
+        (2.5, 5.0, "order"),
+        (3, 0.0, "theta"),
+        (3, math.inf, "theta"),
+        (3, 1e-320, "theta 9.99989e-321 is too small for order 3"),
+    ],
+)
 def test_order_and_theta_out_of_range_are_refused(order, theta, says):
     with pytest.raises(ValueError, match=says):
         legendre_matrices(order, theta)
+
+
+@pytest.mark.parametrize(
+    ("names", "says"), [(("exact",), "discretizer must be one of"), (("zoh", "all"), "trained must")]
+)
+def test_names_that_do_not_exist_are_refused(names, says):
+    with pytest.raises(ValueError, match=says):
+        LegendreMemory(3, 7.0, *names)
+
+
+@pytest.mark.parametrize("trained", ["none", "matrices", "theta"])
+@pytest.mark.parametrize("steps", [65, 200])
+def test_a_high_order_of_few_values_is_an_fft_and_equals_the_recurrence(steps, trained, monkeypatch):
+    memory = LegendreMemory(legendre.FFT_ORDER, 100.0, "zoh", trained).double()
+    u, state = draw(2, steps, 2).requires_grad_(), torch.zeros(2, 2, legendre.FFT_ORDER, dtype=DOUBLE)
+    assert u.shape[0] * u.shape[2] == legendre.FFT_VALUES
+    found = []
+    for values in (legendre.FFT_VALUES, 0):
+        monkeypatch.setattr(legendre, "FFT_VALUES", values)
+        seen, last = memory(u, state)
+        leaves = [u, *memory.parameters()]
+        found.append((seen, last, torch.autograd.grad((seen * draw(*seen.shape, seed=2)).sum(), leaves)))
+    torch.testing.assert_close(found[0], found[1], rtol=1e-7, atol=1e-9)
+    torch.testing.assert_close(found[0][0], loop(memory, u, state), rtol=1e-6, atol=1e-8)
+    monkeypatch.setattr(torch.fft, "irfft", None)
+    memory(u, state)  # without the FFT
+
+
+def test_a_memory_that_was_made_in_inference_mode_works():
+    with torch.inference_mode():
+        memory = LegendreMemory(3, 7.0)
+        seen, _ = memory(torch.ones(1, 5, 2), torch.zeros(1, 2, 3))
+    torch.testing.assert_close(seen, LegendreMemory(3, 7.0)(torch.ones(1, 5, 2), torch.zeros(1, 2, 3))[0])
 
 
 def test_the_impulse_response_is_the_powers_of_the_matrix():

@@ -97,9 +97,11 @@ def test_gradients_pass_through_spikes_to_the_first_weights(gradient):
         ({"max_rates": (0.0, 5.0)}, "max_rates"),
         ({"ensemble_rates": (5.0, 1.0)}, "ensemble_rates"),
         ({"intercepts": (-2.0, 0.5)}, "intercepts"),
-        ({"spiking_memory": True, "trained": "theta"}, "theta cannot learn"),
         ({"neuron": {"type": "izhikevich"}, "gradient": "rate"}, "no gradient mode"),
         ({"theta": 0.0}, "theta"),
+        ({"theta": 1e-320}, "theta"),
+        ({"max_rates": (5.0, 1e39)}, "max_rates"),
+        ({"neuron": {"type": "lif"}, "spiking_input": True, "ensemble_rates": (2e3, 4e3)}, "ensemble_rates .* below"),
         ({"order": 0}, "order"),
         ({"radius": 0.0}, "radius"),
     ],
@@ -107,3 +109,15 @@ def test_gradients_pass_through_spikes_to_the_first_weights(gradient):
 def test_what_cannot_be_is_refused(options, says):
     with pytest.raises((ConfigError, ValueError), match=says):
         make(**options)
+
+
+def test_ensembles_train_on_rates_where_that_is_asked_for():
+    model = make(gradient="rate", spiking_input=True, spiking_memory=True).train()
+    assert {part.neuron.gradient for part in (model, model.input_ensembles, model.memory_ensembles)} == {"rate"}
+    make(neuron={"type": "lif_rate"}, gradient="rate", spiking_input=True)
+
+
+def test_theta_learns_in_a_spiking_memory():
+    model = make(spiking_memory=True, trained="theta").train()
+    model(clips())[0].square().sum().backward()
+    assert float(model.memory.log_theta.grad.abs()) > 0

@@ -112,6 +112,12 @@ def test_gain_and_bias_refuse_a_rate_that_cannot_be_reached():
         make().gain_bias(torch.tensor([20.0]), torch.ones(1))
 
 
+def test_gain_and_bias_of_single_numbers_are_those_of_a_row():
+    alone = make().gain_bias(torch.tensor(100.0), torch.tensor(0.0))
+    row = make().gain_bias(torch.tensor([100.0]), torch.tensor([0.0]))
+    assert [float(part) for part in alone] == [float(part) for part in row]
+
+
 def test_there_is_no_rate():
     with pytest.raises(ConfigError, match="no closed form of its rate"):
         make().rate(torch.zeros(3))

@@ -105,12 +105,22 @@ def test_learning_lowers_a_loss_by_the_time_constant_alone():
     assert 0.0035 < neuron.tau.item() < 0.0075
 
 
-def test_a_fixed_time_constant_is_kept_with_the_weights_but_is_no_parameter():
+def test_a_fixed_time_constant_is_kept_with_the_weights_and_does_not_learn():
     neuron = make(learnable=False, tau=0.007)
-    assert not list(neuron.parameters())
+    assert not [parameter for parameter in neuron.parameters() if parameter.requires_grad]
     other = make(learnable=False)
     other.load_state_dict(neuron.state_dict())
     assert other.tau.item() == pytest.approx(0.007)
+
+
+def test_a_fixed_time_constant_that_was_loaded_is_that_of_the_kernel_too():
+    fast, loaded = make(learnable=False, tau=0.0011).float(), make(learnable=False, tau=0.05).float()
+    current = torch.full((2, 40, 3), 1.4)
+    slow = loaded(current)[0]
+    loaded.load_state_dict(fast.state_dict())
+    assert torch.equal(loaded(current)[0], fast(current)[0])
+    assert torch.equal(loaded(current)[0], loaded.double()(current.double())[0].float())
+    assert not torch.equal(slow, fast(current)[0])
 
 
 @pytest.mark.parametrize("reset", RESETS)

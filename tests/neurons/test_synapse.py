@@ -66,6 +66,26 @@ def test_a_learnable_time_constant_gives_the_same_and_has_its_gradient(kind):
     assert [name for name, _ in fixed.named_parameters()] == []
 
 
+def test_a_learnable_filter_gives_the_same_and_stretches_time():
+    x = torch.randn(2, 12, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    fixed, learnable = (
+        LinearFilter([1, 2], [0.001, 0.1, 1]).double(),
+        LinearFilter([1, 2], [0.001, 0.1, 1], learnable=True),
+    )
+    learnable.double()
+    torch.testing.assert_close(learnable(x)[0], fixed(x)[0])
+    slower = LinearFilter([1 * 3, 2], [0.001 * 9, 0.1 * 3, 1])  # s -> 3 s
+    with torch.no_grad():
+        learnable.log_stretch.fill_(math.log(3.0))
+    torch.testing.assert_close(learnable(x)[0], slower(x)[0])
+
+    def loss(log_stretch: torch.Tensor) -> torch.Tensor:
+        return torch.func.functional_call(learnable, {"log_stretch": log_stretch}, (x,))[0].square().sum()
+
+    assert torch.autograd.gradcheck(loss, (learnable.log_stretch,))
+    assert set(learnable.state_dict()) - set(fixed.state_dict()) == {"log_stretch"}
+
+
 @pytest.mark.parametrize(
     "synapse", [Lowpass(0.005), Alpha(0.003), LinearFilter([1, 2], [0.001, 0.1, 1])], ids=lambda s: type(s).__name__
 )
@@ -109,6 +129,10 @@ def test_times_must_be_positive(kind, tau, dt):
 def test_shapes_are_checked():
     with pytest.raises(ValueError, match="x must be"):
         Lowpass(0.1)(torch.zeros(3, 4))
+    with pytest.raises(ValueError, match="floating-point"):
+        Lowpass(0.1)(torch.zeros(3, 4, 2, dtype=torch.int64))
+    with pytest.raises(ValueError, match=r"mask must have shape \(3, 4\)"):
+        Lowpass(0.1)(torch.zeros(3, 4, 2), mask=torch.ones(2, 2))
 
 
 @pytest.mark.parametrize("synapse", [Lowpass(0.005), Alpha(0.003), LinearFilter([1], [0.1, 1])])

@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from snn_action.kernels import dispatch
 from snn_action.kernels.program import Equations
@@ -80,6 +81,12 @@ def run(
     for state in states:
         if state.shape != (batch, *gain.shape):
             raise ValueError(f"a state must be {(batch, *gain.shape)}, not {tuple(state.shape)}")
+        if (state.dtype, state.device) != (values.dtype, values.device):
+            raise ValueError(f"a state must be float32 on {values.device}, not {state.dtype} on {state.device}")
+    if len(states) != equations.states or len(parameters) != equations.parameters:
+        raise ValueError(f"equations have {equations.states} states and {equations.parameters} parameters")
+    if mask is not None and mask.shape != values.shape[:2]:
+        raise ValueError(f"mask must have shape {tuple(values.shape[:2])}, not {tuple(mask.shape)}")
     if rates is None and mode != "surrogate":
         raise ValueError(f"mode {mode!r} needs the neuron's rate")
     used = rates if mode == "rate" and rates else equations
@@ -136,6 +143,7 @@ class _Fused(torch.autograd.Function):
         return decoded.permute(2, 1, 0), counts.sum(0), *states
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         equations, rates, *_ = ctx.plan
         x, *weights, before, real, params = ctx.saved_tensors

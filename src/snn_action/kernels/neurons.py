@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from snn_action.kernels import dispatch
 from snn_action.kernels.program import Equations
@@ -40,10 +41,16 @@ def run(
     for state in states:
         if state.shape != shape:
             raise ValueError(f"a state must be {shape}, not {tuple(state.shape)}")
+        if (state.dtype, state.device) != (current.dtype, current.device):
+            raise ValueError(f"a state must be float32 on {current.device}, not {state.dtype} on {state.device}")
     if len(states) != equations.states or len(parameters) != equations.parameters:
         raise ValueError(f"equations have {equations.states} states and {equations.parameters} parameters")
     if lengths is None:
         lengths = torch.full(shape[:1], current.shape[1], device=current.device)
+    elif lengths.shape != shape[:1] or lengths.dtype != torch.int64:
+        raise ValueError(f"lengths must be whole numbers {shape[:1]}, not {lengths.dtype} {tuple(lengths.shape)}")
+    elif not current.is_cuda and bool(((lengths < 0) | (lengths > current.shape[1])).any()):
+        raise ValueError(f"lengths must be from 0 to {current.shape[1]}")
     flat, *rest = _Fused.apply(
         equations, lengths, current.flatten(2), *(state.flatten(1) for state in states), *parameters
     )
@@ -73,6 +80,7 @@ class _Fused(torch.autograd.Function):
         return spikes, *after.unbind(0)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         current, lengths, states, params = ctx.saved_tensors
         grad_states = torch.stack(grads[1:]) if len(grads) > 1 else torch.empty_like(states)

@@ -94,7 +94,7 @@ def trace(step: Step, states: int, parameters: int) -> Equations:
         return tuple(zero if grad is None else grad for zero, grad in zip(zeros, found, strict=True))
 
     with torch.inference_mode(False):  # in it nothing has a gradient, and what is traced is kept for trainings to come
-        examples = [torch.full((1,), 0.5) for _ in range(given + 1 + states)]
+        examples = [torch.full((1,), 0.5, dtype=torch.float32, device="cpu") for _ in range(given + 1 + states)]
         programs = [
             _read(make_fx(function)(*examples[:count]).graph, count)
             for function, count in ((forward, given), (backward, given + 1 + states))

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from snn_action import registry
+from snn_action.errors import ConfigError
 from snn_action.models.base import ModelSettings, Population, TemporalModel, find_spikes
 
 
@@ -28,4 +29,20 @@ def build_model(
     return model
 
 
-__all__ = ["ModelSettings", "Population", "TemporalModel", "build_model", "find_spikes"]
+SMALL = {"n_ensembles": 1, "memory_d": 1, "units": 2}
+
+
+def check_model(settings: ModelSettings) -> None:
+    """Find out now, on a small copy, what building the model would find out after hours of extraction.
+
+    Raises:
+        ConfigError: its neuron has no such gradient mode or cannot reach its rates, say.
+    """
+    small = {name: size for name, size in SMALL.items() if name in type(settings).model_fields}
+    try:
+        build_model(settings.model_copy(update=small), in_features=1, num_classes=2, seed=0)
+    except ConfigError as error:
+        raise ConfigError(f"model: {error}") from None
+
+
+__all__ = ["ModelSettings", "Population", "TemporalModel", "build_model", "check_model", "find_spikes"]

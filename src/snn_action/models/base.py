@@ -11,6 +11,8 @@ from torch.nn import functional as F
 from snn_action.registry import Settings
 
 Scaling = Literal["feature", "global"]
+HIGHEST_RATE = 1e9  # spikes a second of `max_rates`, far above all use and far below what overflows
+KEPT = 8  # layouts of states: one for each number of clips
 
 
 class ModelSettings(Settings):
@@ -115,16 +117,19 @@ class TemporalModel(nn.Module, ABC):
         self.in_features = in_features
         self.num_classes = num_classes
         self.standardiser = InputStandardiser(in_features, scaling, normalise)
+        self._layouts: dict[tuple[int, torch.dtype], Any] = {}
 
     def forward(
         self, features: Tensor, state: Any = None, mask: Tensor | None = None, keep_state: bool = True
     ) -> tuple[Tensor, Any]:
         """Logits ``(B, T, K)`` of ``features`` (B, T, D), and the state after each clip's last real step.
 
-        Where ``keep_state`` is false, a model may leave out of that state all but ``spikes``, to spare memory.
+        Features of another type are converted to that of the model's weights. Where ``keep_state`` is false, a model
+        may leave out of that state all but ``spikes``, to spare memory.
 
         Raises:
-            ValueError: a wrong shape, no time step, or a mask that is not a run of true, then false.
+            ValueError: a wrong shape, no time step, a mask that is not a run of true, then false, or a state that is
+                not one of this model for as many clips.
         """
         del keep_state
         return self.forward_steps(*self.receive(features, state, mask))
@@ -140,24 +145,37 @@ class TemporalModel(nn.Module, ABC):
                 f"features must be (batch, at least one step, {self.in_features}), not {tuple(features.shape)}"
             )
         batch, steps = features.shape[:2]
+        features = features.to(self.standardiser.mean.dtype)
         if mask is not None:
             mask = check_mask(mask, batch, steps)
             features = features.masked_fill(~mask.unsqueeze(-1), 0.0)
-        if state is None:
-            state = self.initial_state(batch, features.device, features.dtype)
-        return self.standardiser(features), state, mask
+        return self.standardiser(features), self._begin(state, features), mask
 
     def step(self, features: Tensor, state: Any = None) -> tuple[Tensor, Any]:
         """Logits ``(B, K)`` of one time step ``features`` (B, D), and the state after it.
 
         Raises:
-            ValueError: a wrong shape.
+            ValueError: a wrong shape, or a state that is not one of this model for as many clips.
         """
         if features.ndim != 2 or features.shape[1] != self.in_features:
             raise ValueError(f"features must be (batch, {self.in_features}), not {tuple(features.shape)}")
+        features = features.to(self.standardiser.mean.dtype)
+        return self.step_once(self.standardiser(features), self._begin(state, features))
+
+    def _begin(self, state: Any, features: Tensor) -> Any:
+        """``state``, checked, or that before the first step of ``features`` (B, ...)."""
         if state is None:
-            state = self.initial_state(features.shape[0], features.device, features.dtype)
-        return self.step_once(self.standardiser(features), state)
+            return self.initial_state(len(features), features.device, features.dtype)
+        check_layout(state, self.lay_out(len(features), features.dtype), "state")
+        return state
+
+    def lay_out(self, batch: int, dtype: torch.dtype) -> Any:
+        """A state that fits, without its numbers."""
+        key = batch, dtype
+        if key not in self._layouts:
+            made = self.initial_state(batch, torch.device("meta"), dtype)
+            self._layouts = dict([*self._layouts.items(), (key, made)][-KEPT:])
+        return self._layouts[key]
 
     @property
     def n_neurons(self) -> int:
@@ -189,6 +207,25 @@ class TemporalModel(nn.Module, ABC):
         """``step`` on checked, standardised input: a sequence of one, where a model has no shorter way."""
         logits, state = self.forward_steps(x.unsqueeze(1), state, None)
         return logits.squeeze(1), state
+
+
+def check_layout(state: Any, wanted: Any, name: str) -> None:
+    """Check that a state has the fields of ``wanted``, a state that fits, and tensors of the same shapes.
+
+    Raises:
+        ValueError: it has not; gives the first such field's name, which begins with ``name``.
+    """
+    if isinstance(wanted, Tensor) and isinstance(state, Tensor):
+        if state.shape != wanted.shape:
+            raise ValueError(f"{name} must have shape {tuple(wanted.shape)}, not {tuple(state.shape)}")
+    elif state is None and wanted is not None:
+        raise ValueError(f"{name}: left out, as the pass that gave this state had keep_state=False")
+    elif not isinstance(state, type(wanted)) or (isinstance(wanted, tuple) and len(state) != len(wanted)):
+        raise ValueError(f"{name} is not one that this model returned")
+    elif isinstance(wanted, tuple):
+        names = getattr(wanted, "_fields", range(len(wanted)))
+        for field, value, like in zip(names, state, wanted, strict=True):
+            check_layout(value, like, f"{name}.{field}")
 
 
 def find_spikes(state: Any) -> list[Tensor]:

@@ -12,6 +12,7 @@ are computed again in the backward pass. Memory does not grow with B x T x E x N
 """
 
 import math
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal, NamedTuple, Self
 
@@ -23,12 +24,12 @@ from torch.nn import functional as F
 from snn_action import registry
 from snn_action.kernels import ensemble_array as fused
 from snn_action.kernels.program import Equations
-from snn_action.models.base import ModelSettings, Population, Scaling, TemporalModel, perturb
+from snn_action.models.base import HIGHEST_RATE, ModelSettings, Population, Scaling, TemporalModel, perturb
 from snn_action.models.decoders import FUNCTIONS, FunctionName, solve_decoders
 from snn_action.models.ensembles import drive, run_in_chunks
 from snn_action.models.readout import Readout, solve_readout
 from snn_action.neurons import spiking_rectified_linear
-from snn_action.neurons.base import Gradient, Neuron, check_finite
+from snn_action.neurons.base import Gradient, Neuron, check_finite, check_state
 from snn_action.neurons.synapse import Lowpass, LowpassState
 from snn_action.registry import registered
 
@@ -68,8 +69,8 @@ class Settings(ModelSettings):
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
-        if not 0 < self.max_rates[0] <= self.max_rates[1]:
-            raise ValueError("max_rates: must be two positive rates, the lower first")
+        if not 0 < self.max_rates[0] <= self.max_rates[1] <= HIGHEST_RATE:
+            raise ValueError(f"max_rates: must be two rates above 0 and up to {HIGHEST_RATE:g}, the lower first")
         if not -1 <= self.intercepts[0] <= self.intercepts[1] < 1:
             raise ValueError("intercepts: must be two values in [-1, 1), the lower first")
         if self.function == "product" and self.dimensions == 1:
@@ -90,6 +91,13 @@ class EnsembleArray(TemporalModel):
 
     Trained parameters are near 1, so that one learning rate suits all: gains and biases are kept in units of the
     current that lifts a neuron from silence to the mean maximal rate, decoders in units of that rate's inverse.
+
+    Args:
+        settings: See there.
+        in_features: D of the input (B, T, D).
+        num_classes: K of the logits (B, T, K).
+        function: What decoders stand for at the start, in the place of ``settings.function``: of values (..., E), or
+            with ``dimensions`` of (..., E, dimensions), elementwise or over the last axis: see ``solve_decoders``.
     """
 
     encoders: Tensor
@@ -97,9 +105,16 @@ class EnsembleArray(TemporalModel):
     bias: Tensor
     decoders: Tensor
 
-    def __init__(self, settings: Settings, in_features: int, num_classes: int) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        in_features: int,
+        num_classes: int,
+        function: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
         super().__init__(in_features, num_classes, settings.scaling, settings.normalise)
         self.settings = s = settings
+        self.function = function or FUNCTIONS[s.function]
         self.neuron: Neuron = registry.build("neuron", s.neuron, s.gradient)
         self.synapse = None if s.tau_input is None else Lowpass(s.tau_input, self.neuron.dt)
         self.input_kernel = nn.Linear(in_features, s.n_ensembles * s.dimensions, bias=False)
@@ -117,7 +132,7 @@ class EnsembleArray(TemporalModel):
         gain, bias = self.neuron.gain_bias(max_rates, intercepts)
         self.rate_unit = sum(s.max_rates) / 2
         self.current_unit = float(self.neuron.gain_bias(torch.tensor([self.rate_unit]), torch.zeros(1))[0])
-        decoders = solve_decoders(self.neuron.tuning, scale(gain, encoders), bias, FUNCTIONS[s.function])
+        decoders = solve_decoders(self.neuron.tuning, scale(gain, encoders), bias, self.function)
         for name, part in {
             "encoders": encoders,
             "gain": gain / self.current_unit,
@@ -149,7 +164,7 @@ class EnsembleArray(TemporalModel):
         """``function(v_t)``, what the spikes stand for (B, T, E)."""
         if self.synapse is not None:
             x, _ = self.synapse(x, state.filtered, mask)
-        return FUNCTIONS[self.settings.function](self._enter(x)).flatten(2)
+        return self.function(self._enter(x)).flatten(2)
 
     def _enter(self, x: Tensor) -> Tensor:
         """Values (B, T, E), or (B, T, E, D), of filtered input."""
@@ -176,10 +191,16 @@ class EnsembleArray(TemporalModel):
         """See the module; ``state.spikes`` carries the gradient of the spikes, for a penalty on them."""
         return self._advance(x, state, mask, keep_state=True)
 
+    def _begin(self, state: Any, features: Tensor) -> State:
+        begun: State = super()._begin(state, features)
+        if state is not None:  # the kernels look at shapes alone
+            check_state(begun.neurons, self.lay_out(len(features), features.dtype).neurons, features.device)
+        return begun
+
     def _advance(self, x: Tensor, state: State, mask: Tensor | None, keep_state: bool) -> tuple[Tensor, State]:
-        if state.neurons is None:
-            raise ValueError("state.neurons: left out, as the pass that gave this state had keep_state=False")
         s = self.settings
+        for name in ("gain", "bias", "decoders"):
+            check_finite(getattr(self, name)[None, None], f"{name} of neuron")
         if self.training:
             x = perturb(x, s.input_dropout, s.input_noise)
         filtered = state.filtered
@@ -193,6 +214,7 @@ class EnsembleArray(TemporalModel):
     def _run_in_chunks(self, x: Tensor, state: Any, mask: Tensor | None) -> tuple[Tensor, Tensor, Any]:
         """Logits, spikes (B,) and state from filtered input, with PyTorch's own operations."""
         values = self._enter(x).to(self.gain)  # neurons keep the parameters' precision under autocast
+        check_finite(values, "value of ensemble")
         weights = self._scale()
         decoded, spikes, state = run_in_chunks(
             self.neuron, mask, state, values, *weights, self.decoders / self.rate_unit
@@ -223,7 +245,7 @@ class EnsembleArray(TemporalModel):
         flat = x.transpose(0, 1).flatten(0, 1)  # (T B, D): what the products give lies as the kernel has it
         logits, spikes = self.readout.bias.unsqueeze(1), x.new_zeros(batch)
         own = tuple(self.neuron.parameters())
-        check_finite(torch.stack(weights[1:]).unsqueeze(1), "gain or bias of neuron")
+        begin = 0
         for readout, out, kernel, gain, bias, decoder, *before in zip(
             torch.split(self.readout.weight, size, 1),
             torch.split(after, size, 1),
@@ -232,7 +254,8 @@ class EnsembleArray(TemporalModel):
             strict=True,
         ):
             values = (kernel @ flat.T).to(self.gain).view(-1, steps, batch).permute(2, 1, 0)
-            check_finite(values, "value of ensemble")
+            check_finite(values, "value of ensemble", begin)
+            begin += len(kernel)
             result = fused.run(
                 *(values, gain, bias, decoder, tuple(before), equations, rates, own, mask, mode),
                 out=out,

@@ -55,7 +55,7 @@ def run_in_chunks(
 def split_ensembles(values: Tensor, n_neurons: int) -> list[slice]:
     """Chunks of the ensembles of ``values`` (B, T, E, ...), so that (B, T, chunk, N) has at most ``CHUNK_VALUES``."""
     batch, steps, ensembles = values.shape[:3]
-    size = max(1, CHUNK_VALUES // (batch * steps * n_neurons))
+    size = max(1, CHUNK_VALUES // max(1, batch * steps * n_neurons))
     return [slice(start, min(start + size, ensembles)) for start in range(0, ensembles, size)]
 
 
@@ -94,9 +94,10 @@ class _Chunked(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        own = list(ctx.neuron.parameters())
+        every = list(ctx.neuron.parameters())
+        own = [parameter for parameter in every if parameter.requires_grad]
         values, *weights = ctx.saved_tensors[:4]
-        before = ctx.saved_tensors[4 + len(own) :]
+        before = ctx.saved_tensors[4 + len(every) :]
         totals = [torch.zeros_like(tensor) for tensor in (values, *weights, *own)]
         for chunk in split_ensembles(values, weights[2].shape[1]):
             places = [totals[0][:, :, chunk], *(total[chunk] for total in totals[1:4]), *totals[4:]]
@@ -111,7 +112,8 @@ class _Chunked(torch.autograd.Function):
             for place, part in zip(places, parts, strict=True):
                 if part is not None:
                     place += part
-        return None, None, None, *totals
+        of_own = iter(totals[4:])
+        return None, None, None, *totals[:4], *(next(of_own) if one.requires_grad else None for one in every)
 
 
 def _flatten(state: Any) -> list[Tensor]:

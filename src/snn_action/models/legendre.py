@@ -10,8 +10,9 @@ than theta.
 Without feedback into it, the memory is a linear filter: over all steps at once it is the convolution of ``u`` with the
 impulse response ``H_k = A^k B`` (Chilkuri and Eliasmith 2021), and at one step a single matrix product. A short
 sequence is one product with all pairs of its steps. A long one is cut into chunks, from one of which to the next the
-memory is handed: inside them and from their starts it is one product again, a few dozen multiply-adds a value at a low
-order, where an FFT has about as many operations and none of them in a large product.
+memory is handed: inside them and from their starts it is one product again, ``order`` and a few dozen multiply-adds a
+value. An FFT has a few dozen operations a value whatever the order, none of them in a large product, and passes over
+its result several times: it is used at a high order for few values, where it is up to 8 times as fast.
 
 Source: Voelker, Kajic and Eliasmith, "Legendre Memory Units", NeurIPS 2019.
 """
@@ -19,7 +20,7 @@ Source: Voelker, Kajic and Eliasmith, "Legendre Memory Units", NeurIPS 2019.
 import math
 import warnings
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, Self, get_args
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +31,8 @@ from snn_action.models.base import take_last
 Discretizer = Literal["zoh", "euler"]
 Trained = Literal["none", "matrices", "theta"]
 CHUNKS, LONGEST_CHUNK = range(24, 49), 64  # steps of a chunk; a sequence up to the latter is one chunk
+THETA = 1e-3, 1e9  # in which a configuration's may lie: beyond, single precision does not carry its matrices
+FFT_ORDER, FFT_VALUES = 256, 4  # from which order, and up to how many values of all clips, an FFT is faster
 KEPT = 8  # matrices made of A and B: for clips of different lengths, and forward and last
 
 
@@ -46,19 +49,24 @@ def legendre_matrices(order: int, theta: float | Tensor, discretizer: Discretize
     ``zoh``: ``[[A, B], [0, 1]] = exp([[A', B'], [0, 0]] / theta)``.
 
     Raises:
-        ValueError: ``order`` is below 1, or ``theta`` is not positive and finite.
+        ValueError: ``order`` is not a whole number from 1, ``theta`` is not positive and finite or is too small for
+            its matrices to be finite, or the discretizer is unknown.
     """
-    if order < 1:
-        raise ValueError(f"order must be at least 1, not {order}")
+    if not isinstance(order, int) or order < 1:
+        raise ValueError(f"order must be a whole number from 1, not {order}")
+    if discretizer not in get_args(Discretizer):
+        raise ValueError(f"discretizer must be one of {get_args(Discretizer)}, not {discretizer!r}")
     value = float(theta.detach()) if isinstance(theta, Tensor) else theta
     if not 0 < value < math.inf:
         raise ValueError(f"theta must be a positive, finite number of steps, not {value}")
     a, b = continuous_matrices(order, theta if isinstance(theta, Tensor) else None)
     if isinstance(theta, Tensor):
         theta = theta.double()
-    if discretizer == "euler":
-        return torch.eye(order, dtype=a.dtype, device=a.device) + a / theta, b / theta
     system = torch.cat([torch.cat([a, b.unsqueeze(1)], 1), a.new_zeros(1, order + 1)]) / theta
+    if not bool(system.isfinite().all()):
+        raise ValueError(f"theta {value:g} is too small for order {order}: its matrices are not finite")
+    if discretizer == "euler":
+        return torch.eye(order, dtype=a.dtype, device=a.device) + system[:order, :order], system[:order, order]
     discrete = torch.linalg.matrix_exp(system)
     return discrete[:order, :order], discrete[:order, order]
 
@@ -93,20 +101,17 @@ class LegendreMemory(nn.Module):
         ValueError: as ``legendre_matrices``.
 
     Warns:
-        UserWarning: ``A`` has a spectral radius above 1 (Euler with a small theta).
+        UserWarning: ``A`` has a spectral radius above 1 (Euler with a small theta), at construction, or in evaluation
+            mode where a theta that learned has made it so.
     """
 
     def __init__(self, order: int, theta: float, discretizer: Discretizer = "zoh", trained: Trained = "none") -> None:
         super().__init__()
+        if trained not in get_args(Trained):
+            raise ValueError(f"trained must be one of {get_args(Trained)}, not {trained!r}")
         self.order, self.discretizer, self.trained = order, discretizer, trained
         a, b = legendre_matrices(order, theta, discretizer)
-        if (radius := spectral_radius(a)) > 1 + 1e-6:
-            warnings.warn(
-                f"the Legendre memory of order {order} and theta {theta:g} is unstable: its matrix A has spectral "
-                f"radius {radius:.3g}, above 1, so what it holds grows at every step. Euler's rule needs a larger "
-                "theta; discretizer 'zoh' is stable for every theta",
-                stacklevel=2,
-            )
+        self._warn_if_unstable(a, f"theta {theta:g}")
         a, b = a.to(torch.get_default_dtype()), b.to(torch.get_default_dtype())
         if trained == "theta":
             self.log_theta = nn.Parameter(torch.tensor(math.log(theta)))
@@ -116,6 +121,21 @@ class LegendreMemory(nn.Module):
             self.register_buffer("A", a)
             self.register_buffer("B", b)
         self._kept: dict[Any, Tensor] = {}
+
+    def _warn_if_unstable(self, a: Tensor, theta: str) -> None:
+        if (radius := spectral_radius(a)) > 1 + 1e-6:
+            warnings.warn(
+                f"the Legendre memory of order {self.order} and {theta} is unstable: its matrix A has spectral radius "
+                f"{radius:.3g}, above 1, so what it holds grows at every step. Euler's rule needs a larger theta; "
+                "discretizer 'zoh' is stable for every theta",
+                stacklevel=3,
+            )
+
+    def train(self, mode: bool = True) -> Self:
+        """Also warn where a learned theta has made the memory unstable; learned matrices are free to be so."""
+        if not mode and self.training and self.trained == "theta":
+            self._warn_if_unstable(self.matrices(self.log_theta)[0], f"trained theta {self.theta:g}")
+        return super().train(mode)
 
     @property
     def theta(self) -> float | None:
@@ -140,16 +160,35 @@ class LegendreMemory(nn.Module):
         ``memory`` (B, size, order) is that before the first step; ``mask`` (B, T) a run of true, then false.
         """
         batch, steps, size = u.shape
+        empty = not (memory.requires_grad or bool(memory.any()))
+        if empty and self._prefers_fft(u):
+            with torch.autocast(u.device.type, enabled=False):
+                memories = self._convolve(u.to(memory))
+            return memories, take_last(memories, mask)
         chunk = steps if steps <= LONGEST_CHUNK else min(CHUNKS, key=lambda size: -steps % size)  # least left over
         count = -(-steps // chunk)
         inputs = F.pad(u.transpose(1, 2), (0, count * chunk - steps)).reshape(-1, count, chunk)
-        if count == 1 and not (memory.requires_grad or bool(memory.any())):
+        if count == 1 and empty:
             held = inputs @ self._keep(_pair_steps, chunk, u)
         else:
             with torch.autocast(u.device.type, enabled=False):  # what is handed on keeps the state's precision
                 held = self._hand_on(inputs.to(memory), memory.reshape(-1, self.order))
         memories = held.view(batch, size, count * chunk, self.order)[:, :, :steps].transpose(1, 2)
         return memories, take_last(memories, mask)
+
+    def _prefers_fft(self, u: Tensor) -> bool:
+        """See the module."""
+        large = self.order >= FFT_ORDER and u.shape[1] > LONGEST_CHUNK
+        return large and len(u) * u.shape[2] <= FFT_VALUES and u.dtype in (torch.float32, torch.float64)
+
+    def _convolve(self, u: Tensor) -> Tensor:
+        """Memories (B, T, size, order), from an empty one, by FFT."""
+        steps = u.shape[1]
+        length = 2 ** math.ceil(math.log2(2 * steps - 1))
+        response = torch.fft.rfft(self._keep(impulse_response, steps, u), length, dim=0)  # (F, order)
+        values = torch.fft.rfft(u, length, dim=1)  # (B, F, size)
+        memories: Tensor = torch.fft.irfft(values.unsqueeze(-1) * response.unsqueeze(1), length, dim=1)
+        return memories[:, :steps]
 
     def _hand_on(self, inputs: Tensor, memory: Tensor) -> Tensor:
         """Memories (R, chunks, chunk order) of ``inputs`` (R, chunks, chunk) that begin with ``memory`` (R, order)."""
@@ -181,7 +220,7 @@ class LegendreMemory(nn.Module):
 
         It is made in float64: powers of ``A`` add up what they are rounded by.
         """
-        if self.trained != "none":
+        if self.trained != "none" or self.A.is_inference():  # the latter do not say when they change
             return make(*self.matrices(like.double()), steps).to(like)
         key = make, steps, like.dtype, like.device, self.A._version, self.B._version, self.A.data_ptr()
         if key not in self._kept:

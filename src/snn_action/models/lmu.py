@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from snn_action.models.base import ModelSettings, Scaling, TemporalModel, perturb, take_last
 from snn_action.models.differences import Past, start_past, subtract_past
-from snn_action.models.legendre import Discretizer, LegendreMemory, Trained
+from snn_action.models.legendre import THETA, Discretizer, LegendreMemory, Trained
 from snn_action.models.lmu_loop import Weights, run_lmu
 from snn_action.models.readout import Readout, solve_readout
 
@@ -35,7 +35,12 @@ class MemorySettings(ModelSettings):
     normalise: bool = Field(False, description="Each step's scaled input is divided by its root mean square")
     units: int = Field(128, ge=1, description="Hidden units; more remember and overfit more")
     order: int = Field(4, ge=1, le=512, description="Polynomials a memory; resolves about theta / order steps")
-    theta: float = Field(28.0, gt=0, description="Steps that the memory holds; usually those of a clip")
+    theta: float = Field(
+        28.0,
+        ge=THETA[0],
+        le=THETA[1],
+        description="Steps that the memory holds; usually those of a clip, of a longer one older steps fade",
+    )
     memory_d: int = Field(128, ge=1, description="Values that are remembered, learned projections of the input")
     discretizer: Discretizer = Field("zoh", description="'zoh' is exact; 'euler' is unstable for a small theta")
     trained: Trained = Field("none", description="What of the memory learns: none, its matrices, or theta")

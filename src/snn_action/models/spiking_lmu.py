@@ -2,7 +2,7 @@
 
     u_t = W_u x_t                                       (memory_d), with ``spiking_input`` as ensembles decode it
     m_t = A m_{t-1} + B u_t                             (memory_d, order): ``legendre``; with ``spiking_memory`` below
-    s_t = neuron(W_m m_t + W_x x_t + b)                 (units) spikes
+    s_t = neuron(I (W_m m_t + W_x x_t + b)) / r         (units) spikes, r the mean of ``max_rates``, I below
     logits_t = leak(W_out s_t) + c                      a leaky integrator of each class: Lowpass, ``tau_readout``
 
 What is spikes and what is not: hidden units always send spikes, and nothing else reaches the logits. The input is
@@ -21,8 +21,9 @@ linear filter of numbers; with both, every value that one part hands to another 
 
 At the start hidden units lie like the neurons of one large ensemble: each prefers a random direction of the memory
 (or, with ``encoders: on_off``, stands for or against one of its coefficients), with a gain and a bias from
-``max_rates`` and ``intercepts``; W_m and b are these, in units of the current that lifts a neuron from silence to the
-mean maximal rate, and learn from there.
+``max_rates`` and ``intercepts``; W_m, W_x and b are these, in units of the current I that lifts a neuron from silence
+to the mean maximal rate r, and learn from there. Ensembles of input and memory hand values on: their gradient is that
+of their rates (``spike_aware``) where the neuron has one, and with ``gradient: rate`` they train on rates as well.
 """
 
 import math
@@ -34,7 +35,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from snn_action import registry
-from snn_action.models.base import Population, TemporalModel, drop, take_last
+from snn_action.errors import ConfigError
+from snn_action.models.base import HIGHEST_RATE, Population, TemporalModel, drop, take_last
 from snn_action.models.decoders import solve_decoders
 from snn_action.models.differences import Past, start_past
 from snn_action.models.ensembles import run_in_chunks
@@ -70,12 +72,10 @@ class Settings(ReaderSettings):
     def _ordered(self) -> Self:
         for name in ("max_rates", "ensemble_rates"):
             low, high = getattr(self, name)
-            if not 0 < low <= high:
-                raise ValueError(f"{name}: must be two positive rates, the lower first")
+            if not 0 < low <= high <= HIGHEST_RATE:
+                raise ValueError(f"{name}: must be two rates above 0 and up to {HIGHEST_RATE:g}, the lower first")
         if not -1 <= self.intercepts[0] <= self.intercepts[1] < 1:
             raise ValueError("intercepts: must be two values in [-1, 1), the lower first")
-        if self.spiking_memory and self.trained == "theta":
-            raise ValueError("trained: theta cannot learn in a spiking memory; its matrices can")
         return self
 
 
@@ -109,9 +109,12 @@ class Ensembles(nn.Module):
         super().__init__()
         self.neuron, self.radius = neuron, settings.radius
         shape = (size, settings.ensemble_neurons)
-        gain, bias = neuron.gain_bias(
-            torch.empty(shape).uniform_(*settings.ensemble_rates), torch.empty(shape).uniform_(-1.0, 0.9)
-        )
+        try:
+            gain, bias = neuron.gain_bias(
+                torch.empty(shape).uniform_(*settings.ensemble_rates), torch.empty(shape).uniform_(-1.0, 0.9)
+            )
+        except ConfigError as error:
+            raise ConfigError(f"ensemble_rates of the input's or the memory's ensembles: {error}") from None
         encoders = gain * (torch.randint(0, 2, shape).to(gain) * 2 - 1)
         self.register_buffer("encoders", encoders / self.radius)
         self.register_buffer("bias", bias)
@@ -161,8 +164,10 @@ class SpikingLMU(TemporalModel):
         self.populations = tuple(populations)
 
     def _make_neuron(self) -> Neuron:
-        """Of ensembles: they hand values on, so their gradient is that of their rates where there is one."""
-        mode: Gradient = "spike_aware" if "spike_aware" in type(self.neuron).gradients else "surrogate"
+        """Of ensembles: see the module."""
+        mode: Gradient = self.settings.gradient
+        if mode != "rate" and "spike_aware" in type(self.neuron).gradients:
+            mode = "spike_aware"
         neuron: Neuron = registry.build("neuron", self.settings.neuron, mode)
         return neuron
 

@@ -27,9 +27,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from snn_action import registry
+from snn_action.errors import ConfigError
 from snn_action.models.base import ModelSettings, Population, Scaling, TemporalModel, take_last
 from snn_action.models.decoders import solve_decoders
-from snn_action.models.legendre import legendre_matrices
+from snn_action.models.legendre import THETA, legendre_matrices
 from snn_action.models.lmu import glorot
 from snn_action.neurons import lif
 from snn_action.neurons.base import Gradient, Neuron, check_finite, hold
@@ -48,7 +49,9 @@ class Settings(ModelSettings):
     )
     units: int = Field(800, ge=1, description="Hidden units (tanh, not spiking)")
     order: int = Field(2, ge=1, le=16, description="Polynomials of the memory")
-    theta: float = Field(28.0, gt=0, description="Steps that the memory holds: those of a clip")
+    theta: float = Field(
+        28.0, ge=THETA[0], le=THETA[1], description="Steps that the memory holds; of a longer clip older steps fade"
+    )
     ensemble_neurons: int = Field(100, ge=2, description="Neurons of each of the three ensembles")
     neuron: registered("neuron") = lif.Settings(rate_sigma=0.0, initial_voltage="uniform")  # type: ignore[valid-type]
     gradient: Gradient = Field("rate", description="How gradients pass the spikes; the original's: rate")
@@ -78,9 +81,14 @@ class Ensemble(nn.Module):
     def __init__(self, dimensions: int, neurons: int, neuron: Neuron, keep: float) -> None:
         super().__init__()
         self.neuron, self.keep = neuron, keep
-        gain, bias = neuron.gain_bias(
-            torch.empty(neurons).uniform_(*MAX_RATES), torch.empty(neurons).uniform_(*INTERCEPTS)
-        )
+        try:
+            gain, bias = neuron.gain_bias(
+                torch.empty(neurons).uniform_(*MAX_RATES), torch.empty(neurons).uniform_(*INTERCEPTS)
+            )
+        except ConfigError as error:
+            raise ConfigError(
+                f"neuron: its ensembles send up to {MAX_RATES[1]:g} spikes a second, and {error}"
+            ) from None
         self.encoders = nn.Parameter(F.normalize(torch.randn(neurons, dimensions)) * gain.unsqueeze(1))
         self.bias = nn.Parameter(bias)
 

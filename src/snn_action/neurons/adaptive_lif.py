@@ -8,14 +8,14 @@ At a constant current its mean output ``a`` comes close to the solution of ``a =
 """
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from snn_action.neurons import lif
-from snn_action.neurons.adaptive_lif_rate import adapt, settled_rate
+from snn_action.neurons.adaptive_lif_rate import adapt, check_adaptation, settled_rate
 from snn_action.neurons.base import fill
 
 
@@ -25,6 +25,11 @@ class Settings(lif.LIFSettings):
     type: Literal["adaptive_lif"] = "adaptive_lif"
     tau_n: float = Field(1.0, gt=0, description="Time constant of the adaptation in seconds")
     inc_n: float = Field(0.01, ge=0, description="Adaptation that an output of 1 a second settles at")
+
+    @model_validator(mode="after")
+    def _stable(self) -> Self:
+        check_adaptation(self.tau_n, self.dt)
+        return self
 
 
 class State(NamedTuple):

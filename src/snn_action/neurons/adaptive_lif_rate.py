@@ -7,10 +7,10 @@ At a constant current it settles at the rate ``a`` that solves ``a = r(J - inc_n
 """
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from snn_action.neurons.base import fill
@@ -29,11 +29,28 @@ class Settings(LIFRateSettings):
     tau_n: float = Field(1.0, gt=0, description="Time constant of the adaptation in seconds")
     inc_n: float = Field(0.01, ge=0, description="Adaptation that an output of 1 a second settles at")
 
+    @model_validator(mode="after")
+    def _stable(self) -> Self:
+        check_adaptation(self.tau_n, self.dt)
+        return self
+
 
 class State(NamedTuple):
     """Adaptation (B, N), in units of the current."""
 
     adaptation: Tensor
+
+
+def check_adaptation(tau_n: float, dt: float) -> None:
+    """Check that ``adapt`` comes to rest.
+
+    Raises:
+        ValueError: ``tau_n`` is half of ``dt`` or less.
+    """
+    if not tau_n > dt / 2:
+        raise ValueError(
+            f"tau_n: must be above dt / 2 = {dt / 2:g}, or the adaptation grows without end; not {tau_n:g}"
+        )
 
 
 def adapt(adaptation: Tensor, output: Tensor, dt: float, tau_n: float, inc_n: float) -> Tensor:

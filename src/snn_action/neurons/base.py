@@ -230,8 +230,8 @@ def check_rates(max_rates: Tensor, intercepts: Tensor) -> None:
         raise ConfigError("intercepts must be in [-1, 1)")
 
 
-def check_finite(current: Tensor, what: str = "current of neuron") -> None:
-    """Check a current (B, T, ...), or what else ``what`` names, for NaN and infinity.
+def check_finite(current: Tensor, what: str = "current of neuron", first: int = 0) -> None:
+    """Check a current (B, T, ...), or what else ``what`` names, for NaN and infinity; neurons count from ``first``.
 
     A neuron may swallow them and be silent for ever. On the CPU always; on a GPU, where it would wait for all work so
     far, in PyTorch's debug mode (``torch.autograd.set_detect_anomaly``).
@@ -245,7 +245,9 @@ def check_finite(current: Tensor, what: str = "current of neuron") -> None:
     if bool(current.sum().isfinite()) or bool(current.isfinite().all()):
         return
     clip, step, *neuron = (~current.isfinite()).nonzero()[0].tolist()
-    value, place = current[clip, step, *neuron].item(), neuron[0] if len(neuron) == 1 else tuple(neuron)
+    value = current[clip, step, *neuron].item()
+    neuron[0] += first
+    place = neuron[0] if len(neuron) == 1 else tuple(neuron)
     raise ValueError(f"the {what} {place} is {value:g} at step {step} of clip {clip}")
 
 

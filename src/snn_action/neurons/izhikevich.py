@@ -14,10 +14,10 @@ the jump of the recovery are constants; a spike's distance is ``(v' - 30) / (30 
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from snn_action.errors import ConfigError
@@ -38,6 +38,15 @@ class Settings(NeuronSettings):
     reset_voltage: float = Field(-65.0, lt=THRESHOLD, description="Voltage after a spike, in mV")
     reset_recovery: float = Field(8.0, description="What a spike adds to the recovery")
     surrogate: SurrogateName = Field("arctan", description="Derivative of a spike in gradient mode 'surrogate'")
+
+    @model_validator(mode="after")
+    def _stable(self) -> Self:
+        if not self.tau_recovery * 1000 * self.dt < 2:
+            raise ValueError(
+                f"tau_recovery: must be below {0.002 / self.dt:g}, twice the whole way in a step of {self.dt:g} s, "
+                f"or the recovery grows without end; not {self.tau_recovery:g}"
+            )
+        return self
 
 
 class State(NamedTuple):

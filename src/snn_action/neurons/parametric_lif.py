@@ -62,16 +62,12 @@ class ParametricLIF(VoltageNeuron):
     """
 
     gradients: ClassVar[tuple[Gradient, ...]] = ("surrogate",)
-    w: Tensor
     settings: Settings
 
     def __init__(self, settings: Settings, gradient: Gradient | None = None) -> None:
         super().__init__(settings, gradient)
         w = torch.tensor(-math.log(settings.tau / settings.dt - 1))
-        if settings.learnable:
-            self.w = nn.Parameter(w)
-        else:
-            self.register_buffer("w", w)
+        self.w = nn.Parameter(w, requires_grad=settings.learnable)  # frozen, too: kernels are given parameters
 
     @property
     def tau(self) -> Tensor:

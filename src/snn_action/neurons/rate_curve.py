@@ -55,7 +55,7 @@ def find_currents(rates: Tensor, curve: InverseCurve) -> Tensor:
     highest = curve.rates[-1]
     if wanted.size and wanted.max() > highest:
         raise ConfigError(f"max_rates: {wanted.max():g} cannot be reached, the neuron's highest is {highest:g}")
-    return torch.from_numpy(np.interp(wanted, *curve)).to(rates)
+    return torch.from_numpy(np.asarray(np.interp(wanted, *curve))).to(rates)
 
 
 def find_rates(currents: Tensor, curve: InverseCurve) -> Tensor:

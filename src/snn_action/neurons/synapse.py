@@ -28,10 +28,15 @@ class Synapse(nn.Module, ABC):
         """Filtered ``x`` (B, T, N), and the state after the last step where ``mask`` (B, T) is true.
 
         Raises:
-            ValueError: a wrong shape, or a state that does not fit or is not finite.
+            ValueError: a wrong shape or type, or a state that does not fit or is not finite.
         """
+        if not x.is_floating_point():
+            raise ValueError(f"x must be of a floating-point type, not {x.dtype}")
         if x.ndim != 3 or x.shape[1] < 1:
             raise ValueError(f"x must be (batch, at least one step, size), not {tuple(x.shape)}")
+        if mask is not None and mask.shape != x.shape[:2]:
+            raise ValueError(f"mask must have shape {tuple(x.shape[:2])}, not {tuple(mask.shape)}")
+        mask = None if mask is None else mask.bool()
         if state is None:
             state = self.initial_state(x.shape[0], x.shape[2], x.device, x.dtype)
         else:
@@ -143,18 +148,20 @@ class LinearFilter(Synapse):
 
     In state space ``v' = A v + B x``, ``y = C v + D x`` (controllable form), held over a step:
     ``v_t = exp(A dt) v_{t-1} + A^-1 (exp(A dt) - I) B x_t``, ``y_t = C v_t + D x_t``. With a direct part D, ``y_t`` is
-    taken before the update, as Nengo does.
+    taken before the update, as Nengo does. With ``learnable`` all its time constants learn together: the filter is
+    ``num(c s) / den(c s)``, with a factor ``c = exp(log_stretch)`` that begins at 1.
 
     Raises:
         ValueError: ``num`` is empty or of higher order than ``den``, a coefficient is not finite, the first of ``den``
             is zero, or ``dt`` is not positive.
     """
 
+    system: Tensor
     transition: Tensor
     drive: Tensor
     readout: Tensor
 
-    def __init__(self, num: Sequence[float], den: Sequence[float], dt: float = 0.001) -> None:
+    def __init__(self, num: Sequence[float], den: Sequence[float], dt: float = 0.001, learnable: bool = False) -> None:
         super().__init__(dt)
         if not all(map(math.isfinite, (*num, *den))):
             raise ValueError(f"num {list(num)} and den {list(den)} must be finite")
@@ -175,9 +182,11 @@ class LinearFilter(Synapse):
             system[0, :order] = -below
             system[0, order] = 1
             system[1:order, : order - 1] = torch.eye(order - 1, dtype=torch.float64)
-        held = torch.linalg.matrix_exp(system * (dt * unit))
-        self.register_buffer("transition", held[:order, :order].clone())
-        self.register_buffer("drive", held[:order, order].clone())
+        self.log_stretch = nn.Parameter(torch.zeros(())) if learnable else None
+        self.register_buffer("system", system * (dt * unit), persistent=False)
+        transition, drive = _hold_step(self.system)
+        self.register_buffer("transition", transition)
+        self.register_buffer("drive", drive)
         self.register_buffer("readout", above[1:] - self.direct * below)
 
     def initial_state(self, batch: int, size: int, device: torch.device, dtype: torch.dtype) -> LinearFilterState:
@@ -186,6 +195,15 @@ class LinearFilter(Synapse):
 
     def advance(self, x: Tensor, state: LinearFilterState) -> tuple[Tensor, LinearFilterState]:
         """See the class."""
-        vector = state.vector @ self.transition.to(x).mT + x.unsqueeze(-1) * self.drive.to(x)
+        transition, drive = self.transition, self.drive
+        if self.log_stretch is not None:
+            transition, drive = _hold_step(self.system * torch.exp(-self.log_stretch.double()))
+        vector = state.vector @ transition.to(x).mT + x.unsqueeze(-1) * drive.to(x)
         seen = state.vector if self.direct else vector
         return seen @ self.readout.to(x) + self.direct * x, LinearFilterState(vector)
+
+
+def _hold_step(system: Tensor) -> tuple[Tensor, Tensor]:
+    """``exp(A)`` and ``A^-1 (exp(A) - I) B`` of ``[[A, B], [0, 0]]``."""
+    held = torch.linalg.matrix_exp(system)
+    return held[:-1, :-1].clone(), held[:-1, -1].clone()
