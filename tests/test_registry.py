@@ -11,7 +11,7 @@ BASE = {"name": "t", "dataset": {"type": "folder", "path": "videos"}, "model": {
 @pytest.mark.parametrize(
     ("change", "place", "text"),
     [
-        ({"model": {"type": "ensemble_array", "max_rates": [5, 1]}}, "model", "max_rates: must be two positive rates"),
+        ({"model": {"type": "ensemble_array", "max_rates": [5, 1]}}, "model", "max_rates: must be two rates above 0"),
         ({"dataset": {**BASE["dataset"], "train_list": "a"}}, "dataset", "train_list and test_list belong together"),
         ({"dataset": {**BASE["dataset"], "group_pattern": "("}}, "dataset.group_pattern", "not a regular expression"),
         ({"model": {"type": "lmu", "unit": 3}}, "model.unit", "unknown key; did you mean 'units'?"),
