@@ -25,10 +25,19 @@ def _has_triton() -> bool:
 
 @cache
 def load() -> tuple[ModuleType, ModuleType]:
-    """The modules ``cpu`` and ``strips``, compiled on first use on a machine."""
+    """The modules ``cpu`` and ``strips``, compiled on first use on a machine.
+
+    Numba begins its threads by telling OpenMP, which PyTorch uses too, how many there are: PyTorch's own number is put
+    back.
+    """
     logger.info("loading fused kernels; the first time on a machine they are compiled, for about fifteen seconds")
+    threads = torch.get_num_threads()
+    import numba
+
     from snn_action.kernels import cpu, strips
 
+    numba.set_num_threads(numba.get_num_threads())  # begins them
+    torch.set_num_threads(threads)
     return cpu, strips
 
 
