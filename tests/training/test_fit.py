@@ -218,6 +218,7 @@ def test_missing_tensorboard_names_the_extra(tmp_path, train, settings, monkeypa
         train(tmp_path, settings(tensorboard=True))
 
 
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # an interrupt between open() and its `with`
 def test_control_c_is_an_interrupt_and_the_run_can_go_on(tmp_path, train, settings):
     before = signal.signal(signal.SIGINT, handler := signal.default_int_handler)  # ignored in a shell's background
 
