@@ -59,5 +59,5 @@ def write_section(title: str, text: str, table: str) -> None:
     print(section)
     old = RESULTS.read_text(encoding="utf-8") if RESULTS.exists() else "# Results\n\nWritten by the scripts named.\n"
     pattern = re.compile(rf"^## {re.escape(title)}\n.*?(?=^## |\Z)", re.MULTILINE | re.DOTALL)
-    new = pattern.sub(lambda _: section, old) if pattern.search(old) else f"{old.rstrip()}\n\n{section}"
-    RESULTS.write_text(new, encoding="utf-8")
+    new = pattern.sub(lambda _: f"{section}\n", old) if pattern.search(old) else f"{old.rstrip()}\n\n{section}"
+    RESULTS.write_text(f"{new.rstrip()}\n", encoding="utf-8")
