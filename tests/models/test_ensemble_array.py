@@ -194,6 +194,17 @@ def test_a_value_or_a_weight_that_is_no_number_is_named():
             model(features(batch=9).float())
 
 
+@pytest.mark.parametrize("batch", [3, 9])
+def test_a_current_that_overflows_is_named(batch):
+    model, x = make().float(), features(batch=batch).float()
+    x[1, 4] = 1e37
+    with (
+        torch.no_grad(),
+        pytest.raises(ValueError, match=r"current of neuron \(\d+, \d+\) is -?inf at step 4 of clip 1"),
+    ):
+        model(x)
+
+
 def test_an_ensemble_is_named_by_its_own_number_where_they_go_through_in_parts(monkeypatch):
     model = make().float()
     model.input_kernel.weight.data[5] = torch.nan

@@ -254,7 +254,7 @@ class EnsembleArray(TemporalModel):
             strict=True,
         ):
             values = (kernel @ flat.T).to(self.gain).view(-1, steps, batch).permute(2, 1, 0)
-            check_finite(values, "value of ensemble", begin)
+            check_currents(values, gain, bias, begin)
             begin += len(kernel)
             result = fused.run(
                 *(values, gain, bias, decoder, tuple(before), equations, rates, own, mask, mode),
@@ -285,6 +285,21 @@ class EnsembleArray(TemporalModel):
         if equations is None or (rates is None and mode != "surrogate"):
             return None
         return mode, equations, rates
+
+
+def check_currents(values: Tensor, gain: Tensor, bias: Tensor, first: int) -> None:
+    """Check ``values`` (B, T, E) and their currents, of which only the kernel knows: one pass, where all is well.
+
+    Raises:
+        ValueError: as ``check_finite``.
+    """
+    if values.device.type != "cpu" and not torch.is_anomaly_enabled():
+        return
+    values, gain, bias = values.detach(), gain.detach(), bias.detach()
+    low, high = values.aminmax()
+    if not bool((torch.maximum(-low, high) * gain.abs().max() + bias.abs().max()).isfinite()):
+        check_finite(values, "value of ensemble", first)
+        check_finite(torch.addcmul(bias, values.unsqueeze(-1), gain), "current of neuron", first)
 
 
 def scale(gain: Tensor, encoders: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ LEAST_OVER = 0.1
 class LIFSettings(SpikingSettings):
     """What the spiking neurons of the LIF family share."""
 
-    tau_rc: float = Field(0.02, gt=0, description="Time constant of the membrane in seconds")
+    tau_rc: float = Field(0.02, ge=1e-9, description="Time constant of the membrane in seconds")
     tau_ref: float = Field(0.002, ge=0, description="Refractory time after a spike in seconds")
     min_voltage: float = Field(0.0, le=0, description="Floor of the voltage, in units of the threshold")
     rate_sigma: float = Field(

@@ -20,7 +20,7 @@ from snn_action.neurons.rate_neuron import RateNeuron
 class LIFRateSettings(NeuronSettings):
     """What the rate neurons of the LIF family share."""
 
-    tau_rc: float = Field(0.02, gt=0, description="Time constant of the membrane in seconds")
+    tau_rc: float = Field(0.02, ge=1e-9, description="Time constant of the membrane in seconds")
     tau_ref: float = Field(0.002, ge=0, description="Refractory time after a spike in seconds")
     amplitude: float = Field(1.0, gt=0, description="Factor of the output")
 

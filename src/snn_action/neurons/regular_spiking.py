@@ -35,7 +35,7 @@ class Settings(SpikingSettings):
     type: Literal["regular_spiking"] = "regular_spiking"
     rate_function: Literal["relu", "tanh", "sigmoid", "lif_rate"] = Field("relu", description="Current to rate")
     tau_ref: float = Field(0.0025, gt=0, description="Seconds; 1 / tau_ref is the highest rate, relu aside")
-    tau_rc: float = Field(0.02, gt=0, description="Membrane time constant of lif_rate in seconds")
+    tau_rc: float = Field(0.02, ge=1e-9, description="Membrane time constant of lif_rate in seconds")
 
 
 def curve(current: Tensor, settings: Settings) -> Tensor:
