@@ -125,9 +125,10 @@ class Catalog:
 def split_validation(catalog: Catalog, fold: Fold, share: float, seed: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Take about ``share`` of a fold's training groups for validation: ``(train, validation)`` indices.
 
-    Whole groups move. Groups are drawn in a seeded order until the share of videos is reached; a group stays
-    in training where taking it would leave a class without training videos. Where groups are unknown, nothing
-    is taken.
+    Whole groups move. Groups are drawn in a seeded order until the share of videos is reached, in each of the
+    catalog's folds in an order of its own: were it the same in all, nine folds that leave one person out each would
+    look at the same one or two persons. A group stays in training where taking it would leave a class without
+    training videos. Where groups are unknown, nothing is taken.
     """
     import numpy as np
 
@@ -135,7 +136,7 @@ def split_validation(catalog: Catalog, fold: Fold, share: float, seed: int) -> t
     if share <= 0 or any(group is None for group in groups.values()):
         return fold.train, ()
     names = sorted({group for group in groups.values() if group is not None})
-    order = np.random.default_rng([seed, 0x5EED]).permutation(len(names))
+    order = np.random.default_rng([seed, 0x5EED, catalog.folds.index(fold)]).permutation(len(names))
     taken: set[str] = set()
     classes = {catalog.videos[index].label for index in fold.train}
     for name in (names[k] for k in order):
