@@ -81,9 +81,7 @@ def test_folds_that_leave_one_person_out_validate_on_many_persons():
     persons = range(9)
     videos = tuple(Video(f"v{person}{label}", label, f"p{person}") for person in persons for label in (0, 1))
     every = range(len(videos))
-    folds = tuple(
-        Fold(f"p{out}", tuple(i for i in every if i // 2 != out), (2 * out, 2 * out + 1)) for out in persons
-    )
+    folds = tuple(Fold(f"p{out}", tuple(i for i in every if i // 2 != out), (2 * out, 2 * out + 1)) for out in persons)
     catalog = Catalog(("a", "b"), videos, folds)
     for seed in range(20):
         looked_at = {split_validation(catalog, fold, 0.1, seed)[1] for fold in folds}
