@@ -114,7 +114,8 @@ def compute_logits(model: LMU | SpikingLMU, memory: Tensor) -> Tensor:
 def train(model: LMU | SpikingLMU, images: Images, seed: int) -> None:
     """See the module; gradient descent with momentum, and the running mean of its weights."""
     count, epochs = len(images.labels), EPOCHS[model.settings.type]
-    model.prepare(images.pixels, torch.ones(count, STEPS, dtype=torch.bool), images.labels)
+    pixels = images.pixels.reshape(1, -1, 1)  # mean and deviation of all: as one clip they are found at once
+    model.prepare(pixels, torch.ones(pixels.shape[:2], dtype=torch.bool), images.labels[:1])
     memories = remember(model, images.pixels)
     mean = memories.mean(0)
     deviation = (memories - mean).std()
