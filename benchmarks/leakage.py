@@ -12,7 +12,8 @@ clean    on training videos alone, as many as there are, up to the same number
 Its outputs make a features file each, with the names of the videos that the head learned from, and the temporal model
 of ``configs/<set>_lmu.json``, which was chosen on frozen features, is trained on the training split and tested on the
 test split, as ever. Every setting of the experiment was fixed before the first run and none was changed after it (the
-head: Adam, 1e-3, dropout 0.3, weights of the last of 30 epochs). The clean run passes the guard; the leaking one is refused, and runs with ``evaluation.allow_leakage``.
+head: Adam, 1e-3, dropout 0.3, weights of the last of 30 epochs). The clean run passes the guard; the leaking one is
+refused, and runs with ``evaluation.allow_leakage``.
 """
 
 import argparse

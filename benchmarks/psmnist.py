@@ -4,8 +4,8 @@
 
 One memory of order 468 and theta 784 and 346 hidden units, as Chilkuri and Eliasmith (2021) have it; the permutation is
 one for all seeds. The prediction is that of the last step. Settings were chosen with each sixth of the training images
-held out in turn (as ``--validate 0`` to ``--validate 5`` does), two seeds or three; then all 60,000 train, and the test images
-are opened once, at each run's end.
+held out in turn (as ``--validate 0`` to ``--validate 5`` does), two seeds or three; then all 60,000 train,
+and the test images are opened once, at each run's end.
 
 How it is trained. The memory does not learn, so that of every training image is computed once, and what learns is a
 network of one hidden layer on its coefficients (centred, all divided by one deviation; both are folded into the weights
