@@ -12,7 +12,6 @@ import numpy as np
 
 from snn_action import pipeline
 from snn_action.config import Config
-from snn_action.data.catalog import split_validation
 from snn_action.evaluation import ClipPredictions, measure_accuracy, predict_clips
 from snn_action.evaluation.accuracy import average_clips
 from snn_action.models import build_model
@@ -50,7 +49,7 @@ class Tested:
         device = resolve_device(config.device).main
         for fold in folds:
             model = build_model(config.model, data.features.dim, len(data.catalog.class_names), config.seed)
-            load_weights(model, fold_folder(run.folder, fold.name, len(folds)) / "checkpoints" / "best.ckpt")
+            load_weights(model, fold_folder(run.folder, fold.name, data.fold_names) / "checkpoints" / "best.ckpt")
 
             def predict(videos: Sequence[int], model: Any = model) -> ClipPredictions:
                 clips = data.features.clips_of(videos)
@@ -60,8 +59,7 @@ class Tested:
             named = average_clips(tested)
             video.update(zip(named.video.tolist(), named.correct.tolist(), strict=True))
             timestep.update(_steps_by_video(tested))
-            learned, _ = split_validation(data.catalog, fold, config.training.validation_share, config.seed)
-            train.append(measure_accuracy(predict(learned))["video"])
+            train.append(measure_accuracy(predict(fold.train))["video"])
         self.video.append(np.array([video[key] for key in sorted(video)], float))
         self.timestep.append(np.array([timestep[key] for key in sorted(timestep)]))
         if config.evaluation.baseline:

@@ -12,6 +12,7 @@ from snn_action.models import build_model
 from snn_action.report import read_run
 from snn_action.report.metrics import LEAKED, MARK
 from snn_action.training.checkpoints import load_weights
+from snn_action.training.history import EpochRecorder
 
 
 @pytest.fixture
@@ -107,6 +108,152 @@ def test_resume_goes_on_where_a_run_was_interrupted(config, monkeypatch):
             pipeline.run(config, run_id="cut")
     resumed = pipeline.resume(config.save_dir / "test" / "cut")
     assert without_timings(resumed.metrics) == without_timings(whole.metrics)
+
+
+def change(path, **arrays):
+    """Put arrays into a file of features."""
+    np.savez(path, **{**np.load(path), **arrays})
+
+
+def read_sides(folder):
+    (fold,) = json.loads((folder / "splits.json").read_text())["folds"]
+    return {side: fold[side] for side in ("train", "validation", "test")}
+
+
+def tested(folder):
+    with (folder / "predictions.csv").open() as file:
+        return sorted(row["video"] for row in csv.DictReader(file))
+
+
+def test_videos_that_are_added_after_training_change_nothing(video_config, video_set, write_clip):
+    config = load_config(video_config({"test_groups": None}))  # a seeded share of each class tests
+    whole = pipeline.run(config, run_id="whole")
+    folder = pipeline.train(config, run_id="parts")
+    for group in (20, 21):
+        write_clip(video_set / "Left" / f"v_g{group}.avi", -1, group)
+    again = pipeline.evaluate(folder)
+    assert tested(folder) == sorted(read_sides(folder)["test"]) == tested(whole.folder)
+    assert not set(tested(folder)) & set(read_sides(folder)["train"] + read_sides(folder)["validation"])
+    assert again.metrics["accuracy"] == whole.metrics["accuracy"]
+    assert again.metrics["baseline"] == whole.metrics["baseline"]
+    assert again.metrics["train_videos"] == whole.metrics["train_videos"]
+
+
+def test_a_resumed_run_keeps_its_split(video_config, video_set, write_clip, monkeypatch):
+    config = load_config(video_config({"test_groups": None}))
+    whole = pipeline.run(config, run_id="whole")
+
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "train_model", stop)
+        with pytest.raises(KeyboardInterrupt):
+            pipeline.run(config, run_id="cut")
+    write_clip(video_set / "Left" / "v_g20.avi", -1, 20)
+    resumed = pipeline.resume(config.save_dir / config.name / "cut")
+    assert read_sides(resumed.folder) == read_sides(whole.folder)
+    assert without_timings(resumed.metrics) == without_timings(whole.metrics)
+
+
+def test_what_is_no_longer_as_it_was_stops_the_test(video_config, video_set, write_clip):
+    folder = pipeline.train(load_config(video_config()), run_id="one")
+    one = video_set / "Left" / "v_g1.avi"
+    content = one.read_bytes()
+    one.unlink()
+    with pytest.raises(ConfigError, match=r"1 of the 12 videos of this run are gone: Left/v_g1\.avi"):
+        pipeline.evaluate(folder)
+    write_clip(one, 1, 9)
+    with pytest.raises(ConfigError, match=r"the content of 1 videos .* began with: Left/v_g1\.avi"):
+        pipeline.evaluate(folder)
+    one.write_bytes(content)
+    (video_set / "Left").rename(video_set / "Zigzag")
+    with pytest.raises(ConfigError, match="gone: Left; new: Zigzag"):
+        pipeline.evaluate(folder)
+    (video_set / "Zigzag").rename(video_set / "Left")
+    moved = video_set.rename(video_set.with_name("moved"))
+    assert pipeline.evaluate(folder, [f"dataset.path={moved}"]).metrics["test_videos"] == 4
+
+
+def test_features_that_changed_stop_the_test(config, features_file):
+    folder = pipeline.train(config, run_id="one")
+    features = np.load(features_file)["features"]
+    features[3] += 1
+    change(features_file, features=features)
+    with pytest.raises(ConfigError, match="the content of 1 features"):
+        pipeline.evaluate(folder)
+
+
+@pytest.mark.parametrize("override", ["dataset.split=1", "seed=3", "model.units=9", "clip.frames=4", "precision=bf16"])
+def test_an_override_never_changes_what_was_learned_or_is_tested(config, override):
+    folder = pipeline.train(config, run_id="one")
+    with pytest.raises(ConfigError, match="changes what the run has learned or is tested on"):
+        pipeline.evaluate(folder, [override])
+    assert not (folder / "metrics.json").exists()
+    assert pipeline.evaluate(folder, ["device=cpu", "evaluation.batch_size=7", "evaluation.baseline=false"]).metrics
+
+
+def test_the_other_fold_is_never_tested_by_an_override(features_file, write_config):
+    split_in_three(features_file)
+    folder = pipeline.train(
+        load_config(write_config({"type": "features", "path": str(features_file), "split": "1"})), run_id="one"
+    )
+    with pytest.raises(ConfigError, match=r'dataset\.split is "2", was "1"'):
+        pipeline.evaluate(folder, ['dataset.split="2"'])
+
+
+def test_a_run_whose_configuration_was_edited_does_not_go_on(config, monkeypatch):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "_evaluate", stop)
+        with pytest.raises(KeyboardInterrupt):
+            pipeline.run(config, run_id="cut")
+    folder = config.save_dir / "test" / "cut"
+    raw = json.loads((folder / "config.json").read_text())
+    raw["model"]["units"] = 9
+    (folder / "config.json").write_text(json.dumps(raw))
+    with pytest.raises(ConfigError, match=r"model\.units is 9, was 8"):
+        pipeline.resume(folder)
+
+
+def test_checkpoints_of_another_network_are_refused_by_name(config, monkeypatch):
+    folders = []
+    for units in (8, 9):
+        own = config.model_copy(update={"model": config.model.model_copy(update={"units": units})})
+        with monkeypatch.context() as patch:
+            patch.setattr(EpochRecorder, "on_train_epoch_start", interrupt_at(2))
+            with pytest.raises(KeyboardInterrupt):
+                pipeline.run(own, run_id=f"units{units}")
+        folders.append(config.save_dir / "test" / f"units{units}")
+    last = "checkpoints/last.ckpt"
+    (folders[0] / last).write_bytes((folders[1] / last).read_bytes())
+    with pytest.raises(ConfigError, match=r"last\.ckpt: weights of another architecture: .* has shape"):
+        pipeline.resume(folders[0])
+
+
+def interrupt_at(epoch):
+    def hook(self, trainer, pl_module):
+        if trainer.current_epoch == epoch:
+            raise KeyboardInterrupt
+        original(self, trainer, pl_module)
+
+    original = EpochRecorder.on_train_epoch_start
+    return hook
+
+
+def test_names_of_folds_never_leave_the_run_folder(features_file, write_config):
+    ids = np.load(features_file)["video_ids"]
+    path = write_config({"type": "features", "path": str(features_file)})
+    folders = []
+    for names in (["../../x", "../../y"], ["x", "./x"]):
+        change(features_file, split=np.array([names[int(name.split("_g")[1][:2]) % 2] for name in ids]))
+        run = pipeline.run(load_config(path), run_id=f"r{len(folders)}")
+        assert {fold["name"] for fold in run.metrics["folds"]} == set(names)
+        assert len(list((run.folder / "folds").glob("*/checkpoints/best.ckpt"))) == 2
+        folders.append(run.folder)
+    assert sorted(run.folder.parent.iterdir()) == folders
 
 
 def test_what_is_no_run_folder_is_refused(tmp_path):

@@ -135,6 +135,26 @@ def test_damaged_weights_and_device_of_a_run(command, trained, video_set):
     assert "best.ckpt: not a checkpoint" in err
 
 
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("backbone.weights=random", "backbone.weights: other weights of tiny than this run was trained with: digest"),
+        ('clip.streams=["difference", "rgb"]', 'clip.streams is ["difference", "rgb"], was ["rgb", "difference"]'),
+        ("clip.frames=4", "clip.frames is 4, was 8"),
+        ("clip.size=32", "clip.size is 32, was null"),
+        ("model.units=4", "model.units is 4"),
+    ],
+)
+def test_what_was_learned_cannot_be_changed(command, video_config, video_set, override, words):
+    path = video_config(clip={"frames": 8, "sampling": "first", "streams": ["rgb", "difference"]})
+    folder = pipeline.run(load_config(path), run_id="two").folder
+    code, out, err = command("predict", folder, video_set / "Left" / "v_g1.avi", "-o", override)
+    assert code == 2
+    assert not out
+    assert words in err
+    assert command("predict", folder, video_set / "Left" / "v_g1.avi", "-o", "backbone.batch_size=3")[0] == 0
+
+
 def test_an_unreadable_video_is_a_work_error(trained, tmp_path):
     (tmp_path / "note.avi").write_text("no video")
     with pytest.raises(WorkError, match=r"note\.avi"):

@@ -1,23 +1,27 @@
 import json
 import logging
 import os
+import re
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from snn_action.config import load_config
 from snn_action.errors import ConfigError, WorkError
 from snn_action.run_folder import (
     create_run,
     describe_environment,
+    find_changes,
     find_latest_run,
     find_unfinished_run,
     fold_folder,
+    learned_settings,
     log_to,
     new_run,
+    plain_names,
     read_run_config,
-    read_splits,
-    write_splits,
 )
 
 
@@ -91,23 +95,60 @@ def test_the_newest_run_is_found(config):
     assert find_latest_run(config) == second
 
 
-def test_splits(config):
-    folder = create_run(config, "one")
-    with pytest.raises(ConfigError, match=r"not begun to train; continue it with --resume .*one"):
-        read_splits(folder)
-    splits = {"class_names": ["Über", "b"], "folds": []}
-    write_splits(folder, splits)
-    assert read_splits(folder) == splits
-
-
 def test_what_is_no_run(tmp_path):
     with pytest.raises(ConfigError, match=r"not the folder of a run \(it has no config\.json\)"):
         read_run_config(tmp_path / "nowhere")
 
 
+def test_the_newest_run_of_that_configuration_not_of_its_name(config, write_config):
+    first = create_run(config, "a")
+    os.utime(first / "config.json", ns=(1, 1))
+    other = load_config(
+        write_config({"type": "features", "path": "elsewhere.npz"}, training={"epochs": 9}, device="cpu", name="test")
+    )
+    create_run(other, "b")
+    moved = config.model_copy(update={"device": "auto"})
+    assert find_latest_run(moved) == first  # newer ones of another configuration are passed over
+    third = other.model_copy(update={"seed": 7})
+    with pytest.raises(ConfigError, match=r"no run of this configuration.*\n.*seed is 7, was 0"):
+        find_latest_run(third)
+
+
+def test_what_decides_what_is_learned(config):
+    learned = learned_settings(config)
+    assert learned["dataset.type"] == "features"
+    assert learned["model.units"] == 8
+    assert learned["clip.streams"] == ["rgb"]
+    for free in ("dataset.path", "device", "save_dir", "backbone.batch_size", "features.workers", "report.clips"):
+        assert free not in learned
+    other = learned_settings(config.model_copy(update={"seed": 3}))
+    assert find_changes(learned, learned) == []
+    assert find_changes(learned, other) == ["seed is 3, was 0"]
+    del other["seed"]  # a key of another version
+    assert find_changes(learned, other) == []
+
+
 def test_folds_lie_below_the_run():
-    assert fold_folder(Path("run"), "1", 1) == Path("run")
-    assert fold_folder(Path("run"), "2", 3) == Path("run/folds/2")
+    assert fold_folder(Path("run"), "1", ["1"]) == Path("run")
+    assert fold_folder(Path("run"), "2", ["1", "2", "3"]) == Path("run/folds/2")
+    assert fold_folder(Path("run"), "../../x", ["../../x", "y"]).parent == Path("run/folds")
+
+
+def test_plain_names_stay():
+    names = ["1", "2", "eli", "Daria_2", "v1.0", "g-3"]
+    assert plain_names(names) == names
+
+
+@given(
+    st.lists(st.text(min_size=1) | st.sampled_from(["x", "X", "./x", "..", ".", "a/b", "con", "\udce9"]), unique=True)
+)
+def test_any_text_becomes_one_part_of_a_path_of_its_own(names):
+    plain = plain_names(names)
+    plain += plain_names([*names, *plain])[len(names) :] if not set(names) & set(plain) else []
+    assert all(re.fullmatch(r"\w(?:[\w.-]*\w|-)?[\w-]*", name, re.ASCII) and len(name) <= 64 for name in plain)
+    own = plain[: len(names)]
+    assert len({name.casefold() for name in own}) == len(names)
+    assert all((Path("run") / name).parent == Path("run") for name in own)
 
 
 def test_the_log_is_written_inside_only(tmp_path):

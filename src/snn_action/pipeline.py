@@ -12,9 +12,10 @@ from typing import Any
 from snn_action import processes, registry
 from snn_action.backbones import build_backbone
 from snn_action.config import Config
-from snn_action.data.catalog import Catalog, Fold, split_validation
+from snn_action.data.catalog import Catalog, Fold, draw_validation
 from snn_action.data.datasets.seed_frames import PicklePaths
-from snn_action.errors import ConfigError
+from snn_action.data.split import FILE, Split, digest_features, freeze, read_begun_run, write_split
+from snn_action.errors import ConfigError, WorkError
 from snn_action.evaluation import (
     ClipPredictions,
     FoldResult,
@@ -27,14 +28,20 @@ from snn_action.evaluation import (
     write_confusion_csv,
     write_predictions_csv,
 )
-from snn_action.features import extract_features, from_arrays
+from snn_action.features import describe_backbone, digest_catalog, extract_features, from_arrays, prepare
 from snn_action.features.seed_pickles import keep_as_pickles
 from snn_action.features.summary import describe_extraction
 from snn_action.files import write_atomic
 from snn_action.models import TemporalModel, build_model, check_model
 from snn_action.report import describe_metrics, write_report
 from snn_action.report.examples import write_examples
-from snn_action.run_folder import fold_folder, log_to, new_run, read_run_config, write_splits
+from snn_action.run_folder import (
+    fold_folder,
+    learned_settings,
+    log_to,
+    new_run,
+    read_run_config,
+)
 from snn_action.run_results import Data, choose_shown, describe_work
 from snn_action.training import (
     Sides,
@@ -76,7 +83,7 @@ def run(config: Config, *, run_id: str | None = None, progress: bool = False) ->
     with processes.group():
         _check_beforehand(config)
         with new_run(config, run_id) as folder:
-            return _train_and_evaluate(config, folder, progress)
+            return _train_and_evaluate(config, None, folder, progress)
 
 
 def resume(folder: str | Path, *, progress: bool = False) -> Run:
@@ -87,7 +94,7 @@ def resume(folder: str | Path, *, progress: bool = False) -> Run:
     """
     folder = Path(folder)
     with processes.group():
-        return _train_and_evaluate(_read_unfinished(folder), folder, progress)
+        return _train_and_evaluate(*_read_unfinished(folder), folder, progress)
 
 
 def train(config: Config, *, run_id: str | None = None, progress: bool = False) -> Path:
@@ -95,7 +102,7 @@ def train(config: Config, *, run_id: str | None = None, progress: bool = False) 
     with processes.group():
         _check_beforehand(config)
         with new_run(config, run_id) as folder:
-            _train(config, folder, progress, show_test=False)
+            _train(config, None, folder, progress, show_test=False)
     return folder
 
 
@@ -103,42 +110,51 @@ def resume_training(folder: str | Path, *, progress: bool = False) -> Path:
     """Continue an interrupted ``train``."""
     folder = Path(folder)
     with processes.group():
-        _train(_read_unfinished(folder), folder, progress, show_test=False)
+        _train(*_read_unfinished(folder), folder, progress, show_test=False)
     return folder
 
 
 def evaluate(folder: str | Path, overrides: Sequence[str] = (), *, progress: bool = False) -> Run:
     """Test a trained run on its test videos and write its metrics and report (anew).
 
+    Args:
+        folder: Of the run.
+        overrides: Put over the run's configuration; only what changes neither what was learned nor what is tested.
+        progress: Show bars.
+
     Raises:
-        ConfigError: the folder is not that of a trained run.
+        ConfigError: the folder is not that of a trained run, an override changes what was learned or tested, or the
+            run's videos, classes or backbone are no longer as they were.
     """
     folder = Path(folder)
-    config = read_run_config(folder, overrides)
+    config, split = read_begun_run(folder, overrides)
     with processes.group(), log_to(folder / "run.log"):
-        data = load_data(config, progress=progress, guard=True)
+        data = load_data(config, split, progress=progress, guard=True)
         return _evaluate(config, data, folder)
 
 
-def _read_unfinished(folder: Path) -> Config:
-    config = read_run_config(folder)
+def _read_unfinished(folder: Path) -> tuple[Config, Split | None]:
+    config, split = read_run_config(folder), None
     if (folder / "metrics.json").exists():
         raise ConfigError(f"{folder}: this run is finished; test it again with: snn-action evaluate {folder}")
+    if (folder / FILE).exists():  # else it was killed before it had looked at its videos
+        config, split = read_begun_run(folder)
     _check_beforehand(config)
-    return config
+    return config, split
 
 
-def _train_and_evaluate(config: Config, folder: Path, progress: bool) -> Run:
-    data = _train(config, folder, progress, show_test=True)
+def _train_and_evaluate(config: Config, split: Split | None, folder: Path, progress: bool) -> Run:
+    data = _train(config, split, folder, progress, show_test=True)
     with log_to(folder / "run.log"):
         return _evaluate(config, data, folder)
 
 
-def _train(config: Config, folder: Path, progress: bool, *, show_test: bool) -> Data:
+def _train(config: Config, split: Split | None, folder: Path, progress: bool, *, show_test: bool) -> Data:
+    """Train every fold. ``split`` is what the run decided when it began; None: it begins now, and decides."""
     with log_to(folder / "run.log"):
-        data = load_data(config, progress=progress, guard=True)
-        if processes.is_main():
-            _write_splits(config, data, folder)
+        data = load_data(config, split, progress=progress, guard=True)
+        if split is None and processes.is_main():
+            write_split(folder, data.split)
         for fold in data.catalog.folds:
             _train_fold(config, data, fold, folder, progress, show_test)
     return data
@@ -154,65 +170,86 @@ def _check_beforehand(config: Config) -> None:
         raise ConfigError("training.skip tests the weights as they are: say which, by training.weights")
 
 
-def _write_splits(config: Config, data: Data, folder: Path) -> None:
-    catalog = data.catalog
-    folds = []
-    for fold in catalog.folds:
-        train, validation = split_validation(catalog, fold, config.training.validation_share, config.seed)
-        sides = {"train": train, "validation": validation, "test": fold.test}
-        names = {side: [catalog.videos[index].name for index in indices] for side, indices in sides.items()}
-        folds.append({"name": fold.name, **names})
-    splits = {"class_names": catalog.class_names, "from_videos": data.backbone is not None, "folds": folds}
-    write_splits(folder, splits)
+def load_data(config: Config, split: Split | None = None, *, progress: bool = False, guard: bool = False) -> Data:
+    """The catalog, its split, and the features of its clips: those that came with it, or extracted into the store.
 
-
-def load_data(config: Config, *, progress: bool = False, guard: bool = False) -> Data:
-    """The catalog and the features of its clips: those that came with it, or extracted into the store.
-
-    With ``guard``, for training and tests, a split whose test is not clean is refused, before hours of extraction.
+    Args:
+        config: Of the run.
+        split: What the run decided when it began; None: it is decided here.
+        progress: Show bars.
+        guard: For training and tests: a split whose test is not clean is refused, before hours of extraction.
 
     Raises:
-        ConfigError: the configuration cannot be followed, or the test leaks and ``evaluation.allow_leakage`` is off.
+        ConfigError: the configuration cannot be followed, what the split names is no longer as it was, or the test
+            leaks and ``evaluation.allow_leakage`` is off.
         WorkError: too many videos cannot be read, or the store cannot be written.
     """
     with processes.main_first():  # it may make the videos
         catalog: Catalog = registry.build("dataset", config.dataset, config.seed)
+    if split is not None:
+        catalog = split.align(catalog)
     device = resolve_device(config.device).main
     if catalog.arrays is not None:
+        digests: list[str | OSError] = [*digest_features(catalog)]
+        if split is not None:
+            split.check_contents(catalog, digests)
         leakage = processes.tell(lambda: guard_test(catalog, config, None, progress)) if guard else Leakage((), ())
         given = f"{len(catalog.videos)} videos, features given"
-        return Data(catalog, from_arrays(catalog), None, {}, 0.0, given, leakage)
+        catalog, split = _decide(config, catalog, split, digests, None, {})
+        return Data(catalog, split, from_arrays(catalog), None, 0.0, given, leakage)
     with processes.main_first():  # it may download the weights
         backbone = build_backbone(config.backbone, config.seed)
+    prepare(backbone, config, device)
+    described = describe_backbone(backbone, config)
+    if split is not None:
+        split.check_backbone(described)
+    digests = digest_catalog(catalog, config.features.store, config.features.index, progress)
+    if split is not None:
+        split.check_contents(catalog, digests)
     leakage = Leakage((), ())
     if guard:
         leakage = processes.tell(lambda: guard_test(catalog, config, backbone.provenance, progress))
-    done = extract_features(catalog, config, backbone, device, progress)
+    done = extract_features(catalog, config, backbone, device, progress, digests)
     summary = describe_extraction(catalog, done)
     if guard:  # ``extract`` prints it
         logger.info(summary)
-    catalog = catalog.without(set(done.bad))
+    if split is not None and done.bad:
+        names = ", ".join(catalog.videos[index].name for index in sorted(done.bad)[:3])
+        raise WorkError(f"{len(done.bad)} videos of this run cannot be read any more: {names}")
+    catalog, split = _decide(config, catalog, split, digests, described, done.bad)
     if isinstance(pickles := getattr(config.dataset, "pickles", None), PicklePaths) and processes.is_main():
         keep_as_pickles(pickles, catalog, done.features)
-    return Data(catalog, done.features, backbone, done.bad, done.seconds, summary, leakage)
+    return Data(catalog, split, done.features, backbone, done.seconds, summary, leakage)
+
+
+def _decide(
+    config: Config,
+    catalog: Catalog,
+    split: Split | None,
+    digests: Sequence[str | OSError],
+    backbone: dict[str, Any] | None,
+    bad: dict[int, str],
+) -> tuple[Catalog, Split]:
+    """The catalog with all its sides, and the split: what the run decided before, or what it decides now."""
+    if split is not None:
+        return catalog, split
+    share = config.training.validation_share
+    catalog = draw_validation(catalog.without(set(bad)), share, BASELINE_VALIDATION, config.seed)
+    settings = learned_settings(config)
+    return catalog, freeze(catalog, digests, backbone=backbone, settings=settings, bad=bad)
 
 
 def _train_fold(config: Config, data: Data, fold: Fold, folder: Path, progress: bool, show_test: bool) -> None:
     model = build_model(config.model, data.features.dim, len(data.catalog.class_names), config.seed)
-    train_videos, validation_videos = split_validation(
-        data.catalog, fold, config.training.validation_share, config.seed
-    )
     clips = data.features.clips_of
-    sides = Sides(clips(train_videos), clips(validation_videos), clips(fold.test) if show_test else ())
-    logger.info(
-        "split %s: training on %d videos, validating on %d", fold.name, len(train_videos), len(validation_videos)
-    )
+    sides = Sides(clips(fold.train), clips(fold.validation), clips(fold.test) if show_test else ())
+    logger.info("split %s: training on %d videos, validating on %d", fold.name, len(fold.train), len(fold.validation))
     train_model(
         model,
         data.features,
         sides,
         config,
-        fold_folder(folder, fold.name, len(data.catalog.folds)),
+        fold_folder(folder, fold.name, data.fold_names),
         measure=lambda chosen: measure_loss(_predict(config, data, model, chosen)),
         extra={"fold": fold.name},
         progress=progress,
@@ -252,22 +289,18 @@ def _write_results(
 
 def _evaluate_fold(config: Config, data: Data, fold: Fold, folder: Path) -> tuple[FoldResult, TemporalModel]:
     model = build_model(config.model, data.features.dim, len(data.catalog.class_names), config.seed)
-    own = fold_folder(folder, fold.name, len(data.catalog.folds))
+    own = fold_folder(folder, fold.name, data.fold_names)
     load_shared(model, partial(require_trained, own, folder))
-    train_videos, validation_videos = split_validation(
-        data.catalog, fold, config.training.validation_share, config.seed
-    )
     tested = _predict(config, data, model, data.features.clips_of(fold.test))
     baseline = _test_baseline(config, data, fold) if config.evaluation.baseline and processes.is_main() else None
-    return FoldResult(fold.name, tested, baseline, len(train_videos), len(validation_videos)), model
+    return FoldResult(fold.name, tested, baseline, len(fold.train), len(fold.validation)), model
 
 
 def _test_baseline(config: Config, data: Data, fold: Fold) -> ClipPredictions:
     average = build_model({"type": "frame_average"}, data.features.dim, len(data.catalog.class_names), config.seed)
-    share = config.training.validation_share or BASELINE_VALIDATION
-    train, validation = split_validation(data.catalog, fold, share, config.seed)
-    clips = data.features.clips_of
-    fit_closed_form(average, data.features, clips(train), clips(validation))
+    clips, chosen = data.features.clips_of, set(fold.baseline)
+    train = [video for video in fold.learned if video not in chosen]
+    fit_closed_form(average, data.features, clips(train), clips(fold.baseline))
     device = resolve_device(config.device).main
     return predict_clips(average, data.features, clips(fold.test), config.evaluation.batch_size, device)
 

@@ -12,10 +12,11 @@ import torch
 
 from snn_action.backbones import Backbone, build_backbone
 from snn_action.config import Config
+from snn_action.data.split import read_begun_run
 from snn_action.errors import ConfigError
-from snn_action.features import extract_video, prepare
+from snn_action.features import describe_backbone, extract_video, prepare
 from snn_action.models import TemporalModel, build_model
-from snn_action.run_folder import fold_folder, read_run_config, read_splits
+from snn_action.run_folder import fold_folder
 from snn_action.training import load_weights, require_trained, resolve_device
 
 
@@ -110,31 +111,33 @@ def load_run(
         folder: Of the run.
         fold: Whose model, where the run has several folds; None: the first.
         device: As in the configuration; None: the run's own.
-        overrides: Put over the run's configuration, such as ``backbone.weights=elsewhere.pth``.
+        overrides: Put over the run's configuration, such as ``backbone.weights=elsewhere.pth``; only what does not
+            change what the run has learned.
 
     Raises:
-        ConfigError: the folder is not that of a trained run, or the run was made from features without a backbone.
+        ConfigError: the folder is not that of a trained run, the run was made from features without a backbone, an
+            override changes what was learned, or the backbone's weights are others than the run was trained with.
     """
     folder = Path(folder)
     extra = [] if device is None else [f"device={json.dumps(device)}"]
-    config = read_run_config(folder, [*overrides, *extra])
-    splits = read_splits(folder)
-    if not splits["from_videos"]:
+    config, split = read_begun_run(folder, [*overrides, *extra])
+    if not split.from_videos:
         raise ConfigError(
             f"{folder}: this run was trained on features that came with its dataset, without a backbone: it cannot "
             "look at videos. Train on videos to predict videos"
         )
-    names = [entry["name"] for entry in splits["folds"]]
+    names = [sides.name for sides in split.folds]
     if fold is not None and fold not in names:
         raise ConfigError(f"{folder}: no fold {fold!r}; it has {', '.join(names)}")
-    weights = require_trained(fold_folder(folder, fold or names[0], len(names)), folder)
+    weights = require_trained(fold_folder(folder, fold or names[0], names), folder)
     target = resolve_device(config.device).main
     backbone = build_backbone(config.backbone, config.seed)
+    split.check_backbone(describe_backbone(backbone, config))
     prepare(backbone, config, target)
     streams = len(config.clip.streams)
-    model = build_model(config.model, streams * backbone.feature_dim, len(splits["class_names"]), config.seed)
+    model = build_model(config.model, streams * backbone.feature_dim, len(split.class_names), config.seed)
     load_weights(model, weights)
-    return LoadedRun(config, splits["class_names"], backbone, model.eval().to(target), target)
+    return LoadedRun(config, split.class_names, backbone, model.eval().to(target), target)
 
 
 def _named(top: list[tuple[str, float]]) -> list[dict[str, Any]]:

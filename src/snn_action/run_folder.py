@@ -1,13 +1,16 @@
 """The folder of a run, ``save/<name>/<run id>/``: how it is made, found again and told apart from others."""
 
+import hashlib
 import importlib.metadata
 import json
 import logging
 import os
 import platform
+import re
 import shutil
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -18,6 +21,18 @@ from snn_action.config import Config, load_config
 from snn_action.errors import ConfigError, WorkError
 from snn_action.files import write_atomic
 
+EXAMPLES = 3  # changes that a message names
+# sections and keys that say where data lies and how the work is done, but not what is learned or tested
+FREE = frozenset(
+    (
+        *("name", "save_dir", "device", "features", "evaluation", "report"),
+        *("dataset.max_bad_share", "backbone.weights", "backbone.batch_size"),
+        *("training.workers", "training.pin_memory", "training.tensorboard"),
+    )
+)
+_PLAIN = re.compile(r"[A-Za-z0-9_](?:[\w.-]{0,62}[\w-])?", re.ASCII)
+_RUN_ID = re.compile(r"\w(?:[\w.-]{0,98}[\w-])?")
+_HASHED = re.compile(r"-[0-9a-f]{8}$")
 REPORTED_PACKAGES = ("torch", "torchvision", "lightning", "av", "numpy", "numba", "safetensors", "pydantic")
 
 
@@ -64,8 +79,10 @@ def new_run(config: Config, run_id: str | None = None) -> Iterator[Path]:
 
 def _claim(parent: Path, run_id: str | None) -> Path:
     if run_id is not None:
-        if not run_id or Path(run_id).name != run_id or run_id in {".", ".."}:
-            raise ConfigError(f"run id {run_id!r} is not a plain folder name")
+        if not _RUN_ID.fullmatch(run_id):
+            raise ConfigError(
+                f"run id {run_id!r} is not a plain folder name of letters, digits, '_', '-' and '.', 100 at most"
+            )
         folder = parent / run_id
         try:
             folder.mkdir()
@@ -95,35 +112,58 @@ def read_run_config(folder: Path, overrides: Sequence[str] = ()) -> Config:
     return load_config(folder / "config.json", overrides)
 
 
-def write_splits(folder: Path, splits: dict[str, Any]) -> None:
-    """Write ``splits.json``: class names, and which videos train, validate and test in each fold."""
-    write_atomic(folder / "splits.json", json.dumps(splits, indent=1) + "\n")
-
-
-def read_splits(folder: Path) -> dict[str, Any]:
-    """What ``write_splits`` wrote.
-
-    Raises:
-        ConfigError: the run has not begun to train.
-    """
-    try:
-        splits: dict[str, Any] = json.loads((folder / "splits.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"{folder}: this run has not begun to train; continue it with --resume {folder}") from None
-    return splits
-
-
 def find_latest_run(config: Config) -> Path:
-    """The newest run of a configuration's name.
+    """The newest run of this configuration: of its name, and of the same keys that decide what is learned and tested.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is none; says what the newest run of that name has otherwise.
     """
     parent = config.save_dir / config.name
     runs = [path.parent for path in parent.glob("*/config.json")] if parent.is_dir() else []
     if not runs:
         raise ConfigError(f"{parent}: no run there yet; train one first")
-    return max(runs, key=lambda run: ((run / "config.json").stat().st_mtime_ns, run.name))
+    runs.sort(key=lambda run: ((run / "config.json").stat().st_mtime_ns, run.name), reverse=True)
+    wanted, others = learned_settings(config), []
+    for run in runs:
+        try:
+            changes = find_changes(learned_settings(read_run_config(run)), wanted)
+        except ConfigError as error:
+            changes = [str(error)]
+        if not changes:
+            return run
+        others.append(f"{run}: {'; '.join(changes[:EXAMPLES])}")
+    raise ConfigError(
+        f"{parent}: no run of this configuration there; the newest differs:\n  {others[0]}\n"
+        "name the run that you want to test: snn-action evaluate RUN"
+    )
+
+
+def learned_settings(config: Config) -> dict[str, Any]:
+    """The keys that decide what is learned and what is tested, ``{"section.key": value}``.
+
+    Paths are not among them (data may move: its content is compared), nor is what only says how the work is done.
+    """
+    learned: dict[str, Any] = {}
+
+    def walk(node: Any, place: tuple[str, ...]) -> None:
+        if isinstance(node, dict):
+            for key, value in node.items():
+                walk(value, (*place, key))
+        elif not isinstance(node, Path) and not _is_free(".".join(place)):
+            learned[".".join(place)] = json.loads(json.dumps(node))
+
+    walk(config.model_dump(), ())
+    return learned
+
+
+def _is_free(key: str) -> bool:
+    return key.partition(".")[0] in FREE or key in FREE
+
+
+def find_changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What differs between two ``learned_settings``, in words; a key that only one has is one of another version."""
+    both = sorted(then.keys() & now.keys())
+    return [f"{key} is {json.dumps(now[key])}, was {json.dumps(then[key])}" for key in both if then[key] != now[key]]
 
 
 def find_unfinished_run(config: Config, run_id: str | None = None) -> Path | None:
@@ -138,9 +178,33 @@ def find_unfinished_run(config: Config, run_id: str | None = None) -> Path | Non
     return max(begun, key=lambda path: path.stat().st_mtime_ns).parent if begun else None
 
 
-def fold_folder(folder: Path, fold: str, folds: int) -> Path:
-    """Where one fold's checkpoints and metrics lie: the run's folder, or ``folds/<name>`` where there are several."""
-    return folder if folds == 1 else folder / "folds" / fold
+def fold_folder(folder: Path, fold: str, folds: Sequence[str]) -> Path:
+    """Where one fold's checkpoints and metrics lie: the run's folder, or one in ``folds/`` where there are several.
+
+    Args:
+        folder: Of the run.
+        fold: Name of the fold.
+        folds: Names of all the run's folds.
+    """
+    return folder if len(folds) == 1 else folder / "folds" / plain_names(folds)[list(folds).index(fold)]
+
+
+def plain_names(names: Sequence[str]) -> list[str]:
+    """A folder name for each name, whatever text it is: one plain part of a path, no two of them the same.
+
+    A name of letters, digits, ``_``, ``-`` and ``.`` stays as it is. Others, and those that differ in case only, keep
+    their plain letters and get eight digits of their SHA-256.
+    """
+    folded = Counter(name.casefold() for name in names)
+    return [
+        name if _PLAIN.fullmatch(name) and not _HASHED.search(name) and folded[name.casefold()] == 1 else _hash(name)
+        for name in names
+    ]
+
+
+def _hash(name: str) -> str:
+    digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:8]
+    return "-".join((*re.findall(r"[A-Za-z0-9_]+", name), digest))[-60:].lstrip("-")
 
 
 @contextmanager

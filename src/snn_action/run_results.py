@@ -7,6 +7,7 @@ from typing import Any
 from snn_action.backbones import Backbone
 from snn_action.config import Config
 from snn_action.data.catalog import Catalog, Fold
+from snn_action.data.split import Split
 from snn_action.evaluation import (
     FoldResult,
     Leakage,
@@ -23,15 +24,20 @@ from snn_action.training import find_best, read_lines, write_lines
 
 @dataclass(frozen=True)
 class Data:
-    """What a run works on: the catalog without unreadable videos, and the features of its clips."""
+    """What a run works on: the catalog with the sides of its folds, and the features of its clips."""
 
     catalog: Catalog
+    split: Split
     features: FeatureSet
     backbone: Backbone | None
-    bad: dict[int, str]
     seconds: float
     summary: str
     leakage: Leakage
+
+    @property
+    def fold_names(self) -> list[str]:
+        """Names of all folds."""
+        return [fold.name for fold in self.catalog.folds]
 
 
 def describe_work(
@@ -43,7 +49,7 @@ def describe_work(
     if data.backbone is not None:
         counted = count_backbone_operations(data.backbone, data.catalog, config, clip.shape[1])
         operations["backbone"] = None if counted is None else counted.to_dict()
-    folders = [fold_folder(folder, fold.name, len(data.catalog.folds)) for fold in data.catalog.folds]
+    folders = [fold_folder(folder, name, data.fold_names) for name in data.fold_names]
     lines = [line for one in folders for line in read_lines(one)]
     if len(folders) > 1:
         write_lines(folder, lines)
@@ -53,9 +59,7 @@ def describe_work(
         "seconds": {"extract": data.seconds, "train": sum(trained)},
         "best_epoch": find_best(lines) if len(folders) == 1 else None,
         "initial": next((line["test"] for line in lines if line["epoch"] < 0 and "test" in line), None),
-        "bad_videos": [
-            {"video": data.catalog.videos[index].name, "reason": reason} for index, reason in sorted(data.bad.items())
-        ],
+        "bad_videos": [{"video": name, "reason": reason} for name, reason in data.split.bad.items()],
         "notes": [*data.leakage.notes(), *data.catalog.notes, *note_training(config, data.catalog, model)],
         "leakage": data.leakage.to_dict(),
     }

@@ -167,17 +167,13 @@ def _find_needed(config: "Config", folder: Path) -> set[str]:
     """
     from snn_action import registry
     from snn_action.backbones import build_backbone
-    from snn_action.features.needs import find_keys
-    from snn_action.features.store import FeatureStore
+    from snn_action.features.needs import digest_catalog, find_keys
 
     catalog = registry.build("dataset", config.dataset, config.seed)
     if catalog.arrays is not None:
         raise ConfigError(f"--keep-config: {config.name} brings its features along, it needs no store")
-    store = FeatureStore(folder)
-    try:
-        keys, bad = find_keys(catalog, config, build_backbone(config.backbone, config.seed), store, is_terminal())
-    finally:
-        store.close()
+    digests = digest_catalog(catalog, folder, progress=is_terminal())
+    keys, bad = find_keys(catalog, config, build_backbone(config.backbone, config.seed), digests)
     if bad:
         raise WorkError(
             f"--keep-config: {next(iter(bad.values()))}: of {len(bad)} videos it cannot be said which features are "

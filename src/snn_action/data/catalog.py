@@ -40,11 +40,26 @@ class Video:
 
 @dataclass(frozen=True)
 class Fold:
-    """One way to train and test: indices into the catalog's videos."""
+    """One way to train and test: indices into the catalog's videos.
+
+    Attributes:
+        name: Its name.
+        train: Videos to train on, without those of ``validation``.
+        test: Videos to test on.
+        validation: Videos by which an epoch is chosen; a dataset names none, ``draw_validation`` does.
+        baseline: Those of ``learned`` by which the baseline chooses its penalty.
+    """
 
     name: str
     train: tuple[int, ...]
     test: tuple[int, ...]
+    validation: tuple[int, ...] = ()
+    baseline: tuple[int, ...] = ()
+
+    @property
+    def learned(self) -> tuple[int, ...]:
+        """All videos that the model may owe something to, in the order of the catalog."""
+        return tuple(sorted((*self.train, *self.validation)))
 
 
 @dataclass(frozen=True)
@@ -111,15 +126,28 @@ class Catalog:
 
     def without(self, bad: set[int]) -> "Catalog":
         """The same catalog whose folds do not name the videos in ``bad`` (indices stay the same)."""
+
+        def keep(indices: tuple[int, ...]) -> tuple[int, ...]:
+            return tuple(index for index in indices if index not in bad)
+
         folds = tuple(
-            Fold(
-                fold.name,
-                tuple(i for i in fold.train if i not in bad),
-                tuple(i for i in fold.test if i not in bad),
-            )
+            Fold(fold.name, keep(fold.train), keep(fold.test), keep(fold.validation), keep(fold.baseline))
             for fold in self.folds
         )
         return replace(self, folds=folds)
+
+
+def draw_validation(catalog: Catalog, share: float, baseline_share: float, seed: int) -> Catalog:
+    """The catalog whose folds hold their validation videos, and those of the baseline.
+
+    The baseline uses the validation videos; where ``share`` is 0, it draws ``baseline_share`` of the training groups.
+    """
+    folds = []
+    for fold in catalog.folds:
+        train, validation = split_validation(catalog, fold, share, seed)
+        baseline = validation if share > 0 else split_validation(catalog, fold, baseline_share, seed)[1]
+        folds.append(Fold(fold.name, train, fold.test, validation, baseline))
+    return replace(catalog, folds=tuple(folds))
 
 
 def split_validation(catalog: Catalog, fold: Fold, share: float, seed: int) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -147,7 +147,7 @@ def refuse_leaks(leakage: Leakage, allow: bool) -> None:
 
 def find_common_groups(catalog: Catalog, fold: Fold) -> list[Leak]:
     """A leak where groups stand on both sides of a fold."""
-    sides = ({catalog.videos[index].group for index in side} - {None} for side in (fold.train, fold.test))
+    sides = ({catalog.videos[index].group for index in side} - {None} for side in (fold.learned, fold.test))
     both = sorted(str(group) for group in set.intersection(*sides))
     if not both:
         return []
@@ -188,7 +188,7 @@ def find_learned_videos(catalog: Catalog, fold: Fold, provenance: Mapping[str, A
 
 def find_duplicates(catalog: Catalog, fold: Fold, hashes: Sequence[Hash | None]) -> list[Leak]:
     """A leak where test videos look like training videos; a pair of one group is told as a group's, not here."""
-    train, test = ([i for i in side if hashes[i] is not None] for side in (fold.train, fold.test))
+    train, test = ([i for i in side if hashes[i] is not None] for side in (fold.learned, fold.test))
     pairs = [
         (catalog.videos[train[a]], catalog.videos[test[b]])
         for a, b in compare([hashes[i] for i in train], [hashes[i] for i in test])  # type: ignore[misc]

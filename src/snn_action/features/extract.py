@@ -26,7 +26,7 @@ from snn_action.features.failures import Failures
 from snn_action.features.feature_set import FeatureSet
 from snn_action.features.file_system import network_file_system
 from snn_action.features.leases import Leases
-from snn_action.features.needs import find_keys
+from snn_action.features.needs import digest_catalog, find_keys
 from snn_action.features.progress import Tick, track
 from snn_action.features.sharing import Block, Claim, Sharing, cut_blocks
 from snn_action.features.store import FeatureStore, Rows
@@ -61,13 +61,19 @@ class Extraction:
 
 
 def extract_features(
-    catalog: Catalog, config: Config, backbone: Backbone, device: torch.device | str, progress: bool = True
+    catalog: Catalog,
+    config: Config,
+    backbone: Backbone,
+    device: torch.device | str,
+    progress: bool = True,
+    digests: Sequence[str | OSError] | None = None,
 ) -> Extraction:
     """Features of all clips of a catalog of videos, from the store where it has them.
 
     Killed at any moment, it loses at most the blocks of ``features.shard_videos`` videos that it was working on, and
     goes on from there. Several processes may do it at the same time, on one store: each ends when everything is there.
     Videos that cannot be read are left out and named in a warning, the same ones in all processes that train together.
+    ``digests`` are those of the videos' contents, where they are known already (``digest_catalog``).
 
     Raises:
         ConfigError: the backbone cannot take images of ``clip.size``.
@@ -75,6 +81,8 @@ def extract_features(
     """
     begin = time.perf_counter()
     prepare(backbone, config, device)
+    if digests is None:
+        digests = digest_catalog(catalog, config.features.store, config.features.index, progress)
     store = FeatureStore(config.features.store, config.features.index)
     if config.features.index is None and (network := network_file_system(store.folder)):
         logger.info(
@@ -82,7 +90,7 @@ def extract_features(
             *(store.folder, network),
         )
     try:
-        keys, bad = find_keys(catalog, config, backbone, store, progress)
+        keys, bad = find_keys(catalog, config, backbone, digests)
         blocks = cut_blocks(catalog, keys, config.features.shard_videos)
         done, frames, failed = _run(blocks, config, backbone, device, store, progress)
         failed = processes.join(failed)  # now all processes that train together are through

@@ -1,25 +1,59 @@
-"""The keys of the store that a configuration needs: one for each video of its catalog and each stream."""
+"""What a configuration needs of the store: the content of each video of its catalog, and a key for each stream."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from snn_action.backbones import Backbone
 from snn_action.config import Config, Stream
 from snn_action.data.catalog import Catalog
+from snn_action.data.transforms import TRANSFORM_VERSION
 from snn_action.features.database import explain_errors
 from snn_action.features.keys import digest_videos, feature_key
 from snn_action.features.progress import track
 from snn_action.features.store import FeatureStore
 
 
-def find_keys(
-    catalog: Catalog, config: Config, backbone: Backbone, store: FeatureStore, progress: bool
-) -> tuple[dict[int, dict[Stream, str]], dict[int, str]]:
-    """Keys by video and stream, and why a video cannot be read at all."""
+def digest_catalog(
+    catalog: Catalog, folder: Path, index: Path | None = None, progress: bool = False
+) -> list[str | OSError]:
+    """The digest of each video's content, or why it cannot be read; the store in ``folder`` keeps those it has seen.
+
+    Raises:
+        ValueError: the features of this catalog came with it.
+    """
     paths = []
     for video in catalog.videos:
         if video.path is None:
             raise ValueError(f"{video.name} has no path: the features of this catalog came with it")
         paths.append(video.path)
-    with explain_errors(store.index), track("Reading videos", len(paths), progress) as tick:
-        digests = digest_videos(paths, store.database, tick)
+    store = FeatureStore(folder, index)
+    try:
+        with explain_errors(store.index), track("Reading videos", len(paths), progress) as tick:
+            return digest_videos(paths, store.database, tick)
+    finally:
+        store.close()
+
+
+def describe_backbone(backbone: Backbone, config: Config) -> dict[str, Any]:
+    """What a run keeps of its backbone: its name, the digest of its weights, and what images it gets."""
+    return {
+        "name": backbone.name,
+        "digest": backbone.digest,
+        "size": config.clip.size or backbone.input_size,
+        "mean": list(backbone.mean),
+        "std": list(backbone.std),
+        "transform": TRANSFORM_VERSION,
+    }
+
+
+def find_keys(
+    catalog: Catalog, config: Config, backbone: Backbone, digests: Sequence[str | OSError]
+) -> tuple[dict[int, dict[Stream, str]], dict[int, str]]:
+    """Keys by video and stream, and why a video cannot be read at all.
+
+    ``digests`` are those of the videos' contents (``digest_catalog``).
+    """
     size = config.clip.size or backbone.input_size
     keys: dict[int, dict[Stream, str]] = {}
     bad: dict[int, str] = {}

@@ -4,7 +4,7 @@ import os
 import pickle
 import warnings
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -62,9 +62,18 @@ def load_weights(model: TemporalModel, path: Path) -> None:
     Raises:
         ConfigError: the file cannot be read, is one of NengoDL, or holds weights of another architecture.
     """
+    model.load_state_dict(check_fit(model, read_checkpoint(path), path))
+
+
+def check_fit(model: TemporalModel, checkpoint: Mapping[str, Any], path: Path) -> dict[str, torch.Tensor]:
+    """The model's weights in the ``checkpoint`` that was read from ``path``.
+
+    Raises:
+        ConfigError: they are of another architecture; names what differs.
+    """
     weights = {
         key.removeprefix(PREFIX): value
-        for key, value in read_checkpoint(path)["state_dict"].items()
+        for key, value in checkpoint["state_dict"].items()
         if key.startswith(PREFIX) and isinstance(value, torch.Tensor)
     }
     own = model.state_dict()
@@ -80,7 +89,7 @@ def load_weights(model: TemporalModel, path: Path) -> None:
         raise ConfigError(
             f"{path}: weights of another architecture: {shown}; use the settings of 'model' that they were trained with"
         )
-    model.load_state_dict(weights)
+    return weights
 
 
 def load_shared(model: TemporalModel, find: Callable[[], Path]) -> None:

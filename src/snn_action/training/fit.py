@@ -18,7 +18,14 @@ from snn_action.errors import ConfigError
 from snn_action.features.feature_set import FeatureSet
 from snn_action.memory import keep_freed_memory
 from snn_action.models import TemporalModel
-from snn_action.training.checkpoints import load_shared, load_weights, read_checkpoint, save_weights, share_weights
+from snn_action.training.checkpoints import (
+    check_fit,
+    load_shared,
+    load_weights,
+    read_checkpoint,
+    save_weights,
+    share_weights,
+)
 from snn_action.training.clips import make_loader
 from snn_action.training.device import Device, resolve_device
 from snn_action.training.history import EpochRecorder, Keeper, Measure, read_lines, write_lines
@@ -174,7 +181,11 @@ def _fit_epochs(
         raise ConfigError("precision: '16' needs a GPU; on the CPU use 'bf16' or '32'")
     last = folder / "checkpoints" / "last.ckpt"
     resuming = processes.tell(last.exists)
-    epoch = read_checkpoint(last)["epoch"] + 1 if resuming else 0
+    epoch = 0
+    if resuming:
+        checkpoint = read_checkpoint(last)
+        epoch = checkpoint["epoch"] + 1
+        check_fit(model, checkpoint, last)  # Lightning says it in its own words
     if not resuming:
         if processes.is_main() and settings.weights is not None:
             load_weights(model, settings.weights)
