@@ -13,7 +13,7 @@ Its outputs make a features file each, with the names of the videos that the hea
 of ``configs/<set>_lmu.json``, which was chosen on frozen features, is trained on the training split and tested on the
 test split, as ever. Every setting of the experiment was fixed before the first run and none was changed after it (the
 head: Adam, 1e-3, dropout 0.3, weights of the last of 30 epochs). The clean run passes the guard; the leaking one is
-refused, and runs with ``evaluation.allow_leakage``.
+refused, and runs with ``evaluation.leakage`` set to ``mark``.
 """
 
 import argparse
@@ -126,7 +126,7 @@ def run(config: str, source: Path, folder: Path, seed: int, leaking: bool) -> tu
             print(str(error), file=sys.stderr)
         else:
             raise AssertionError("the guard let a leak pass")
-        overrides.append("evaluation.allow_leakage=true")
+        overrides.append("evaluation.leakage=mark")
     result = pipeline.run(load_config(ROOT / "configs" / config, overrides))
     assert result.metrics["leakage"]["clean"] != leaking
     return result.folder, result.metrics

@@ -120,7 +120,7 @@ def read_sides(folder):
     return {side: fold[side] for side in ("train", "validation", "test")}
 
 
-def tested(folder):
+def read_tested(folder):
     with (folder / "predictions.csv").open() as file:
         return sorted(row["video"] for row in csv.DictReader(file))
 
@@ -129,11 +129,11 @@ def test_videos_that_are_added_after_training_change_nothing(video_config, video
     config = load_config(video_config({"test_groups": None}))  # a seeded share of each class tests
     whole = pipeline.run(config, run_id="whole")
     folder = pipeline.train(config, run_id="parts")
-    for group in (20, 21):
+    for group in (7, 8):
         write_clip(video_set / "Left" / f"v_g{group}.avi", -1, group)
     again = pipeline.evaluate(folder)
-    assert tested(folder) == sorted(read_sides(folder)["test"]) == tested(whole.folder)
-    assert not set(tested(folder)) & set(read_sides(folder)["train"] + read_sides(folder)["validation"])
+    assert read_tested(folder) == sorted(read_sides(folder)["test"]) == read_tested(whole.folder)
+    assert not set(read_tested(folder)) & set(read_sides(folder)["train"] + read_sides(folder)["validation"])
     assert again.metrics["accuracy"] == whole.metrics["accuracy"]
     assert again.metrics["baseline"] == whole.metrics["baseline"]
     assert again.metrics["train_videos"] == whole.metrics["train_videos"]
@@ -150,7 +150,7 @@ def test_a_resumed_run_keeps_its_split(video_config, video_set, write_clip, monk
         patch.setattr(pipeline, "train_model", stop)
         with pytest.raises(KeyboardInterrupt):
             pipeline.run(config, run_id="cut")
-    write_clip(video_set / "Left" / "v_g20.avi", -1, 20)
+    write_clip(video_set / "Left" / "v_g7.avi", -1, 7)
     resumed = pipeline.resume(config.save_dir / config.name / "cut")
     assert read_sides(resumed.folder) == read_sides(whole.folder)
     assert without_timings(resumed.metrics) == without_timings(whole.metrics)
@@ -337,24 +337,82 @@ def test_a_leak_stops_every_way_to_a_test(leaking):
         for words in (
             "group: split test: 3 groups stand in training and in test (Archery_g01, Bowling_g01, Diving_g01)",
             "backbone: split test: the backbone learned from 1 of 3 test videos (Archery/v_Archery_g01_c01.avi)",
-            "evaluation.allow_leakage",
+            "evaluation.leakage",
         ):
             assert words in str(error.value)
         assert not (config.save_dir / "test" / "one").exists()
-    trained = pipeline.train(load_config(leaking, ["evaluation.allow_leakage=true"]), run_id="two")
+    trained = pipeline.train(load_config(leaking, ["evaluation.leakage=mark"]), run_id="two")
     with pytest.raises(ConfigError, match="the test is not clean"):
-        pipeline.evaluate(trained, ["evaluation.allow_leakage=false"])
+        pipeline.evaluate(trained, ["evaluation.leakage=refuse"])
     assert not (trained / "metrics.json").exists()
 
 
 def test_an_allowed_leak_marks_every_figure(leaking):
-    result = pipeline.run(load_config(leaking, ["evaluation.allow_leakage=true"]), run_id="one")
+    result = pipeline.run(load_config(leaking, ["evaluation.leakage=mark"]), run_id="one")
     assert not result.metrics["leakage"]["clean"]
     assert [leak["kind"] for leak in result.metrics["leakage"]["leaks"]] == ["group", "backbone"]
     assert any(note.startswith("Leakage: 3 groups stand in training and in test") for note in result.metrics["notes"])
     assert result.summary.count(LEAKED) == 2  # accuracy and baseline
     assert "Leakage: " in (result.folder / "run.log").read_text()
     assert read_run(result.folder).metrics.mark.strip() == MARK
+
+
+def test_shared_and_unshared_test_videos_have_accuracies_of_their_own(features_file, write_config):
+    data = dict(np.load(features_file))
+    own = np.array(["g01_c01" in name or "g02" in name for name in data["video_ids"]])
+    change(features_file, split=np.where(own, "test", "train"))
+    path = write_config({"type": "features", "path": str(features_file)}, evaluation={"leakage": "mark"})
+    run = pipeline.run(load_config(path), run_id="one")
+    leakage = run.metrics["leakage"]
+    assert (leakage["shared"]["videos"], leakage["unshared"]["videos"]) == (3, 6)  # g01 has its other clip in training
+    with (run.folder / "predictions.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    for side, word in (("shared", "g01"), ("unshared", "g02")):
+        right = [int(row["correct"]) for row in rows if word in row["video"]]
+        assert leakage[side]["accuracy"] == pytest.approx(np.mean(right))
+    assert "6 test videos that share no group with training" in run.summary
+    path = write_config({"type": "features", "path": str(features_file)}, evaluation={"leakage": "drop"})
+    dropped = pipeline.run(load_config(path), run_id="two")
+    assert dropped.metrics["leakage"]["clean"]
+    assert dropped.metrics["leakage"]["dropped"] == 3
+    assert dropped.metrics["leakage"]["shared"]["videos"] == 0
+    assert len(json.loads((dropped.folder / "splits.json").read_text())["folds"][0]["dropped"]) == 3
+    again = pipeline.evaluate(dropped.folder)
+    assert again.metrics["leakage"] == dropped.metrics["leakage"]
+
+
+def test_controls_test_the_same_weights_without_the_order(config):
+    run = pipeline.run(config, run_id="one")
+    controls = run.metrics["controls"]
+    assert controls.keys() == {"shuffled", "first_frame"}
+    assert controls["shuffled"]["accuracy"] != controls["first_frame"]["accuracy"]
+    assert "frames in random order" in run.summary
+    assert "in random order" in (run.folder / "report.html").read_text()
+    off = pipeline.evaluate(run.folder, ["evaluation.controls=false"])
+    assert off.metrics["controls"] is None
+    assert off.metrics["accuracy"] == run.metrics["accuracy"]
+
+
+def test_times_are_those_of_the_model_alone(config):
+    metrics = pipeline.run(config, run_id="one").metrics
+    seconds = metrics["seconds"]["evaluate"]
+    assert metrics["videos_per_second"] == pytest.approx(metrics["test_videos"] / seconds)
+    assert metrics["extraction"] is None
+
+
+def test_features_from_the_store_are_said_to_be(video_config):
+    config = load_config(video_config())
+    first, second = (pipeline.run(config, run_id=name) for name in ("one", "two"))
+    assert first.metrics["extraction"] == {"extracted": 12, "from_store": 0, "images": 96}
+    assert second.metrics["extraction"] == {"extracted": 0, "from_store": 12, "images": 0}
+    assert "from the store, 12 videos" in (second.folder / "report.html").read_text()
+
+
+def test_the_old_switch_of_leakage_is_read(leaking):
+    raw = json.loads(leaking.read_text())
+    for old, new in ((True, "mark"), (False, "refuse")):
+        leaking.write_text(json.dumps({**raw, "evaluation": {"allow_leakage": old}}))
+        assert load_config(leaking).evaluation.leakage == new
 
 
 def test_a_clean_test_says_what_was_looked_at(config):
@@ -370,7 +428,7 @@ def test_a_copy_of_a_training_video_in_the_test_set_is_found(video_config, video
     (video_set / "Right" / "v_g1.avi").unlink()
     with pytest.raises(ConfigError, match=r"duplicate: .*Right/v_g1\.mp4 like Right/v_g5\.avi"):
         pipeline.run(load_config(video_config()), run_id="one")
-    config = load_config(video_config(evaluation={"allow_leakage": True}))
+    config = load_config(video_config(evaluation={"leakage": "mark"}))
     metrics = pipeline.run(config, run_id="two").metrics
     assert [leak["kind"] for leak in metrics["leakage"]["leaks"]] == ["duplicate"]
     # three are all but plain: grey of nearly the bar's own brightness

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from snn_action import registry, seed_format
 from snn_action.errors import ConfigError
@@ -103,8 +103,22 @@ class EvaluationSettings(Settings):
 
     batch_size: int = Field(100, ge=1)
     baseline: bool = Field(True, description="Also fit and test the frame-average baseline on the same features")
-    allow_leakage: bool = Field(False, description="Test although the test set leaks; every figure is then marked")
+    leakage: Literal["refuse", "mark", "drop"] = Field(
+        "refuse", description="What a test set that leaks does: see docs/leakage.md"
+    )
+    controls: bool = Field(
+        True, description="Also test on clips with their frames in random order, or the first one repeated"
+    )
     test_curve: bool = Field(True, description="Also test after every epoch, for the figure; never used to choose")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_old_name(cls, value: Any) -> Any:
+        """``allow_leakage`` was a switch; runs of that time have it in their configuration."""
+        if isinstance(value, dict) and isinstance(old := value.get("allow_leakage"), bool):
+            others = {key: setting for key, setting in value.items() if key != "allow_leakage"}
+            value = {"leakage": "mark" if old else "refuse", **others}
+        return value
 
 
 class ReportSettings(Settings):

@@ -2,47 +2,37 @@
 
 import json
 import logging
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from snn_action import processes, registry
-from snn_action.backbones import build_backbone
+from snn_action import processes
 from snn_action.config import Config
-from snn_action.data.catalog import Catalog, Fold, draw_validation
-from snn_action.data.datasets.seed_frames import PicklePaths
-from snn_action.data.split import FILE, Split, digest_features, freeze, read_begun_run, write_split
-from snn_action.errors import ConfigError, WorkError
+from snn_action.data.catalog import Fold
+from snn_action.data.split import FILE, Split, read_begun_run, write_split
+from snn_action.errors import ConfigError
 from snn_action.evaluation import (
+    CONTROLS,
     ClipPredictions,
     FoldResult,
-    Leakage,
-    guard_test,
     measure_loss,
+    measure_shared,
     predict_clips,
     predict_together,
+    rearrange,
     summarise,
     write_confusion_csv,
     write_predictions_csv,
 )
-from snn_action.features import describe_backbone, digest_catalog, extract_features, from_arrays, prepare
-from snn_action.features.seed_pickles import keep_as_pickles
-from snn_action.features.summary import describe_extraction
 from snn_action.files import write_atomic
 from snn_action.models import TemporalModel, build_model, check_model
 from snn_action.report import describe_metrics, write_report
 from snn_action.report.examples import write_examples
-from snn_action.run_folder import (
-    fold_folder,
-    learned_settings,
-    log_to,
-    new_run,
-    read_run_config,
-)
-from snn_action.run_results import Data, choose_shown, describe_work
+from snn_action.run_data import Data, load_data
+from snn_action.run_folder import fold_folder, log_to, new_run, read_run_config
+from snn_action.run_results import choose_shown, describe_work
 from snn_action.training import (
     Sides,
     fit_closed_form,
@@ -53,11 +43,9 @@ from snn_action.training import (
     train_model,
 )
 
-logger = logging.getLogger(__name__)
+__all__ = ["Data", "Run", "evaluate", "load_data", "resume", "resume_training", "run", "train"]
 
-BASELINE_VALIDATION = (
-    0.2  # share of training groups on which the baseline's strength is chosen, where training has none
-)
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -170,75 +158,6 @@ def _check_beforehand(config: Config) -> None:
         raise ConfigError("training.skip tests the weights as they are: say which, by training.weights")
 
 
-def load_data(config: Config, split: Split | None = None, *, progress: bool = False, guard: bool = False) -> Data:
-    """The catalog, its split, and the features of its clips: those that came with it, or extracted into the store.
-
-    Args:
-        config: Of the run.
-        split: What the run decided when it began; None: it is decided here.
-        progress: Show bars.
-        guard: For training and tests: a split whose test is not clean is refused, before hours of extraction.
-
-    Raises:
-        ConfigError: the configuration cannot be followed, what the split names is no longer as it was, or the test
-            leaks and ``evaluation.allow_leakage`` is off.
-        WorkError: too many videos cannot be read, or the store cannot be written.
-    """
-    with processes.main_first():  # it may make the videos
-        catalog: Catalog = registry.build("dataset", config.dataset, config.seed)
-    if split is not None:
-        catalog = split.align(catalog)
-    device = resolve_device(config.device).main
-    if catalog.arrays is not None:
-        digests: list[str | OSError] = [*digest_features(catalog)]
-        if split is not None:
-            split.check_contents(catalog, digests)
-        leakage = processes.tell(lambda: guard_test(catalog, config, None, progress)) if guard else Leakage((), ())
-        given = f"{len(catalog.videos)} videos, features given"
-        catalog, split = _decide(config, catalog, split, digests, None, {})
-        return Data(catalog, split, from_arrays(catalog), None, 0.0, given, leakage)
-    with processes.main_first():  # it may download the weights
-        backbone = build_backbone(config.backbone, config.seed)
-    prepare(backbone, config, device)
-    described = describe_backbone(backbone, config)
-    if split is not None:
-        split.check_backbone(described)
-    digests = digest_catalog(catalog, config.features.store, config.features.index, progress)
-    if split is not None:
-        split.check_contents(catalog, digests)
-    leakage = Leakage((), ())
-    if guard:
-        leakage = processes.tell(lambda: guard_test(catalog, config, backbone.provenance, progress))
-    done = extract_features(catalog, config, backbone, device, progress, digests)
-    summary = describe_extraction(catalog, done)
-    if guard:  # ``extract`` prints it
-        logger.info(summary)
-    if split is not None and done.bad:
-        names = ", ".join(catalog.videos[index].name for index in sorted(done.bad)[:3])
-        raise WorkError(f"{len(done.bad)} videos of this run cannot be read any more: {names}")
-    catalog, split = _decide(config, catalog, split, digests, described, done.bad)
-    if isinstance(pickles := getattr(config.dataset, "pickles", None), PicklePaths) and processes.is_main():
-        keep_as_pickles(pickles, catalog, done.features)
-    return Data(catalog, split, done.features, backbone, done.seconds, summary, leakage)
-
-
-def _decide(
-    config: Config,
-    catalog: Catalog,
-    split: Split | None,
-    digests: Sequence[str | OSError],
-    backbone: dict[str, Any] | None,
-    bad: dict[int, str],
-) -> tuple[Catalog, Split]:
-    """The catalog with all its sides, and the split: what the run decided before, or what it decides now."""
-    if split is not None:
-        return catalog, split
-    share = config.training.validation_share
-    catalog = draw_validation(catalog.without(set(bad)), share, BASELINE_VALIDATION, config.seed)
-    settings = learned_settings(config)
-    return catalog, freeze(catalog, digests, backbone=backbone, settings=settings, bad=bad)
-
-
 def _train_fold(config: Config, data: Data, fold: Fold, folder: Path, progress: bool, show_test: bool) -> None:
     model = build_model(config.model, data.features.dim, len(data.catalog.class_names), config.seed)
     clips = data.features.clips_of
@@ -258,16 +177,14 @@ def _train_fold(config: Config, data: Data, fold: Fold, folder: Path, progress: 
 
 def _evaluate(config: Config, data: Data, folder: Path) -> Run:
     """Test every fold with the weights that training kept, then write the results and the report."""
-    begin = time.perf_counter()
     tested = (_evaluate_fold(config, data, fold, folder) for fold in data.catalog.folds)
     first, model = next(tested)
     folds = [first, *(result for result, _ in tested)]
-    seconds = time.perf_counter() - begin
-    return Run(folder, processes.tell(lambda: _write_results(config, data, folder, folds, model, seconds)))
+    return Run(folder, processes.tell(lambda: _write_results(config, data, folder, folds, model)))
 
 
 def _write_results(
-    config: Config, data: Data, folder: Path, folds: list[FoldResult], model: TemporalModel, seconds: float
+    config: Config, data: Data, folder: Path, folds: list[FoldResult], model: TemporalModel
 ) -> dict[str, Any]:
     """Write what the tests gave, ``metrics.json`` and the report last; return the metrics.
 
@@ -276,7 +193,8 @@ def _write_results(
     catalog = data.catalog
     metrics = summarise(catalog, folds, model.populations)
     metrics |= describe_work(config, data, folder, model, metrics["spikes"])
-    metrics["seconds"]["evaluate"] = seconds
+    metrics["leakage"] = data.leakage.to_dict() | measure_shared(catalog, folds)
+    metrics["seconds"]["evaluate"] = seconds = sum(fold.model.seconds for fold in folds)
     metrics["videos_per_second"] = metrics["test_videos"] / seconds
     shown = choose_shown(config, data, folds[0], catalog.folds[0], model)
     write_examples(folder / "examples.npz", catalog, config.clip, config.seed, shown)
@@ -293,7 +211,13 @@ def _evaluate_fold(config: Config, data: Data, fold: Fold, folder: Path) -> tupl
     load_shared(model, partial(require_trained, own, folder))
     tested = _predict(config, data, model, data.features.clips_of(fold.test))
     baseline = _test_baseline(config, data, fold) if config.evaluation.baseline and processes.is_main() else None
-    return FoldResult(fold.name, tested, baseline, len(fold.train), len(fold.validation)), model
+    controls: dict[str, ClipPredictions] = {}
+    if config.evaluation.controls:
+        device = resolve_device(config.device).main
+        for name in CONTROLS:
+            other = replace(data, features=rearrange(data.features, name, config, data.backbone, device))
+            controls[name] = _predict(config, other, model, data.features.clips_of(fold.test))
+    return FoldResult(fold.name, tested, baseline, len(fold.train), len(fold.validation), controls), model
 
 
 def _test_baseline(config: Config, data: Data, fold: Fold) -> ClipPredictions:

@@ -1,43 +1,21 @@
 """What ``metrics.json`` and the report say of a run beyond its predictions: work, notes, the clips that are shown."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from snn_action.backbones import Backbone
 from snn_action.config import Config
 from snn_action.data.catalog import Catalog, Fold
-from snn_action.data.split import Split
 from snn_action.evaluation import (
     FoldResult,
-    Leakage,
     count_backbone_operations,
     count_model_operations,
     record_spikes,
 )
-from snn_action.features import FeatureSet
 from snn_action.models import TemporalModel
 from snn_action.report.examples import Shown, choose_videos
+from snn_action.run_data import Data
 from snn_action.run_folder import fold_folder
 from snn_action.training import find_best, read_lines, write_lines
-
-
-@dataclass(frozen=True)
-class Data:
-    """What a run works on: the catalog with the sides of its folds, and the features of its clips."""
-
-    catalog: Catalog
-    split: Split
-    features: FeatureSet
-    backbone: Backbone | None
-    seconds: float
-    summary: str
-    leakage: Leakage
-
-    @property
-    def fold_names(self) -> list[str]:
-        """Names of all folds."""
-        return [fold.name for fold in self.catalog.folds]
 
 
 def describe_work(
@@ -56,12 +34,12 @@ def describe_work(
     trained = [line.get("seconds", 0.0) for line in lines]
     return {
         "operations": operations,
+        "extraction": data.extraction,
         "seconds": {"extract": data.seconds, "train": sum(trained)},
         "best_epoch": find_best(lines) if len(folders) == 1 else None,
         "initial": next((line["test"] for line in lines if line["epoch"] < 0 and "test" in line), None),
         "bad_videos": [{"video": name, "reason": reason} for name, reason in data.split.bad.items()],
         "notes": [*data.leakage.notes(), *data.catalog.notes, *note_training(config, data.catalog, model)],
-        "leakage": data.leakage.to_dict(),
     }
 
 

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from snn_action.data.catalog import Arrays, Catalog, Fold, Video, draw_validation
-from snn_action.data.split import FILE, digest_features, freeze, read_split, write_split
+from snn_action.data.content import digest_features
+from snn_action.data.split import FILE, freeze, read_split, write_split
 from snn_action.errors import ConfigError, WorkError
 
 NAMES = ("sit", "stand")

@@ -9,6 +9,7 @@ from snn_action.data.catalog import Catalog, Fold, Video
 from snn_action.data.perceptual import FRAMES, SIDE
 from snn_action.errors import ConfigError
 from snn_action.evaluation import leakage
+from snn_action.evaluation.guard import refuse_leaks
 from snn_action.evaluation.leakage import (
     NEAR,
     NOISE,
@@ -21,7 +22,7 @@ from snn_action.evaluation.leakage import (
     find_common_groups,
     find_duplicates,
     find_learned_videos,
-    refuse_leaks,
+    tell_duplicates,
 )
 
 
@@ -41,7 +42,7 @@ def test_a_clean_split_has_nothing_to_be_said_of():
     assert found.to_dict()["clean"]
     assert "groups: known of 6 of 6 videos" in found.checked
     assert any("not named" in words and "ImageNet-1k" in words for words in found.checked)
-    refuse_leaks(found, allow=False)
+    refuse_leaks(found, policy="refuse")
 
 
 @given(st.lists(st.sampled_from([None, "a", "b", "c"]), min_size=6, max_size=6))
@@ -98,14 +99,14 @@ def test_a_leak_stops_with_examples_and_the_way_out_unless_allowed():
     groups = [f"g{place}" for place in range(5)] * 2
     leaking = look(make_catalog(groups, train=range(5), test=range(5, 10)))
     with pytest.raises(ConfigError) as error:
-        refuse_leaks(leaking, allow=False)
-    for words in ("the test is not clean", "group: split 1: 5 groups", "(g0, g1, g2, ...)", "evaluation.allow_leakage"):
+        refuse_leaks(leaking, policy="refuse")
+    for words in ("the test is not clean", "group: split 1: 5 groups", "(g0, g1, g2, ...)", "evaluation.leakage"):
         assert words in str(error.value)
-    refuse_leaks(leaking, allow=True)
+    refuse_leaks(leaking, policy="mark")
     assert leaking.notes() == [f"Leakage: {leaking.leaks[0].text}"]
     many = Leakage(tuple(Leak("group", str(number), "text") for number in range(9)), ())
     with pytest.raises(ConfigError, match="and 6 more"):
-        refuse_leaks(many, allow=False)
+        refuse_leaks(many, policy="refuse")
 
 
 def draw(rng, contrast=40.0):
@@ -144,7 +145,7 @@ def test_videos_that_look_alike_are_named_in_pairs_unless_their_group_tells():
     hashes = [draw(rng) for _ in range(6)]
     hashes[4], hashes[2] = disturb(rng, hashes[1], 1), None
     catalog = make_catalog()
-    (leak,) = find_duplicates(catalog, catalog.folds[0], hashes)
+    (leak,) = tell_duplicates(catalog, catalog.folds[0], find_duplicates(catalog, catalog.folds[0], hashes))
     assert leak.kind == "duplicate"
     assert "1 of 2 test videos look like training videos" in leak.text
     assert "v_Walk_g02_c04.avi like Walk/v_Walk_g00_c01.avi" in leak.text

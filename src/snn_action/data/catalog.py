@@ -48,6 +48,7 @@ class Fold:
         test: Videos to test on.
         validation: Videos by which an epoch is chosen; a dataset names none, ``draw_validation`` does.
         baseline: Those of ``learned`` by which the baseline chooses its penalty.
+        dropped: Names of videos that were left out of training, as they share something with a test video.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Fold:
     test: tuple[int, ...]
     validation: tuple[int, ...] = ()
     baseline: tuple[int, ...] = ()
+    dropped: tuple[str, ...] = ()
 
     @property
     def learned(self) -> tuple[int, ...]:
@@ -82,6 +84,7 @@ class Catalog:
         arrays: Features that came with the dataset, in the order of ``videos``.
         pairs: Pairs of classes that only their course in time tells apart; reports show them apart.
         notes: What a reader of the results should know about the dataset.
+        official: The folds are those of published lists: groups that they share are marked, not refused.
         leaks: Why the features that came with the dataset may owe something to its test videos.
         backbone_videos: Names of the videos that the network behind these features learned from, where known.
 
@@ -95,6 +98,7 @@ class Catalog:
     arrays: Arrays | None = None
     pairs: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
+    official: bool = False
     leaks: tuple[str, ...] = ()
     backbone_videos: tuple[str, ...] = ()
 
@@ -131,7 +135,13 @@ class Catalog:
             return tuple(index for index in indices if index not in bad)
 
         folds = tuple(
-            Fold(fold.name, keep(fold.train), keep(fold.test), keep(fold.validation), keep(fold.baseline))
+            replace(
+                fold,
+                train=keep(fold.train),
+                test=keep(fold.test),
+                validation=keep(fold.validation),
+                baseline=keep(fold.baseline),
+            )
             for fold in self.folds
         )
         return replace(self, folds=folds)
@@ -146,7 +156,7 @@ def draw_validation(catalog: Catalog, share: float, baseline_share: float, seed:
     for fold in catalog.folds:
         train, validation = split_validation(catalog, fold, share, seed)
         baseline = validation if share > 0 else split_validation(catalog, fold, baseline_share, seed)[1]
-        folds.append(Fold(fold.name, train, fold.test, validation, baseline))
+        folds.append(replace(fold, train=train, validation=validation, baseline=baseline))
     return replace(catalog, folds=tuple(folds))
 
 

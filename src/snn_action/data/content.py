@@ -2,6 +2,12 @@
 
 import hashlib
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from snn_action.data.catalog import Catalog
 
 
 def digest_content(path: Path) -> str:
@@ -17,4 +23,25 @@ def digest_content(path: Path) -> str:
     for file_path in sorted(path.iterdir()):
         if file_path.is_file():
             digest.update(f"{file_path.name} {digest_content(file_path)}\n".encode())
+    return digest.hexdigest()
+
+
+def digest_features(catalog: Catalog) -> list[str]:
+    """SHA-256 of each video's own features, type and shape, where they came with the dataset; padding plays no part.
+
+    Raises:
+        ValueError: the catalog brings no features.
+    """
+    if catalog.arrays is None:
+        raise ValueError("this catalog is made of videos: digest their files")
+    return [
+        digest_array(video[:length])
+        for video, length in zip(catalog.arrays.features, catalog.arrays.lengths.tolist(), strict=True)
+    ]
+
+
+def digest_array(array: npt.NDArray[Any]) -> str:
+    """SHA-256 of an array's type, shape and values."""
+    digest = hashlib.sha256(f"{array.dtype.str} {array.shape}\n".encode())
+    digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()

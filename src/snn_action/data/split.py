@@ -13,8 +13,6 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from snn_action.config import Config
 from snn_action.data.catalog import Arrays, Catalog, Fold, Video
 from snn_action.errors import ConfigError, WorkError
@@ -50,7 +48,8 @@ class Sides:
     """One fold: names of the videos of each side.
 
     ``train`` does not hold the ``validation`` videos. ``baseline`` are those training or validation videos on which
-    the baseline chooses the strength of its penalty: the validation videos where there are any.
+    the baseline chooses the strength of its penalty: the validation videos where there are any. ``dropped`` were left
+    out of training, as they share something with a test video.
     """
 
     name: str
@@ -58,6 +57,7 @@ class Sides:
     validation: tuple[str, ...]
     test: tuple[str, ...]
     baseline: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ class Split:
             return tuple(place[name] for name in names)
 
         return tuple(
-            Fold(fold.name, find(fold.train), find(fold.test), find(fold.validation), find(fold.baseline))
+            Fold(fold.name, find(fold.train), find(fold.test), find(fold.validation), find(fold.baseline), fold.dropped)
             for fold in self.folds
         )
 
@@ -232,7 +232,7 @@ def freeze(
         for index in used
     }
     folds = tuple(
-        Sides(fold.name, pick(fold.train), pick(fold.validation), pick(fold.test), pick(fold.baseline))
+        Sides(fold.name, pick(fold.train), pick(fold.validation), pick(fold.test), pick(fold.baseline), fold.dropped)
         for fold in catalog.folds
     )
     reasons = {names[index]: reason for index, reason in sorted(bad.items())}
@@ -289,6 +289,7 @@ def _parse(content: Mapping[str, Any]) -> Split:
             validation=_texts(fold["validation"]),
             test=_texts(fold["test"]),
             baseline=_texts(fold.get("baseline", fold["validation"])),
+            dropped=_texts(fold.get("dropped", ())),
         )
         for fold in content["folds"]
     )
@@ -313,29 +314,6 @@ def _parse(content: Mapping[str, Any]) -> Split:
 
 def _texts(names: Sequence[Any]) -> tuple[str, ...]:
     return tuple(str(name) for name in names)
-
-
-def digest_features(catalog: Catalog) -> list[str]:
-    """SHA-256 of each video's own features, type and shape, where they came with the dataset; padding plays no part.
-
-    Raises:
-        ValueError: the catalog brings no features.
-    """
-    if catalog.arrays is None:
-        raise ValueError("this catalog is made of videos: digest their files")
-    return [
-        digest_array(video[:length])
-        for video, length in zip(catalog.arrays.features, catalog.arrays.lengths.tolist(), strict=True)
-    ]
-
-
-def digest_array(array: np.ndarray[Any, np.dtype[Any]]) -> str:
-    """SHA-256 of an array's type, shape and values."""
-    import hashlib
-
-    digest = hashlib.sha256(f"{array.dtype.str} {array.shape}\n".encode())
-    digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()
 
 
 def _some(names: Sequence[str]) -> str:

@@ -2,12 +2,21 @@
 
 from snn_action.evaluation.accuracy import measure_accuracy, measure_loss
 from snn_action.evaluation.backbone_operations import count_backbone_operations
-from snn_action.evaluation.leakage import Leakage, guard_test
+from snn_action.evaluation.controls import CONTROLS, rearrange
+from snn_action.evaluation.guard import guard_test
+from snn_action.evaluation.leakage import Leakage
 from snn_action.evaluation.operations import Operations, count_model_operations, count_operations
 from snn_action.evaluation.predictions import ClipPredictions, predict_clips, predict_together, record_spikes
-from snn_action.evaluation.results import FoldResult, summarise, write_confusion_csv, write_predictions_csv
+from snn_action.evaluation.results import (
+    FoldResult,
+    measure_shared,
+    summarise,
+    write_confusion_csv,
+    write_predictions_csv,
+)
 
 __all__ = [
+    "CONTROLS",
     "ClipPredictions",
     "FoldResult",
     "Leakage",
@@ -18,8 +27,10 @@ __all__ = [
     "guard_test",
     "measure_accuracy",
     "measure_loss",
+    "measure_shared",
     "predict_clips",
     "predict_together",
+    "rearrange",
     "record_spikes",
     "summarise",
     "write_confusion_csv",

@@ -17,7 +17,6 @@ such video and is not compared. A part cut out of a video, a mirror image or a s
 for that there are groups.
 """
 
-import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -31,10 +30,7 @@ from snn_action.config import Config
 from snn_action.data.catalog import Catalog, Fold
 from snn_action.data.lists import stem
 from snn_action.data.perceptual import SIDE, Hash, hash_videos
-from snn_action.errors import ConfigError
 from snn_action.features.progress import track
-
-logger = logging.getLogger(__name__)
 
 NOISE, SHARE, NEAR, PLAIN = 1.5, 0.1, 3.5, 5.0
 CACHE = "perceptual.sqlite"  # in the folder of the feature store
@@ -55,19 +51,30 @@ class Leak:
 
 @dataclass(frozen=True)
 class Leakage:
-    """What was found, and what was looked at, in words."""
+    """What was found, and what was looked at, in words; ``dropped`` videos were left out of training for it."""
 
     leaks: tuple[Leak, ...]
     checked: tuple[str, ...]
+    dropped: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """For ``metrics.json``."""
-        return {"clean": not self.leaks, "leaks": [asdict(leak) for leak in self.leaks], "checked": list(self.checked)}
+        return {
+            "clean": not self.leaks,
+            "leaks": [asdict(leak) for leak in self.leaks],
+            "checked": list(self.checked),
+            "dropped": self.dropped,
+        }
 
     def notes(self) -> list[str]:
         """What a reader of the results must know."""
         several = len({leak.fold for leak in self.leaks}) > 1
         texts = [f"Leakage: {f'split {leak.fold}: ' if several else ''}{leak.text}" for leak in self.leaks]
+        if self.dropped:
+            texts.append(
+                f"{self.dropped} videos were left out of training, as they share a group with a test video or look "
+                "like one."
+            )
         return list(dict.fromkeys(texts))
 
 
@@ -98,57 +105,35 @@ def examine_split(catalog: Catalog, provenance: Mapping[str, Any] | None) -> Lea
     return Leakage(tuple(leaks), tuple(checked))
 
 
-def examine_videos(catalog: Catalog, config: Config, progress: bool = False) -> Leakage:
-    """Look at every video, and find test videos that look like training videos of another group or of none."""
+def examine_videos(catalog: Catalog, config: Config, progress: bool = False) -> tuple[Leakage, list[set[int]]]:
+    """Look at every video, and find test videos that look like training videos of another group or of none.
+
+    Also those training and validation videos of each fold that a test video looks like.
+    """
     paths = [video.path for video in catalog.videos if video.path is not None]
     if len(paths) < len(catalog.videos):
-        return Leakage((), ("near-duplicates: not looked for, there are no videos",))
+        return Leakage((), ("near-duplicates: not looked for, there are no videos",)), [set() for _ in catalog.folds]
     cache, settings = Path(config.features.store) / CACHE, config.features
     with track("Comparing videos", len(paths), progress) as tick:
         hashes = hash_videos(paths, cache, settings.limits, settings.workers, tick)
-    leaks = [leak for fold in catalog.folds for leak in find_duplicates(catalog, fold, hashes)]
+    found = [find_duplicates(catalog, fold, hashes) for fold in catalog.folds]
+    leaks = [
+        leak for fold, pairs in zip(catalog.folds, found, strict=True) for leak in tell_duplicates(catalog, fold, pairs)
+    ]
     compared = sum(hash_ is not None and _contrast(hash_) >= PLAIN for hash_ in hashes)
-    return Leakage(tuple(leaks), (f"near-duplicates: {compared} of {len(paths)} videos compared",))
+    checked = (f"near-duplicates: {compared} of {len(paths)} videos compared",)
+    return Leakage(tuple(leaks), checked), [{learned for learned, _ in pairs} for pairs in found]
 
 
-def guard_test(
-    catalog: Catalog, config: Config, provenance: Mapping[str, Any] | None, progress: bool = False
-) -> Leakage:
-    """What is known of leakage; warns of what is allowed.
-
-    Raises:
-        ConfigError: there is some, and ``evaluation.allow_leakage`` is off.
-    """
-    split = examine_split(catalog, provenance)
-    refuse_leaks(split, config.evaluation.allow_leakage)  # before any video is looked at
-    videos = examine_videos(catalog, config, progress)
-    refuse_leaks(videos, config.evaluation.allow_leakage)
-    leakage = Leakage(split.leaks + videos.leaks, split.checked + videos.checked)
-    for note in leakage.notes():
-        logger.warning(note)
-    return leakage
-
-
-def refuse_leaks(leakage: Leakage, allow: bool) -> None:
-    """Nothing, where the test is clean or leakage is allowed.
-
-    Raises:
-        ConfigError: names what leaks, with examples, and the way out.
-    """
-    if leakage.leaks and not allow:
-        lines = "\n".join(f"  {leak.kind}: split {leak.fold}: {leak.text}" for leak in leakage.leaks[:EXAMPLES])
-        more = len(leakage.leaks) - EXAMPLES
-        raise ConfigError(
-            f"the test is not clean, so nothing is run:\n{lines}\n{f'  and {more} more' + chr(10) if more > 0 else ''}"
-            "Mend the split, or set evaluation.allow_leakage to run it all the same: every figure of the report is "
-            "then marked"
-        )
+def find_group_mates(catalog: Catalog, fold: Fold) -> set[int]:
+    """Training and validation videos of a fold whose group also tests."""
+    tested = {catalog.videos[index].group for index in fold.test} - {None}
+    return {index for index in fold.learned if catalog.videos[index].group in tested}
 
 
 def find_common_groups(catalog: Catalog, fold: Fold) -> list[Leak]:
     """A leak where groups stand on both sides of a fold."""
-    sides = ({catalog.videos[index].group for index in side} - {None} for side in (fold.learned, fold.test))
-    both = sorted(str(group) for group in set.intersection(*sides))
+    both = sorted({str(catalog.videos[index].group) for index in find_group_mates(catalog, fold)})
     if not both:
         return []
     tested = sum(catalog.videos[index].group in both for index in fold.test)
@@ -186,18 +171,23 @@ def find_learned_videos(catalog: Catalog, fold: Fold, provenance: Mapping[str, A
     return leaks
 
 
-def find_duplicates(catalog: Catalog, fold: Fold, hashes: Sequence[Hash | None]) -> list[Leak]:
-    """A leak where test videos look like training videos; a pair of one group is told as a group's, not here."""
-    train, test = ([i for i in side if hashes[i] is not None] for side in (fold.learned, fold.test))
+def find_duplicates(catalog: Catalog, fold: Fold, hashes: Sequence[Hash | None]) -> list[tuple[int, int]]:
+    """Pairs of a video that was learned from and a test video that looks like it; not those of one group."""
+    learned, test = ([i for i in side if hashes[i] is not None] for side in (fold.learned, fold.test))
     pairs = [
-        (catalog.videos[train[a]], catalog.videos[test[b]])
-        for a, b in compare([hashes[i] for i in train], [hashes[i] for i in test])  # type: ignore[misc]
+        (learned[a], test[b])
+        for a, b in compare([hashes[i] for i in learned], [hashes[i] for i in test])  # type: ignore[misc]
     ]
-    pairs = [(one, other) for one, other in pairs if one.group is None or one.group != other.group]
+    group = [video.group for video in catalog.videos]
+    return [(one, other) for one, other in pairs if group[one] is None or group[one] != group[other]]
+
+
+def tell_duplicates(catalog: Catalog, fold: Fold, pairs: Sequence[tuple[int, int]]) -> list[Leak]:
+    """A leak where there are such pairs."""
     if not pairs:
         return []
-    tested = len({other.name for _, other in pairs})
-    names = _name([f"{other.name} like {one.name}" for one, other in pairs])
+    tested = len({other for _, other in pairs})
+    names = _name([f"{catalog.videos[other].name} like {catalog.videos[one].name}" for one, other in pairs])
     text = f"{tested} of {len(fold.test)} test videos look like training videos ({names})"
     return [Leak("duplicate", fold.name, text)]
 

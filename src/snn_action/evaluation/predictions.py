@@ -1,5 +1,6 @@
 """Runs a temporal model over clips and keeps what it said at every time step."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +30,7 @@ class ClipPredictions:
         video: Index of each clip's video in the catalog (C,).
         spikes: Spikes of each population of neurons over each clip (C, P); None where the model does not spike.
         averaged: Each step's prediction is one of the mean over all steps seen (``TemporalModel.averages_time``).
+        seconds: Time of the model's forward passes alone; of several processes that of the slowest.
     """
 
     probabilities: npt.NDArray[np.float32]
@@ -37,6 +39,7 @@ class ClipPredictions:
     video: Indices
     spikes: Floats | None
     averaged: bool = False
+    seconds: float = 0.0
 
 
 def predict_clips(
@@ -59,14 +62,16 @@ def predict_clips(
     probabilities = np.zeros((len(chosen), steps, model.num_classes), dtype=np.float32)
     masks = np.zeros((len(chosen), steps), dtype=np.bool_)
     spikes = np.zeros((len(chosen), len(model.populations)))
-    was_training = model.training
+    seconds, was_training = 0.0, model.training
     model.eval().to(device)
     with torch.inference_mode(), keep_freed_memory():
         for start in range(0, len(chosen), batch_size):
             rows = slice(start, start + batch_size)
             batch, mask = features.read(chosen[rows].tolist())
+            begin = time.perf_counter()
             logits, state = model(batch.to(device), mask=mask.to(device), keep_state=False)
             shares = logits.float().softmax(-1).cpu() * mask.unsqueeze(-1)
+            seconds += time.perf_counter() - begin
             probabilities[rows, : shares.shape[1]] = shares.numpy()
             masks[rows, : mask.shape[1]] = mask.numpy()
             for place, count in enumerate(find_spikes(state)):
@@ -78,9 +83,8 @@ def predict_clips(
             "train again with a lower training.learning_rate or with training.gradient_clip"
         )
     label, video = features.label[chosen], features.video[chosen]
-    return ClipPredictions(
-        probabilities, masks, label, video, spikes if model.populations else None, model.averages_time
-    )
+    counted = spikes if model.populations else None
+    return ClipPredictions(probabilities, masks, label, video, counted, model.averages_time, seconds)
 
 
 def record_spikes(model: TemporalModel, features: FeatureSet, clip: int) -> npt.NDArray[np.int64] | None:
@@ -134,4 +138,5 @@ def interleave(parts: Sequence[ClipPredictions]) -> ClipPredictions:
         join([part.video for part in parts], None),
         join(spikes, None) if spikes else None,
         parts[0].averaged,
+        max(part.seconds for part in parts),
     )

@@ -3,8 +3,8 @@
 import csv
 import io
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -20,13 +20,17 @@ KINDS = ("timestep", "last", "clip", "video")
 
 @dataclass(frozen=True)
 class FoldResult:
-    """What the model, and the baseline on the same features, said of a fold's test clips."""
+    """What the model, and the baseline on the same features, said of a fold's test clips.
+
+    ``controls`` are what the same model said of them with their frames rearranged (``controls.CONTROLS``).
+    """
 
     name: str
     model: ClipPredictions
     baseline: ClipPredictions | None
     train_videos: int
     validation_videos: int
+    controls: Mapping[str, ClipPredictions] = field(default_factory=dict)
 
 
 def join_folds(parts: Sequence[ClipPredictions], videos: int) -> ClipPredictions:
@@ -44,6 +48,7 @@ def join_folds(parts: Sequence[ClipPredictions], videos: int) -> ClipPredictions
         np.concatenate([part.video + fold * videos for fold, part in enumerate(parts)]),
         np.concatenate(spikes) if spikes else None,
         parts[0].averaged,
+        sum(part.seconds for part in parts),
     )
 
 
@@ -60,6 +65,7 @@ def summarise(catalog: Catalog, folds: Sequence[FoldResult], populations: Sequen
         "baseline": None if baseline is None else _describe_baseline(baseline, catalog),
         "per_class": accuracy.measure_classes(accuracy.count_confusion(videos), catalog.class_names),
         "pairs": _describe_pairs(catalog, videos, None if baseline is None else accuracy.average_clips(baseline)),
+        "controls": _describe_controls(catalog, folds),
         "anytime": accuracy.measure_anytime(model),
         "spikes": accuracy.measure_spikes(model, populations),
         "train_videos": round(float(np.mean([fold.train_videos for fold in folds]))),
@@ -94,6 +100,38 @@ def _describe_pairs(
             }
         )
     return pairs
+
+
+def _describe_controls(catalog: Catalog, folds: Sequence[FoldResult]) -> dict[str, Any] | None:
+    """Accuracies of the same weights on rearranged frames, over all classes and within the catalog's pairs."""
+    result = {}
+    for name in folds[0].controls:
+        joined = join_folds([fold.controls[name] for fold in folds], len(catalog.videos))
+        pairs = _describe_pairs(catalog, accuracy.average_clips(joined), None)
+        result[name] = {
+            "accuracy": accuracy.measure_accuracy(joined),
+            "pairs": [{"classes": pair["classes"], "model": pair["model"]} for pair in pairs],
+        }
+    return result or None
+
+
+def measure_shared(catalog: Catalog, folds: Sequence[FoldResult]) -> dict[str, dict[str, Any]]:
+    """Video accuracy on test videos that share no group with training or validation, and on those that do.
+
+    Videos of an unknown group are in neither. The accuracy is None where there are none.
+    """
+    correct: dict[str, list[bool]] = {"unshared": [], "shared": []}
+    for fold, result in zip(catalog.folds, folds, strict=True):
+        learned = {catalog.videos[index].group for index in fold.learned}
+        videos = accuracy.average_clips(result.model)
+        for video, right in zip(videos.video.tolist(), videos.correct.tolist(), strict=True):
+            group = catalog.videos[video].group
+            if group is not None:
+                correct["shared" if group in learned else "unshared"].append(right)
+    return {
+        side: {"videos": len(rights), "accuracy": float(np.mean(rights)) if rights else None}
+        for side, rights in correct.items()
+    }
 
 
 def _describe_folds(folds: Sequence[FoldResult]) -> dict[str, Any]:

@@ -75,20 +75,42 @@ class RunOperations(Part):
     model: Operations
 
 
-class Seconds(Part):
-    """Wall time of the steps."""
-
-    extract: float | None = None
-    train: float | None = None
-    evaluate: float | None = None
-
-
 class Pair(Part):
     """Accuracy on the test videos of two classes that only their course in time tells apart."""
 
     classes: tuple[str, str]
     model: float | None
     baseline: float | None = None
+
+
+class Control(Part):
+    """The same weights on clips whose frames were rearranged."""
+
+    accuracy: Accuracy
+    pairs: tuple[Pair, ...] = ()
+
+
+class Controls(Part):
+    """Frames in random order, and the first frame repeated."""
+
+    shuffled: Control
+    first_frame: Control
+
+
+class Extraction(Part):
+    """Videos and images that went through the backbone in this run, and videos that were in the store."""
+
+    extracted: int
+    from_store: int
+    images: int
+
+
+class Seconds(Part):
+    """Wall time of the steps; ``evaluate`` is that of the temporal model's forward passes alone."""
+
+    extract: float | None = None
+    train: float | None = None
+    evaluate: float | None = None
 
 
 class BadVideo(Part):
@@ -106,10 +128,23 @@ class Leak(Part):
     text: str
 
 
+class Share(Part):
+    """Test videos of one kind; ``accuracy`` is null where there are none."""
+
+    videos: int = 0
+    accuracy: float | None = None
+
+
 class Leakage(Part):
-    """What was found of leakage, and what was looked at."""
+    """What was found of leakage, and what was looked at.
+
+    ``unshared`` test videos share no group with training or validation, ``shared`` ones do.
+    """
 
     clean: bool = True
+    unshared: Share = Share()
+    shared: Share = Share()
+    dropped: int = 0
     leaks: tuple[Leak, ...] = ()
     checked: tuple[str, ...] = ()
 
@@ -148,6 +183,8 @@ class Metrics(Part):
     best_epoch: int | None = None
     anytime: tuple[float, ...] = ()
     pairs: tuple[Pair, ...] = ()
+    controls: Controls | None = None
+    extraction: Extraction | None = None
     bad_videos: tuple[BadVideo, ...] = ()
     notes: tuple[str, ...] = ()
     leakage: Leakage | None = None

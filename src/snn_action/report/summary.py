@@ -19,6 +19,17 @@ def describe_metrics(metrics: dict[str, Any], folder: Path) -> str:
         if pair["model"] is not None:
             against = "" if pair["baseline"] is None else f", baseline {_percent(pair['baseline'], None, clean)}"
             lines.append(f"  {' / '.join(pair['classes'])}: {_percent(pair['model'], None, clean)}{against}")
+    shared, unshared = (metrics["leakage"].get(side, {}) for side in ("shared", "unshared"))
+    if shared.get("videos") and unshared.get("videos"):
+        own, other = (_percent(side["accuracy"], None, True) for side in (unshared, shared))
+        lines.append(
+            f"  {unshared['videos']} test videos that share no group with training: {own}; "
+            f"the {shared['videos']} that do: {other}"
+        )
+    if controls := metrics.get("controls"):
+        orders = (("frames in random order", "shuffled"), ("first frame repeated", "first_frame"))
+        texts = [f"{words} {_percent(controls[name]['accuracy']['video'], None, clean)}" for words, name in orders]
+        lines.append(f"the same weights, {', '.join(texts)}")
     lines += [f"test videos: {metrics['test_videos']}", f"report: {folder / 'report.html'}"]
     return "\n".join(lines)
 

@@ -130,7 +130,7 @@ def translate(raw: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
         "skip": not trainer.do_SNN_training,
         "initial_accuracy": trainer.get_initial_testing_accuracy,
     }
-    config["evaluation"] = {"batch_size": seed.SNN.minibatch_size, "test_curve": True, "allow_leakage": True}
+    config["evaluation"] = {"batch_size": seed.SNN.minibatch_size, "test_curve": True, "leakage": "mark"}
     return config, _make_notes(seed, name)
 
 
@@ -165,5 +165,5 @@ def _make_notes(seed: SeedConfig, name: str) -> list[str]:
             "(checkpoints/last.ckpt); name that file there for do_SNN_training: false."
         )
         notes.append(NO_VALIDATION)
-    notes.append(f"{LEAK} evaluation.allow_leakage is set, so that they can be tested; the report is marked.")
+    notes.append(f"{LEAK} evaluation.leakage is 'mark', so that they can be tested; the report is marked.")
     return notes

@@ -11,7 +11,7 @@ How they are split, one of:
 
 ``group_pattern`` is a regular expression that is searched in ``<class>/<name>``; its first group is the name of the
 video's group (person, scene, source). A random split never cuts a group, unless ``cut_groups`` is set: then the test is
-not clean, and is run only where ``evaluation.allow_leakage`` is set, too. Without a pattern each video is a group.
+not clean, and is run only where ``evaluation.leakage`` is ``mark``. Without a pattern each video is a group.
 """
 
 import re

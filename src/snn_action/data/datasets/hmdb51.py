@@ -63,11 +63,12 @@ def build(settings: Settings, seed: int) -> Catalog:  # noqa: ARG001 - the offic
                 videos.setdefault(name, Video(name, label, _group(stem(file), action), path))
     check_found(list(missing), len(videos), lists, root, "mend dataset.path or the lists")
     order = {name: index for index, name in enumerate(sorted(videos))}
-    folds = [
-        Fold(str(k), *(tuple(sorted({order[name] for name in sides[k, side]})) for side in ("train", "test")))
-        for k in numbers
-    ]
-    return Catalog(tuple(classes), tuple(videos[name] for name in order), tuple(folds))
+
+    def place(number: int, side: str) -> tuple[int, ...]:
+        return tuple(sorted({order[name] for name in sides[number, side]}))
+
+    folds = [Fold(str(k), place(k, "train"), place(k, "test")) for k in numbers]
+    return Catalog(tuple(classes), tuple(videos[name] for name in order), tuple(folds), official=True)
 
 
 def _read_list(path: Path) -> list[tuple[str, str]]:

@@ -10,6 +10,7 @@ A group (``gXX``) is a set of clips cut from one longer video of its class, so i
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -47,7 +48,7 @@ class Settings(DatasetSettings):
 def build(settings: Settings, seed: int) -> Catalog:  # noqa: ARG001 - the official lists need no seed
     """Read the official lists and find their videos."""
     lists = settings.lists or find_beside(settings.path, "ucfTrainTestlist")
-    return read_ucf_catalog(settings.path, lists, settings.split, settings.classes)
+    return replace(read_ucf_catalog(settings.path, lists, settings.split, settings.classes), official=True)
 
 
 def read_ucf_catalog(root: Path, lists: Path, split: Split, classes: Sequence[str] | None = None) -> Catalog:
@@ -82,10 +83,11 @@ def read_ucf_catalog(root: Path, lists: Path, split: Split, classes: Sequence[st
     way_out = "mend dataset.path, or set dataset.classes to the classes that are there"
     check_found(list(missing), len(videos), lists, root, way_out)
     order = {name: index for index, name in enumerate(sorted(videos))}
-    folds = [
-        Fold(str(k), *(tuple(sorted({order[name] for name in sides[k, side]})) for side in ("train", "test")))
-        for k in numbers
-    ]
+
+    def place(number: int, side: str) -> tuple[int, ...]:
+        return tuple(sorted({order[name] for name in sides[number, side]}))
+
+    folds = [Fold(str(k), place(k, "train"), place(k, "test")) for k in numbers]
     chosen = tuple(name for name, label in class_names.items() if label is not None)
     return Catalog(chosen, tuple(videos[name] for name in order), tuple(folds))
 
