@@ -14,6 +14,7 @@ ROOMS = [
         "compat",
         "files",
         "memory",
+        "progress",
         "processes",
         "registry",
         "seed_format",

@@ -176,8 +176,8 @@ def check_videos(
     """
     from snn_action.config import LimitSettings
     from snn_action.data import check
-    from snn_action.features.progress import track
     from snn_action.files import write_atomic
+    from snn_action.progress import track
 
     given = {"pixels": pixels, "seconds": seconds, "timeout": timeout}
     limits = LimitSettings(**{key: value for key, value in given.items() if value is not None})  # type: ignore[arg-type]
@@ -214,6 +214,8 @@ def main() -> NoReturn:
     """Run a command; a failure is one message, with exit code 2 for wrong usage and 1 for failed work."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     logging.getLogger("snn_action").setLevel(logging.INFO)
+    if is_terminal():
+        _hide_lines_beside_bars()
     words = [word for word in sys.argv[1:] if word != "--debug"]
     try:
         app(words)
@@ -226,6 +228,16 @@ def main() -> NoReturn:
             raise
         sys.exit(_tell(error))
     sys.exit(0)
+
+
+def _hide_lines_beside_bars() -> None:
+    """A terminal shows bars; the lines that stand for them go to ``run.log`` alone."""
+
+    def keep(record: logging.LogRecord) -> bool:
+        return not getattr(record, "stands_for_bar", False)  # progress.LINE
+
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(keep)
 
 
 def _tell(error: BaseException) -> int:

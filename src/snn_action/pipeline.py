@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,8 +26,10 @@ from snn_action.evaluation import (
     write_confusion_csv,
     write_predictions_csv,
 )
+from snn_action.features import FeatureSet
 from snn_action.files import write_atomic
 from snn_action.models import TemporalModel, build_model, check_model
+from snn_action.progress import stage, track
 from snn_action.report import describe_metrics, write_report
 from snn_action.report.examples import write_examples
 from snn_action.run_data import Data, load_data
@@ -71,6 +73,7 @@ def run(config: Config, *, run_id: str | None = None, progress: bool = False) ->
     with processes.group():
         _check_beforehand(config)
         with new_run(config, run_id) as folder:
+            logger.info("run folder: %s", folder)
             return _train_and_evaluate(config, None, folder, progress)
 
 
@@ -90,6 +93,7 @@ def train(config: Config, *, run_id: str | None = None, progress: bool = False) 
     with processes.group():
         _check_beforehand(config)
         with new_run(config, run_id) as folder:
+            logger.info("run folder: %s", folder)
             _train(config, None, folder, progress, show_test=False)
     return folder
 
@@ -118,14 +122,14 @@ def evaluate(folder: str | Path, overrides: Sequence[str] = (), *, progress: boo
     config, split = read_begun_run(folder, overrides)
     with processes.group(), log_to(folder / "run.log"):
         data = load_data(config, split, progress=progress, guard=True)
-        return _evaluate(config, data, folder)
+        return _evaluate(config, data, folder, progress)
 
 
 def _read_unfinished(folder: Path) -> tuple[Config, Split | None]:
     config, split = read_run_config(folder), None
     if (folder / "metrics.json").exists():
         raise ConfigError(f"{folder}: this run is finished; test it again with: snn-action evaluate {folder}")
-    if (folder / FILE).exists():  # else it was killed before it had looked at its videos
+    if (folder / FILE).exists() or any(folder.rglob("*.ckpt")):  # else it was killed before it decided anything
         config, split = read_begun_run(folder)
     _check_beforehand(config)
     return config, split
@@ -134,7 +138,7 @@ def _read_unfinished(folder: Path) -> tuple[Config, Split | None]:
 def _train_and_evaluate(config: Config, split: Split | None, folder: Path, progress: bool) -> Run:
     data = _train(config, split, folder, progress, show_test=True)
     with log_to(folder / "run.log"):
-        return _evaluate(config, data, folder)
+        return _evaluate(config, data, folder, progress)
 
 
 def _train(config: Config, split: Split | None, folder: Path, progress: bool, *, show_test: bool) -> Data:
@@ -175,16 +179,16 @@ def _train_fold(config: Config, data: Data, fold: Fold, folder: Path, progress: 
     )
 
 
-def _evaluate(config: Config, data: Data, folder: Path) -> Run:
+def _evaluate(config: Config, data: Data, folder: Path, progress: bool) -> Run:
     """Test every fold with the weights that training kept, then write the results and the report."""
-    tested = (_evaluate_fold(config, data, fold, folder) for fold in data.catalog.folds)
+    tested = (_evaluate_fold(config, data, fold, folder, progress) for fold in data.catalog.folds)
     first, model = next(tested)
     folds = [first, *(result for result, _ in tested)]
-    return Run(folder, processes.tell(lambda: _write_results(config, data, folder, folds, model)))
+    return Run(folder, processes.tell(lambda: _write_results(config, data, folder, folds, model, progress)))
 
 
 def _write_results(
-    config: Config, data: Data, folder: Path, folds: list[FoldResult], model: TemporalModel
+    config: Config, data: Data, folder: Path, folds: list[FoldResult], model: TemporalModel, progress: bool
 ) -> dict[str, Any]:
     """Write what the tests gave, ``metrics.json`` and the report last; return the metrics.
 
@@ -192,31 +196,43 @@ def _write_results(
     """
     catalog = data.catalog
     metrics = summarise(catalog, folds, model.populations)
-    metrics |= describe_work(config, data, folder, model, metrics["spikes"])
+    with stage("Counting operations", progress):
+        metrics |= describe_work(config, data, folder, model, metrics["spikes"])
     metrics["leakage"] = data.leakage.to_dict() | measure_shared(catalog, folds)
     metrics["seconds"]["evaluate"] = seconds = sum(fold.model.seconds for fold in folds)
     metrics["videos_per_second"] = metrics["test_videos"] / seconds
-    shown = choose_shown(config, data, folds[0], catalog.folds[0], model)
-    write_examples(folder / "examples.npz", catalog, config.clip, config.seed, shown)
-    write_atomic(folder / "predictions.csv", write_predictions_csv(catalog, folds))
-    write_atomic(folder / "confusion.csv", write_confusion_csv(catalog, folds))
-    write_atomic(folder / "metrics.json", json.dumps(metrics, indent=2) + "\n")
-    write_report(folder)
+    with stage("Writing the report", progress):
+        shown = choose_shown(config, data, folds[0], catalog.folds[0], model)
+        write_examples(folder / "examples.npz", catalog, config.clip, config.seed, shown)
+        write_atomic(folder / "predictions.csv", write_predictions_csv(catalog, folds))
+        write_atomic(folder / "confusion.csv", write_confusion_csv(catalog, folds))
+        write_atomic(folder / "metrics.json", json.dumps(metrics, indent=2) + "\n")
+        write_report(folder)
     return metrics
 
 
-def _evaluate_fold(config: Config, data: Data, fold: Fold, folder: Path) -> tuple[FoldResult, TemporalModel]:
+def _evaluate_fold(
+    config: Config, data: Data, fold: Fold, folder: Path, progress: bool
+) -> tuple[FoldResult, TemporalModel]:
     model = build_model(config.model, data.features.dim, len(data.catalog.class_names), config.seed)
     own = fold_folder(folder, fold.name, data.fold_names)
     load_shared(model, partial(require_trained, own, folder))
-    tested = _predict(config, data, model, data.features.clips_of(fold.test))
-    baseline = _test_baseline(config, data, fold) if config.evaluation.baseline and processes.is_main() else None
+    device = resolve_device(config.device).main
+    clips = data.features.clips_of(fold.test)
+
+    def test(what: str, features: FeatureSet) -> ClipPredictions:
+        with track(f"{what}, split {fold.name}", len(clips), progress, "clips") as tick:
+            return predict_together(model, features, clips, config.evaluation.batch_size, device, tick)
+
+    tested = test("Testing", data.features)
+    baseline = None
+    if config.evaluation.baseline and processes.is_main():
+        with stage(f"Fitting the baseline, split {fold.name}", progress):
+            baseline = _test_baseline(config, data, fold)
     controls: dict[str, ClipPredictions] = {}
-    if config.evaluation.controls:
-        device = resolve_device(config.device).main
-        for name in CONTROLS:
-            other = replace(data, features=rearrange(data.features, name, config, data.backbone, device))
-            controls[name] = _predict(config, other, model, data.features.clips_of(fold.test))
+    for control in CONTROLS if config.evaluation.controls else ():
+        rearranged = rearrange(data.features, control, config, data.backbone, device)
+        controls[control] = test(f"Testing {control.replace('_', ' ')}", rearranged)
     return FoldResult(fold.name, tested, baseline, len(fold.train), len(fold.validation), controls), model
 
 

@@ -24,6 +24,7 @@ from snn_action.features import (
 )
 from snn_action.features.seed_pickles import keep_as_pickles
 from snn_action.features.summary import describe_extraction
+from snn_action.progress import LINE, stage
 from snn_action.run_folder import learned_settings
 from snn_action.training import resolve_device
 
@@ -38,7 +39,7 @@ BASELINE_VALIDATION = (
 class Data:
     """What a run works on: the catalog with the sides of its folds, and the features of its clips.
 
-    ``extraction`` says how many videos and images were extracted now, and how many were in the store; None where the
+    ``extraction`` says how many videos were extracted now, and how many were in the store; it is empty where the
     features came with the dataset.
     """
 
@@ -47,7 +48,7 @@ class Data:
     features: FeatureSet
     backbone: Backbone | None
     seconds: float
-    extraction: dict[str, int] | None
+    extraction: dict[str, int]
     summary: str
     leakage: Leakage
 
@@ -72,6 +73,7 @@ def load_data(config: Config, split: Split | None = None, *, progress: bool = Fa
         WorkError: too many videos cannot be read, or the store cannot be written.
     """
     with processes.main_first():  # it may make the videos
+        logger.info("Looking for videos in %s", getattr(config.dataset, "path", "the dataset"), extra=LINE)
         catalog: Catalog = registry.build("dataset", config.dataset, config.seed)
     if split is not None:
         catalog = split.align(catalog)
@@ -83,8 +85,8 @@ def load_data(config: Config, split: Split | None = None, *, progress: bool = Fa
         catalog, leakage = _guard(config, catalog, None, split, progress) if guard else (catalog, Leakage((), ()))
         given = f"{len(catalog.videos)} videos, features given"
         catalog, split = _decide(config, catalog, split, digests, None, {})
-        return Data(catalog, split, from_arrays(catalog), None, 0.0, None, given, leakage)
-    with processes.main_first():  # it may download the weights
+        return Data(catalog, split, from_arrays(catalog), None, 0.0, {}, given, leakage)
+    with processes.main_first(), stage(f"Loading {config.backbone.name}", progress):  # it may download the weights
         backbone = build_backbone(config.backbone, config.seed)
     prepare(backbone, config, device)
     described = describe_backbone(backbone, config)
@@ -106,7 +108,7 @@ def load_data(config: Config, split: Split | None = None, *, progress: bool = Fa
     catalog, split = _decide(config, catalog, split, digests, described, done.bad)
     if isinstance(pickles := getattr(config.dataset, "pickles", None), PicklePaths) and processes.is_main():
         keep_as_pickles(pickles, catalog, done.features)
-    counts = {"extracted": done.n_extracted, "from_store": done.n_reused, "images": done.frames}
+    counts = {"videos_extracted": done.n_extracted, "videos_from_store": done.n_reused}
     return Data(catalog, split, done.features, backbone, done.seconds, counts, summary, leakage)
 
 

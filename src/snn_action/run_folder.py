@@ -21,6 +21,9 @@ from snn_action.config import Config, load_config
 from snn_action.errors import ConfigError, WorkError
 from snn_action.files import write_atomic
 
+logger = logging.getLogger(__name__)
+
+FAILED = "failed.log"
 EXAMPLES = 3  # changes that a message names
 # sections and keys that say where data lies and how the work is done, but not what is learned or tested
 FREE = frozenset(
@@ -71,10 +74,21 @@ def new_run(config: Config, run_id: str | None = None) -> Iterator[Path]:
     folder = processes.tell(create)
     try:
         yield folder
-    except ConfigError:
+    except ConfigError as error:
         if processes.is_main() and not any(folder.rglob("*.ckpt")):
             shutil.rmtree(folder, ignore_errors=True)
+            _note_failure(folder, error)
         raise
+
+
+def _note_failure(folder: Path, error: Exception) -> None:
+    """Write why a run could not begin into ``failed.log`` beside the runs, as nothing else is left of it."""
+    stamp = datetime.now().strftime("%Y-%m-%d %H:%M:%S")
+    try:
+        with (folder.parent / FAILED).open("a", encoding="utf-8") as file:
+            file.write(f"{stamp} {folder.name}: {error}\n")
+    except OSError as problem:
+        logger.warning("%s: cannot be written: %s", folder.parent / FAILED, problem.strerror)
 
 
 def _claim(parent: Path, run_id: str | None) -> Path:
@@ -209,7 +223,7 @@ def _hash(name: str) -> str:
 
 @contextmanager
 def log_to(path: Path) -> Iterator[None]:
-    """Also write what the package logs to a file, while inside; of several processes the first does."""
+    """Also write what the package logs, and why the work ends, to a file; of several processes the first does."""
     if not processes.is_main():
         yield
         return
@@ -221,6 +235,12 @@ def log_to(path: Path) -> Iterator[None]:
     package.setLevel(logging.INFO)
     try:
         yield
+    except BaseException as error:
+        text = str(error) or "interrupted"
+        handler.handle(
+            logger.makeRecord(logger.name, logging.ERROR, "", 0, f"{type(error).__name__}: {text}", (), None)
+        )
+        raise
     finally:
         package.setLevel(level)
         package.removeHandler(handler)

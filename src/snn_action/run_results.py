@@ -34,8 +34,7 @@ def describe_work(
     trained = [line.get("seconds", 0.0) for line in lines]
     return {
         "operations": operations,
-        "extraction": data.extraction,
-        "seconds": {"extract": data.seconds, "train": sum(trained)},
+        "seconds": {"extract": data.seconds, **data.extraction, "train": sum(trained)},
         "best_epoch": find_best(lines) if len(folders) == 1 else None,
         "initial": next((line["test"] for line in lines if line["epoch"] < 0 and "test" in line), None),
         "bad_videos": [{"video": name, "reason": reason} for name, reason in data.split.bad.items()],

@@ -60,9 +60,9 @@ def verify(
     """Read every shard whole and hold it to its checksum; the exit code is 1 where one is broken."""
     from dataclasses import asdict
 
-    from snn_action.features.progress import track
     from snn_action.features.survey import check_shards, survey_store
     from snn_action.files import write_atomic
+    from snn_action.progress import track
 
     survey = survey_store(_find(folder, config, override))
     with track("Verifying", sum(len(shard.entries) for shard in survey.shards), is_terminal()) as tick:

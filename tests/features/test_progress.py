@@ -3,7 +3,7 @@ import re
 
 import pytest
 
-from snn_action.features.progress import track
+from snn_action.progress import track
 
 
 def test_without_a_bar_what_is_said_goes_to_the_log_once(caplog):

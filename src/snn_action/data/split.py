@@ -257,6 +257,8 @@ def read_split(folder: Path) -> Split:
             raise ConfigError(f"{path}: written by a newer version of snn-action; update it")
         return _parse(content)
     except FileNotFoundError:
+        if any(folder.rglob("*.ckpt")):
+            raise ConfigError(f"{path}: missing, so nobody knows what this run was trained on; restore it") from None
         raise ConfigError(f"{folder}: this run has not begun to train; continue it with --resume {folder}") from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None

@@ -30,7 +30,7 @@ from snn_action.config import Config
 from snn_action.data.catalog import Catalog, Fold
 from snn_action.data.lists import stem
 from snn_action.data.perceptual import SIDE, Hash, hash_videos
-from snn_action.features.progress import track
+from snn_action.progress import track
 
 NOISE, SHARE, NEAR, PLAIN = 1.5, 0.1, 3.5, 5.0
 CACHE = "perceptual.sqlite"  # in the folder of the feature store

@@ -1,7 +1,7 @@
 """Runs a temporal model over clips and keeps what it said at every time step."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,8 +48,9 @@ def predict_clips(
     clips: Sequence[int],
     batch_size: int,
     device: torch.device | str = "cpu",
+    tick: Callable[[int], None] = lambda _: None,
 ) -> ClipPredictions:
-    """Predict ``clips`` in evaluation mode, ``batch_size`` at a time.
+    """Predict ``clips`` in evaluation mode, ``batch_size`` at a time; ``tick`` is told how many were done.
 
     Raises:
         ValueError: there are no clips.
@@ -76,6 +77,7 @@ def predict_clips(
             masks[rows, : mask.shape[1]] = mask.numpy()
             for place, count in enumerate(find_spikes(state)):
                 spikes[rows, place] = count.double().cpu().numpy()
+            tick(len(mask))
     model.train(was_training)
     if not np.isfinite(probabilities).all():
         raise WorkError(
@@ -104,6 +106,7 @@ def predict_together(
     clips: Sequence[int],
     batch_size: int,
     device: torch.device | str = "cpu",
+    tick: Callable[[int], None] = lambda _: None,
 ) -> ClipPredictions:
     """``predict_clips``, shared out to all processes: each predicts its clips, and all know what was said of every one.
 
@@ -112,9 +115,9 @@ def predict_together(
         WorkError: the model's output is not finite.
     """
     if not processes.is_together() or not clips:
-        return predict_clips(model, features, clips, batch_size, device)
+        return predict_clips(model, features, clips, batch_size, device, tick)
     own = clips[processes.rank() :: processes.world_size()]
-    part = predict_clips(model, features, own, batch_size, device) if own else None
+    part = predict_clips(model, features, own, batch_size, device, tick) if own else None
     return interleave([part for part in processes.gather(part) if part is not None])
 
 

@@ -27,10 +27,10 @@ from snn_action.features.feature_set import FeatureSet
 from snn_action.features.file_system import network_file_system
 from snn_action.features.leases import Leases
 from snn_action.features.needs import digest_catalog, find_keys
-from snn_action.features.progress import Tick, track
 from snn_action.features.sharing import Block, Claim, Sharing, cut_blocks
 from snn_action.features.store import FeatureStore, Rows
 from snn_action.memory import keep_freed_memory
+from snn_action.progress import Tick, track
 
 logger = logging.getLogger(__name__)
 

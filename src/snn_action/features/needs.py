@@ -10,8 +10,8 @@ from snn_action.data.catalog import Catalog
 from snn_action.data.transforms import TRANSFORM_VERSION
 from snn_action.features.database import explain_errors
 from snn_action.features.keys import digest_videos, feature_key
-from snn_action.features.progress import track
 from snn_action.features.store import FeatureStore
+from snn_action.progress import track
 
 
 def digest_catalog(

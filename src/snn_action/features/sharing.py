@@ -19,8 +19,8 @@ from snn_action.features.decoding import Job
 from snn_action.features.failures import Failures
 from snn_action.features.holder import Holder
 from snn_action.features.leases import Lease, Leases
-from snn_action.features.progress import Tick
 from snn_action.features.store import FeatureStore
+from snn_action.progress import Tick
 
 PATIENCE = 1.0  # seconds between two looks at what others do
 

@@ -1,5 +1,6 @@
 """Puts several runs side by side: as rows, as a table for the terminal, and as ``comparison.html``."""
 
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -16,6 +17,8 @@ from snn_action.files import write_atomic
 from snn_action.report.finished_run import FinishedRun, read_run
 from snn_action.report.html import NO_VALUE, format_count, format_seconds, render_page, write_report
 from snn_action.report.metrics import LEAKED, MARK
+
+logger = logging.getLogger(__name__)
 
 TEXT_HEADINGS = ("Run", "Dataset", "Features", "Model", "Seed")
 HEADINGS = (*TEXT_HEADINGS, "Video %", "Baseline %", "Step %", "Spikes", "Model ops", "Backbone ops", "Training")
@@ -146,6 +149,8 @@ def show_runs(folders: Sequence[str | Path]) -> Path:
     """
     if not folders:
         raise ConfigError("which run? Name at least one run folder")
+    if len(folders) > 1:
+        folders = _leave_out_unfinished(folders)
     if len(folders) == 1:
         page = write_report(folders[0])
     else:
@@ -155,6 +160,22 @@ def show_runs(folders: Sequence[str | Path]) -> Path:
         page = write_comparison(rows, Path(common) / "comparison.html")
     print(f"report: {page}")
     return page
+
+
+def _leave_out_unfinished(folders: Sequence[str | Path]) -> list[str | Path]:
+    """Of several names, as ``save/demo/*`` gives them, those of finished runs; the others are said."""
+    finished: list[str | Path] = []
+    for folder in folders:
+        path = Path(folder)
+        if path.exists() and not (path / "config.json").is_file():
+            logger.warning("%s: left out, not a run folder", path)
+        elif path.is_dir() and not (path / "metrics.json").is_file():
+            logger.warning("%s: left out, this run is not finished", path)
+        else:
+            finished.append(folder)
+    if not finished:
+        raise WorkError(f"none of these {len(folders)} runs is finished; finish one with: snn-action run --resume RUN")
+    return finished
 
 
 def _make_row(run: FinishedRun) -> Row:

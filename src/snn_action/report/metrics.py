@@ -97,18 +97,15 @@ class Controls(Part):
     first_frame: Control
 
 
-class Extraction(Part):
-    """Videos and images that went through the backbone in this run, and videos that were in the store."""
-
-    extracted: int
-    from_store: int
-    images: int
-
-
 class Seconds(Part):
-    """Wall time of the steps; ``evaluate`` is that of the temporal model's forward passes alone."""
+    """Wall time of the steps; ``evaluate`` is that of the temporal model's forward passes alone.
+
+    Of the extraction also how many videos it was, and how many more were in the store; null where there was none.
+    """
 
     extract: float | None = None
+    videos_extracted: int | None = None
+    videos_from_store: int | None = None
     train: float | None = None
     evaluate: float | None = None
 
@@ -184,7 +181,6 @@ class Metrics(Part):
     anytime: tuple[float, ...] = ()
     pairs: tuple[Pair, ...] = ()
     controls: Controls | None = None
-    extraction: Extraction | None = None
     bad_videos: tuple[BadVideo, ...] = ()
     notes: tuple[str, ...] = ()
     leakage: Leakage | None = None

@@ -18,6 +18,7 @@ from snn_action.errors import ConfigError
 from snn_action.features.feature_set import FeatureSet
 from snn_action.memory import keep_freed_memory
 from snn_action.models import TemporalModel
+from snn_action.progress import stage
 from snn_action.training.checkpoints import (
     check_fit,
     load_shared,
@@ -101,7 +102,7 @@ def train_model(
         measures["test"] = lambda: measure(sides.test)
     if not processes.tell((folder / DONE).exists):
         if settings.skip or not model.trained_by_gradient or settings.epochs == 0:
-            _fit_at_once(model, features, sides, config, folder, measures, extra or {})
+            _fit_at_once(model, features, sides, config, folder, measures, extra or {}, progress)
         else:
             _fit_epochs(model, features, sides, config, folder, measures, measure, extra or {}, progress)
             gc.collect()  # Lightning's trainer and module hold each other, and with them gradients and Adam's moments
@@ -121,10 +122,12 @@ def _fit_at_once(
     folder: Path,
     measures: dict[str, Measure],
     extra: dict[str, Any],
+    progress: bool,
 ) -> None:
     """A model that learns without gradients, or that is tested with the weights it was given."""
     if processes.is_main():
-        _set_weights(model, features, sides, config)
+        with stage("Fitting the model", progress):
+            _set_weights(model, features, sides, config)
         for name in ("last", "best"):
             save_weights(model, folder / "checkpoints" / f"{name}.ckpt")
     share_weights(model)
@@ -190,7 +193,8 @@ def _fit_epochs(
         if processes.is_main() and settings.weights is not None:
             load_weights(model, settings.weights)
         elif processes.is_main():
-            model.prepare(*_read_side(features, sides.train))
+            with stage("Preparing the model", progress):
+                model.prepare(*_read_side(features, sides.train))
         share_weights(model)
     before = []
     if settings.initial_accuracy and not resuming and sides.test:
@@ -206,7 +210,7 @@ def _fit_epochs(
         epoch=epoch,
     )
     recogniser = Recogniser(model, settings, config.seed, len(loader))
-    with show_epochs(settings.epochs, progress and processes.is_main()) as tell:
+    with show_epochs(settings.epochs, progress and processes.is_main(), epoch) as tell:
         recorder = EpochRecorder(folder, measures, settings.patience, tell, extra, before)
         generators = [device.main] if device.accelerator == "cuda" else []
         with _quiet_lightning(), keep_freed_memory(), torch.random.fork_rng(generators):
