@@ -6,7 +6,7 @@ import pytest
 
 from snn_action import pipeline
 from snn_action.config import load_config
-from snn_action.errors import ConfigError
+from snn_action.errors import ConfigError, WorkError
 from snn_action.evaluation import record_spikes
 from snn_action.models import build_model
 from snn_action.report import read_run
@@ -405,6 +405,65 @@ def test_features_from_the_store_are_said_to_be(video_config):
     for run, counts in ((first, (12, 0)), (second, (0, 12))):
         assert (run.metrics["seconds"]["videos_extracted"], run.metrics["seconds"]["videos_from_store"]) == counts
     assert "from the store, 12 videos" in (second.folder / "report.html").read_text()
+
+
+def test_without_a_terminal_every_stage_and_epoch_is_a_line(config, caplog):
+    with caplog.at_level("INFO", logger="snn_action"):
+        run = pipeline.run(config, run_id="one")
+    log = (run.folder / "run.log").read_text()
+    lines = [record.getMessage() for record in caplog.records]
+    assert lines[0] == f"run folder: {run.folder}"
+    stages = (
+        "Looking for videos in ",
+        "split test: training on ",
+        "Preparing the model",
+        "epoch 1 of 4: loss ",
+        "epoch 4 of 4: loss ",
+        "Testing, split test: 12 clips",
+        "Fitting the baseline, split test",
+        "Testing shuffled, split test",
+        "Counting operations",
+        "Writing the report",
+    )
+    places = [next(i for i, line in enumerate(lines) if line.startswith(words)) for words in stages]
+    assert places == sorted(places)
+    for words in stages:
+        assert words in log
+
+
+def test_the_log_holds_why_the_work_ended(config, monkeypatch):
+    def fail(*_, **__):
+        raise WorkError("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "_evaluate_fold", fail)
+        with pytest.raises(WorkError):
+            pipeline.run(config, run_id="one")
+    folder = config.save_dir / "test" / "one"
+    assert "ERROR snn_action.run_folder: WorkError: the disk is full" in (folder / "run.log").read_text()
+
+
+def test_a_start_that_failed_leaves_its_reason(leaking):
+    config = load_config(leaking)
+    with pytest.raises(ConfigError):
+        pipeline.run(config, run_id="one")
+    text = (config.save_dir / "test" / "failed.log").read_text()
+    assert " one: the test is not clean" in text
+
+
+def test_without_its_split_a_trained_run_does_not_go_on(config, monkeypatch):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "_evaluate", stop)
+        with pytest.raises(KeyboardInterrupt):
+            pipeline.run(config, run_id="one")
+    folder = config.save_dir / "test" / "one"
+    (folder / "splits.json").unlink()
+    for go_on in (pipeline.resume, pipeline.evaluate):
+        with pytest.raises(ConfigError, match=r"splits\.json: missing, so nobody knows what this run was trained on"):
+            go_on(folder)
 
 
 def test_the_old_switch_of_leakage_is_read(leaking):

@@ -122,12 +122,28 @@ def test_bad_runs_are_errors_and_leave_no_page(make_run, tmp_path):
     good, unfinished = make_run("one"), make_run("two")
     (unfinished / "metrics.json").unlink()
     with pytest.raises(WorkError, match="two: this run is not finished"):
-        show_runs([good, unfinished])
+        show_runs([unfinished])
+    with pytest.raises(WorkError, match="none of these 2 runs is finished"):
+        show_runs([unfinished, unfinished])
     with pytest.raises(ConfigError, match="nowhere"):
         show_runs([good, tmp_path / "nowhere"])
     with pytest.raises(ConfigError, match="at least one"):
         show_runs([])
     assert not (good.parent / "comparison.html").exists()
+
+
+def test_of_several_runs_those_that_are_not_finished_are_left_out_with_a_word(make_run, caplog):
+    one, two, unfinished = make_run("one"), make_run("two"), make_run("three")
+    (unfinished / "metrics.json").unlink()
+    log = one.parent / "failed.log"
+    log.touch()
+    page = show_runs(sorted(one.parent.iterdir()))
+    assert page == one.parent / "comparison.html"
+    assert [row.run for row in compare_runs([one, two])] == [cells[0] for cells in Cells(page.read_text()).rows[1:]]
+    said = [record.getMessage() for record in caplog.records]
+    assert said == [f"{log}: left out, not a run folder", f"{unfinished}: left out, this run is not finished"]
+    page = show_runs(sorted(one.parent.iterdir()))  # the page itself is no run, either
+    assert page == one.parent / "comparison.html"
 
 
 def test_a_page_that_cannot_be_written_is_an_error(make_run, tmp_path):

@@ -212,8 +212,7 @@ def freeze(
     Args:
         catalog: Its folds hold their validation videos already (``catalog.draw_validation``) and no bad ones.
         digests: Of each video's content.
-        backbone: See ``Split``.
-        settings: See ``Split``.
+        backbone, settings: See ``Split``.
         bad: Why a video is left out, by its index in the catalog.
     """
     names = [video.name for video in catalog.videos]
