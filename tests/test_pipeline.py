@@ -352,7 +352,7 @@ def test_an_allowed_leak_marks_every_figure(leaking):
     assert not result.metrics["leakage"]["clean"]
     assert [leak["kind"] for leak in result.metrics["leakage"]["leaks"]] == ["group", "backbone"]
     assert any(note.startswith("Leakage: 3 groups stand in training and in test") for note in result.metrics["notes"])
-    assert result.summary.count(LEAKED) == 2  # accuracy and baseline
+    assert result.summary.count(LEAKED) == 4  # accuracy, baseline and both controls
     assert "Leakage: " in (result.folder / "run.log").read_text()
     assert read_run(result.folder).metrics.mark.strip() == MARK
 

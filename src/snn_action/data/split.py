@@ -212,7 +212,8 @@ def freeze(
     Args:
         catalog: Its folds hold their validation videos already (``catalog.draw_validation``) and no bad ones.
         digests: Of each video's content.
-        backbone, settings: See ``Split``.
+        backbone: See ``Split``.
+        settings: See ``Split``.
         bad: Why a video is left out, by its index in the catalog.
     """
     names = [video.name for video in catalog.videos]
@@ -296,9 +297,8 @@ def _parse(content: Mapping[str, Any]) -> Split:
     )
     named = dict.fromkeys(name for fold in folds for name in (*fold.train, *fold.validation, *fold.test))
     known = content.get("videos", {})
-    members = {name: Member(name, **known[name]) if known else Member(name) for name in named}
-    if known:  # the order of the catalog, which the folds do not have
-        members = {name: members[name] for name in known if name in named}
+    order = [name for name in known if name in named] if known else named  # that of the catalog, where it is known
+    members = {name: Member(name, **known.get(name, {})) for name in order}
     unknown = [name for fold in folds for name in fold.baseline if name not in members]
     if not folds or unknown or len(members) < len(named):
         raise ValueError("its folds and videos do not fit together")

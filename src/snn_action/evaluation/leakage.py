@@ -90,8 +90,9 @@ def examine_split(catalog: Catalog, provenance: Mapping[str, Any] | None) -> Lea
         leaks += find_common_groups(catalog, fold)
         leaks += find_learned_videos(catalog, fold, {"videos": catalog.backbone_videos, **(provenance or {})})
         leaks += [Leak("origin", fold.name, text) for text in catalog.leaks]
-    known = sum(video.group is not None for video in catalog.videos)
-    checked = [f"groups: known of {known} of {len(catalog.videos)} videos"]
+    used = {index for fold in catalog.folds for index in (*fold.learned, *fold.test)}
+    known = sum(catalog.videos[index].group is not None for index in used)
+    checked = [f"groups: known of {known} of {len(used)} videos"]
     if provenance is not None and "videos" not in provenance:
         origin = provenance.get("trained_on", "unknown")
         checked.append(f"backbone: the videos that it learned from are not named by its weights (trained on: {origin})")
