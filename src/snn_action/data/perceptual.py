@@ -1,8 +1,10 @@
-"""What a video looks like, small enough to compare all videos of a dataset with one another.
+"""What a video looks like, small enough to compare all videos of a dataset with one another: its fingerprint.
 
-A perceptual hash is ``FRAMES`` frames, spread evenly over the video, each shrunk to ``SIDE`` x ``SIDE`` grey cells: a
-cell is the mean of its pixels' luminance, ``0.299 R + 0.587 G + 0.114 B``. What changes in a copy (another codec,
-another size, noise) hardly changes such means.
+A fingerprint is the digest of the file's content and small grey pictures of frames: of every frame of a short video, of
+evenly spaced ones of a longer one. Bars at the sides (what has nearly one luminance in all frames) are cut off first. A
+picture has the mean luminance, ``0.299 R + 0.587 G + 0.114 B``, of ``SIDE`` x ``SIDE`` cells, less the video's mean and
+divided by its contrast. So what a copy changes (codec, size, brightness, contrast) hardly changes it. What else a copy
+may change (a cut, a mirror, a crop) is looked for when two videos are compared (``data/copies.py``).
 """
 
 import logging
@@ -10,6 +12,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -18,43 +21,83 @@ import numpy.typing as npt
 from PIL import Image
 
 from snn_action.config import LimitSettings
+from snn_action.data.content import digest_content
 from snn_action.data.decode import DECODER_VERSION, open_video
 from snn_action.data.workers import Failure, map_apart
 from snn_action.errors import VideoError
 
 logger = logging.getLogger(__name__)
 
-FRAMES, SIDE = 8, 16
-Hash = npt.NDArray[np.uint8]
+SIDE = 32
 
-_VERSION = f"1 {DECODER_VERSION}"
-_TABLE = "CREATE TABLE IF NOT EXISTS hashes (path TEXT PRIMARY KEY, state TEXT NOT NULL, hash BLOB NOT NULL)"
-_WRITTEN_TOGETHER = 200  # hashes that a kill may lose
+UNIT = 32.0  # what a picture's contrast is in a fingerprint's numbers
+PLAIN = 2.0  # grey levels of contrast below which a video shows nothing that could be told from another
+NO_PATTERN = "shows no pattern"
+_FRAMES, _STRIDE, _MOST = 64, 8, 1024  # every frame up to 64; then every 2nd to 8th; never more than 1,024 in all
+_WORKING_SIDE = 96  # at which bars are looked for
+_UNIFORM = 0.05  # of all grey levels' spread that the cells of a bar may be spread over: noise of a codec
+
+_VERSION = f"2 {DECODER_VERSION}"
+_TABLE = (
+    "CREATE TABLE IF NOT EXISTS fingerprints "
+    "(path TEXT PRIMARY KEY, state TEXT NOT NULL, digest TEXT NOT NULL, frames BLOB NOT NULL)"
+)
+_WRITTEN_TOGETHER = 200  # fingerprints that a kill may lose
+
+Pictures = npt.NDArray[np.int8]
 
 
-def hash_video(path: Path, limits: LimitSettings) -> Hash:
-    """The perceptual hash ``(FRAMES, SIDE, SIDE)`` of a video; a short one repeats frames.
+@dataclass(frozen=True)
+class Fingerprint:
+    """What a video is compared by: pictures ``(N, SIDE, SIDE)``, or why there are none; None where nothing is known."""
+
+    digest: str | None
+    pictures: Pictures | None
+    reason: str = ""
+
+
+def fingerprint_video(path: Path, limits: LimitSettings) -> Fingerprint:
+    """The fingerprint of a video file or of a folder of frames.
 
     Raises:
         VideoError: names the file and why it cannot be read.
+        OSError: it cannot be opened.
+    """
+    pictures = shrink_video(path, limits)
+    return Fingerprint(digest_content(path), pictures, "" if pictures is not None else NO_PATTERN)
+
+
+def shrink_video(path: Path, limits: LimitSettings) -> Pictures | None:
+    """The pictures ``(N, SIDE, SIDE)`` of a video without its bars, or None where it shows no pattern.
+
+    Raises:
+        VideoError: names the file and why it cannot be read.
+        OSError: it cannot be opened.
     """
     source = open_video(path, limits)
-    indices = (2 * np.arange(FRAMES) + 1) * source.n_frames // (2 * FRAMES)
-    distinct = np.unique(indices)
-    cells = {index: _shrink(frame) for index, frame in zip(distinct, source.read(distinct.tolist()), strict=True)}
-    return np.stack([cells[index] for index in indices])
+    stride = max(min(-(-source.n_frames // _FRAMES), _STRIDE), -(-source.n_frames // _MOST))
+    cells = np.stack([_shrink(frame) for frame in source.read(range(0, source.n_frames, stride))])
+    box = _find_picture(cells)
+    if box is None:
+        return None
+    pictures = np.stack([_resize(frame.astype(np.float32), box) for frame in cells])
+    contrast = float(np.sqrt(pictures.var((1, 2)).mean()))
+    if contrast < PLAIN:
+        return None
+    scores = (pictures - pictures.mean()) * (UNIT / contrast)
+    return np.asarray(np.clip(np.rint(scores), -127, 127), np.int8)
 
 
-def hash_videos(
+def fingerprint_videos(
     paths: Sequence[Path],
     cache: Path,
     limits: LimitSettings,
     workers: int,
     tick: Callable[[], None] = lambda: None,
-) -> list[Hash | None]:
-    """The hash of each video, None where it cannot be read.
+) -> list[Fingerprint]:
+    """The fingerprint of each video; one that cannot be read has no pictures but a reason.
 
-    Hashes are kept in the file ``cache`` by path, size and time; one that cannot be used is done without.
+    Fingerprints are kept in the file ``cache`` by path, size and time; one that cannot be used is done without.
 
     Args:
         paths: Video files and folders of frames.
@@ -65,38 +108,70 @@ def hash_videos(
     """
     states = [_state(path) for path in paths]
     found = _recall(cache, paths, states)
-    left = [index for index, hash_ in enumerate(found) if hash_ is None and states[index] is not None]
+    left = [index for index, fingerprint in enumerate(found) if fingerprint is None]
     for _ in range(len(paths) - len(left)):
         tick()
-    new: list[tuple[str, str, bytes]] = []
-    for index, hash_ in zip(left, _compute([paths[index] for index in left], limits, workers), strict=True):
-        found[index] = hash_
-        if hash_ is not None:
-            new.append((str(paths[index].absolute()), str(states[index]), hash_.tobytes()))
+    new: list[tuple[str, str, str, bytes]] = []
+    for index, result in zip(left, _compute([paths[index] for index in left], limits, workers), strict=True):
+        found[index] = result
+        if states[index] is not None and result.digest is not None and result.reason in ("", NO_PATTERN):
+            pictures = b"" if result.pictures is None else result.pictures.tobytes()
+            new.append((str(paths[index].absolute()), str(states[index]), result.digest, pictures))
         if len(new) == _WRITTEN_TOGETHER:
             _remember(cache, new)
             new = []
         tick()
     _remember(cache, new)
-    return found
+    return [fingerprint for fingerprint in found if fingerprint is not None]
 
 
-def _shrink(frame: npt.NDArray[np.uint8]) -> Hash:
+def _shrink(frame: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     grey = Image.fromarray(frame).convert("L")
-    return np.asarray(grey.resize((SIDE, SIDE), Image.Resampling.BOX), np.uint8)
+    return np.asarray(grey.resize((_WORKING_SIDE, _WORKING_SIDE), Image.Resampling.BOX), np.uint8)
 
 
-def _compute(paths: Sequence[Path], limits: LimitSettings, workers: int) -> Iterator[Hash | None]:
-    compute = partial(_hash_if_readable, limits=limits)
+def _resize(cells: npt.NDArray[np.float32], box: tuple[int, int, int, int]) -> npt.NDArray[np.float32]:
+    image = Image.fromarray(cells)
+    return np.asarray(image.resize((SIDE, SIDE), Image.Resampling.HAMMING, box=box), np.float32)
+
+
+def _find_picture(cells: npt.NDArray[np.uint8]) -> tuple[int, int, int, int] | None:
+    """Left, top, right and bottom of what lies within the bars of frames ``(N, H, W)``; None where all is one bar."""
+    sides = []
+    least = max(2.0, _UNIFORM * (int(cells.max()) - int(cells.min())))
+    for axis in (1, 2):  # over columns: rows that are uniform; over rows: columns
+        spread = cells.max((0, 3 - axis)).astype(int) - cells.min((0, 3 - axis))
+        inside = np.flatnonzero(spread > least)
+        if not len(inside):
+            return None
+        first, last = int(inside[0]), int(inside[-1]) + 1
+        # the cells beside a bar are partly of it
+        sides.append((first + (first > 0), last - (last < cells.shape[axis])))
+    (top, bottom), (left, right) = sides
+    return (left, top, right, bottom) if min(bottom - top, right - left) > _WORKING_SIDE // 4 else None
+
+
+def _compute(paths: Sequence[Path], limits: LimitSettings, workers: int) -> Iterator[Fingerprint]:
+    compute = partial(_fingerprint_or_reason, limits=limits)
     results = map_apart(compute, paths, workers, limits.timeout) if workers else map(compute, paths)
-    for result in results:
-        yield None if isinstance(result, Failure) else result
+    for path, result in zip(paths, results, strict=True):
+        if isinstance(result, Failure):  # the digest died with the process
+            yield Fingerprint(_digest(path), None, result.reason)
+        else:
+            yield result
 
 
-def _hash_if_readable(path: Path, limits: LimitSettings) -> Hash | None:
+def _fingerprint_or_reason(path: Path, limits: LimitSettings) -> Fingerprint:
     try:
-        return hash_video(path, limits)
-    except (VideoError, OSError):
+        return fingerprint_video(path, limits)
+    except (VideoError, OSError) as error:
+        return Fingerprint(_digest(path), None, str(error))
+
+
+def _digest(path: Path) -> str | None:
+    try:
+        return digest_content(path) if path.is_file() or path.is_dir() else None
+    except OSError:
         return None
 
 
@@ -114,29 +189,31 @@ def _state(path: Path) -> str | None:
     return f"{_VERSION} {len(every)} {size} {newest}"
 
 
-def _recall(cache: Path, paths: Sequence[Path], states: Sequence[str | None]) -> list[Hash | None]:
-    found: list[Hash | None] = [None] * len(paths)
+def _recall(cache: Path, paths: Sequence[Path], states: Sequence[str | None]) -> list[Fingerprint | None]:
+    found: list[Fingerprint | None] = [None] * len(paths)
     if not cache.is_file():
         return found
     try:
         with closing(sqlite3.connect(cache, timeout=60.0)) as database:
+            database.execute(_TABLE)  # an older cache has another table
             for index, (path, state) in enumerate(zip(paths, states, strict=True)):
-                question = "SELECT hash FROM hashes WHERE path = ? AND state = ?"
+                question = "SELECT digest, frames FROM fingerprints WHERE path = ? AND state = ?"
                 row = database.execute(question, (str(path.absolute()), state)).fetchone()
-                if row is not None and len(row[0]) == FRAMES * SIDE * SIDE:
-                    found[index] = np.frombuffer(row[0], np.uint8).reshape(FRAMES, SIDE, SIDE)
+                if row is not None and len(row[1]) % SIDE**2 == 0:
+                    pictures = np.frombuffer(row[1], np.int8).reshape(-1, SIDE, SIDE) if row[1] else None
+                    found[index] = Fingerprint(row[0], pictures, "" if row[1] else NO_PATTERN)
     except sqlite3.Error as error:
         logger.warning("%s: cannot be used (%s); videos are looked at anew", cache, error)
     return found
 
 
-def _remember(cache: Path, rows: Sequence[tuple[str, str, bytes]]) -> None:
+def _remember(cache: Path, rows: Sequence[tuple[str, str, str, bytes]]) -> None:
     if not rows:
         return
     try:
         cache.parent.mkdir(parents=True, exist_ok=True)
         with closing(sqlite3.connect(cache, timeout=60.0)) as database, database:
             database.execute(_TABLE)
-            database.executemany("INSERT OR REPLACE INTO hashes VALUES (?, ?, ?)", rows)
+            database.executemany("INSERT OR REPLACE INTO fingerprints VALUES (?, ?, ?, ?)", rows)
     except (sqlite3.Error, OSError) as error:
         logger.warning("%s: cannot be written (%s)", cache, error)

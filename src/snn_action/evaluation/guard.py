@@ -57,7 +57,7 @@ def guard_test(
         videos = replace(videos, leaks=())
     refuse_leaks(videos, policy, catalog.official)
     dropped = len({name for fold in catalog.folds for name in fold.dropped})
-    leakage = Leakage(split.leaks + videos.leaks, split.checked + videos.checked, dropped)
+    leakage = Leakage(split.leaks + videos.leaks, split.checked + videos.checked, videos.not_compared, dropped)
     for note in leakage.notes():
         logger.warning(note)
     return catalog.folds, leakage

@@ -10,33 +10,34 @@ kind           what is found
 ``origin``     a dataset of features that says itself that its network may have seen test videos
 =============  ==============================================================================================
 
-Two videos look alike where their perceptual hashes (``data/perceptual.py``) differ by at most a tenth of their
-contrast (root mean square over all cells, against the smaller standard deviation), but no less than ``NOISE`` grey
-levels, which any codec makes, and no more than ``NEAR``. A video whose contrast is below ``PLAIN`` looks like any other
-such video and is not compared. A part cut out of a video, a mirror image or a strong change of colours is not found:
-for that there are groups.
+How two videos are told to be copies, ``data/copies.py`` says; ``SEEN`` and ``UNSEEN`` say what it finds and what not.
+A pair of one group is told as a group's, not here.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
+from typing import Any, NamedTuple
 
 from snn_action.config import Config
 from snn_action.data.catalog import Catalog, Fold
+from snn_action.data.copies import CONTENT, MIRRORED, find_copies
 from snn_action.data.lists import stem
-from snn_action.data.perceptual import SIDE, Hash, hash_videos
+from snn_action.data.perceptual import NO_PATTERN, Fingerprint, fingerprint_videos
 from snn_action.progress import track
 
-NOISE, SHARE, NEAR, PLAIN = 1.5, 0.1, 3.5, 5.0
 CACHE = "perceptual.sqlite"  # in the folder of the feature store
 EXAMPLES = 3  # that a message names
-_BLOCK = 4  # cells of a coarse cell's side
-_ROWS = 512  # training videos that are compared at once
+SEEN = (
+    "Found are copies of the same content and most that were encoded anew, resized, stretched, mirrored, reversed, cut "
+    "out in time, played up to twice as fast or slow, cropped by up to a tenth on each side, given bars or a small "
+    "logo, or changed in brightness, contrast or colour."
+)
+UNSEEN = (
+    "Not found are copies that are rotated, cropped more, shown as a part of another picture or covered in good part, "
+    "short pieces of long videos, and other videos of the same person, place or moment: for these there are groups."
+)
 _UCF101 = re.compile(r"v_\w+_g\d+_c\d+")
 
 
@@ -51,18 +52,31 @@ class Leak:
 
 @dataclass(frozen=True)
 class Leakage:
-    """What was found, and what was looked at, in words; ``dropped`` videos were left out of training for it."""
+    """What was found, and what was looked at, in words; names of the videos that could not be compared with others.
+
+    ``dropped`` videos were left out of training, as they share something with a test video.
+    """
 
     leaks: tuple[Leak, ...]
     checked: tuple[str, ...]
+    not_compared: tuple[str, ...] = ()
     dropped: int = 0
 
+    @property
+    def verdict(self) -> str:
+        """``clean``, ``clean as far as compared, N not compared`` or ``not clean``."""
+        if self.leaks:
+            return "not clean"
+        return f"clean as far as compared, {len(self.not_compared)} not compared" if self.not_compared else "clean"
+
     def to_dict(self) -> dict[str, Any]:
-        """For ``metrics.json``."""
+        """For ``metrics.json``; ``clean`` says that nothing was found, ``verdict`` also whether all was compared."""
         return {
             "clean": not self.leaks,
+            "verdict": self.verdict,
             "leaks": [asdict(leak) for leak in self.leaks],
             "checked": list(self.checked),
+            "not_compared": list(self.not_compared),
             "dropped": self.dropped,
         }
 
@@ -70,6 +84,11 @@ class Leakage:
         """What a reader of the results must know."""
         several = len({leak.fold for leak in self.leaks}) > 1
         texts = [f"Leakage: {f'split {leak.fold}: ' if several else ''}{leak.text}" for leak in self.leaks]
+        if self.not_compared:
+            texts.append(
+                f"Leakage: {len(self.not_compared)} videos could not be compared with others "
+                f"({_name(self.not_compared)}); the test is {self.verdict}"
+            )
         if self.dropped:
             texts.append(
                 f"{self.dropped} videos were left out of training, as they share a group with a test video or look "
@@ -107,23 +126,34 @@ def examine_split(catalog: Catalog, provenance: Mapping[str, Any] | None) -> Lea
 
 
 def examine_videos(catalog: Catalog, config: Config, progress: bool = False) -> tuple[Leakage, list[set[int]]]:
-    """Look at every video, and find test videos that look like training videos of another group or of none.
+    """Look at every video, and find test videos that are copies of training videos of another group or of none.
 
-    Also those training and validation videos of each fold that a test video looks like.
+    Also those training and validation videos of each fold of which a test video is a copy.
     """
     paths = [video.path for video in catalog.videos if video.path is not None]
     if len(paths) < len(catalog.videos):
         return Leakage((), ("near-duplicates: not looked for, there are no videos",)), [set() for _ in catalog.folds]
     cache, settings = Path(config.features.store) / CACHE, config.features
     with track("Comparing videos", len(paths), progress) as tick:
-        hashes = hash_videos(paths, cache, settings.limits, settings.workers, tick)
-    found = [find_duplicates(catalog, fold, hashes) for fold in catalog.folds]
+        fingerprints = fingerprint_videos(paths, cache, settings.limits, settings.workers, tick)
+    found = find_duplicates(catalog, fingerprints)
     leaks = [
         leak for fold, pairs in zip(catalog.folds, found, strict=True) for leak in tell_duplicates(catalog, fold, pairs)
     ]
-    compared = sum(hash_ is not None and _contrast(hash_) >= PLAIN for hash_ in hashes)
-    checked = (f"near-duplicates: {compared} of {len(paths)} videos compared",)
-    return Leakage(tuple(leaks), checked), [{learned for learned, _ in pairs} for pairs in found]
+    named = list(zip((video.name for video in catalog.videos), fingerprints, strict=True))
+    plain = [name for name, fingerprint in named if fingerprint.reason == NO_PATTERN]
+    failed = [name for name, fingerprint in named if fingerprint.reason not in ("", NO_PATTERN)]
+    seen = len(paths) - len(plain) - len(failed)
+    checked = [f"near-duplicates: {seen} of {len(paths)} videos compared. {SEEN} {UNSEEN}"]
+    if plain:
+        checked.append(f"near-duplicates: {len(plain)} videos show no pattern, their content alone was compared: ")
+        checked[-1] += ", ".join(plain)
+    if failed:
+        checked.append(
+            f"near-duplicates: {len(failed)} videos could not be read, nothing but their content was compared: "
+        )
+        checked[-1] += ", ".join(failed)
+    return Leakage(tuple(leaks), tuple(checked), (*plain, *failed)), [{pair.learned for pair in own} for own in found]
 
 
 def find_group_mates(catalog: Catalog, fold: Fold) -> set[int]:
@@ -172,60 +202,44 @@ def find_learned_videos(catalog: Catalog, fold: Fold, provenance: Mapping[str, A
     return leaks
 
 
-def find_duplicates(catalog: Catalog, fold: Fold, hashes: Sequence[Hash | None]) -> list[tuple[int, int]]:
-    """Pairs of a video that was learned from and a test video that looks like it; not those of one group."""
-    learned, test = ([i for i in side if hashes[i] is not None] for side in (fold.learned, fold.test))
-    pairs = [
-        (learned[a], test[b])
-        for a, b in compare([hashes[i] for i in learned], [hashes[i] for i in test])  # type: ignore[misc]
-    ]
-    group = [video.group for video in catalog.videos]
-    return [(one, other) for one, other in pairs if group[one] is None or group[one] != group[other]]
+class Pair(NamedTuple):
+    """Indices of a video that was learned from and of a test video that is a copy of it, and how that is known."""
+
+    learned: int
+    test: int
+    how: str
 
 
-def tell_duplicates(catalog: Catalog, fold: Fold, pairs: Sequence[tuple[int, int]]) -> list[Leak]:
+def find_duplicates(catalog: Catalog, fingerprints: Sequence[Fingerprint]) -> list[list[Pair]]:
+    """For each fold the pairs of copies on both sides of it; those of one group are left out."""
+    sides = [(frozenset(fold.learned), frozenset(fold.test)) for fold in catalog.folds]
+    learned, test = (sorted(set[int]().union(*side)) for side in zip(*sides, strict=True)) if sides else ([], [])
+
+    def skip(left: int, right: int) -> bool:
+        one, other = learned[left], test[right]
+        group = catalog.videos[one].group
+        alike = group is not None and group == catalog.videos[other].group
+        return alike or not any(one in trained and other in tested for trained, tested in sides)
+
+    copies = find_copies([fingerprints[i] for i in learned], [fingerprints[i] for i in test], skip)
+    pairs = [Pair(learned[copy.left], test[copy.right], copy.how) for copy in copies]
+    return [[pair for pair in pairs if pair.learned in trained and pair.test in tested] for trained, tested in sides]
+
+
+def tell_duplicates(catalog: Catalog, fold: Fold, pairs: Sequence[Pair]) -> list[Leak]:
     """A leak where there are such pairs."""
     if not pairs:
         return []
-    tested = len({other for _, other in pairs})
-    names = _name([f"{catalog.videos[other].name} like {catalog.videos[one].name}" for one, other in pairs])
-    text = f"{tested} of {len(fold.test)} test videos look like training videos ({names})"
+    known = {CONTENT: " (the same content)", MIRRORED: " (mirrored)"}
+    examples = _name(
+        [
+            f"{catalog.videos[other].name} like {catalog.videos[one].name}{known.get(how, '')}"
+            for one, other, how in pairs
+        ]
+    )
+    count = len({pair.test for pair in pairs})
+    text = f"{count} of {len(fold.test)} test videos look like training videos ({examples})"
     return [Leak("duplicate", fold.name, text)]
-
-
-def compare(left: Sequence[Hash], right: Sequence[Hash]) -> Iterator[tuple[int, int]]:
-    """Places of those of ``left`` and ``right`` that look alike.
-
-    Means over blocks of cells are compared first, by one matrix product: their distance is never larger than that of
-    the cells, so no pair is missed.
-    """
-    if not left or not right:
-        return
-    a, b = (np.stack(list(side)).astype(np.float32) for side in (left, right))
-    coarse_a, coarse_b = (_coarsen(side) for side in (a, b))
-    contrast = [np.array([_contrast(hash_) for hash_ in side]) for side in (a, b)]
-    square_b = (coarse_b**2).sum(1)
-    limit = NEAR**2 * coarse_b.shape[1] * 1.01 + 1.0  # rounding
-    for start in range(0, len(a), _ROWS):
-        rows = coarse_a[start : start + _ROWS]
-        squares = (rows**2).sum(1)[:, None] + square_b - 2 * rows @ coarse_b.T
-        for row, column in zip(*np.nonzero(squares <= limit), strict=True):
-            i, j = start + int(row), int(column)
-            least = min(contrast[0][i], contrast[1][j])
-            distance = float(np.sqrt(((a[i] - b[j]) ** 2).mean()))
-            if least >= PLAIN and distance <= min(NEAR, max(NOISE, SHARE * least)):
-                yield i, j
-
-
-def _coarsen(hashes: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Means over blocks, less a constant that keeps the squares small, ``(V, D)``."""
-    side = SIDE // _BLOCK
-    blocks = hashes.reshape(*hashes.shape[:2], side, _BLOCK, side, _BLOCK).mean((3, 5)) - 128
-    return np.asarray(blocks.reshape(len(hashes), -1), np.float32)
-
-
-def _contrast(hash_: npt.NDArray[Any]) -> float:
-    return float(hash_.std())
 
 
 def _name(names: Sequence[str]) -> str:
