@@ -17,4 +17,4 @@ class VideoError(WorkError):
         self.kind = kind
 
     def __reduce__(self) -> tuple[type["VideoError"], tuple[str, str]]:
-        return VideoError, (str(self), self.kind)
+        return type(self), (str(self), self.kind)

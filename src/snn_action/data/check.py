@@ -20,12 +20,11 @@ warning              meaning
 ``concealed``        the decoder met damage and painted over it
 ``frame count``      the header declares another number of frames than are there, of a file that is whole
 ``frame rate``       it is variable, or frames were dropped in recording: steps of time are not equal
-``rotation``         by an angle that is no quarter turn, or mirrored: only quarter turns are done
+``rotation``         by an angle that is no quarter turn, which is not done
 ``duplicate``        the content of another video, byte by byte
 ===================  =======================================================================================
 """
 
-import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -39,11 +38,12 @@ import numpy as np
 
 from snn_action.config import LimitSettings
 from snn_action.data.content import digest_content
-from snn_action.data.decode import VideoFile, open_video
+from snn_action.data.decode import FrameSource, MiscountError, VideoFile, open_video, use_video
 from snn_action.data.frame_folder import is_frame_folder
 from snn_action.data.limits import check_size
 from snn_action.data.lists import VIDEO_SUFFIXES
-from snn_action.data.timeline import open_stream
+from snn_action.data.orientation import UPRIGHT, read_orientation
+from snn_action.data.timeline import decode_packets, open_stream
 from snn_action.data.workers import Failure, map_apart
 from snn_action.errors import ConfigError, VideoError
 
@@ -117,20 +117,23 @@ def check_video(path: Path, limits: LimitSettings) -> VideoCheck:
     check = VideoCheck(str(path))
     try:
         check = replace(check, digest=digest_content(path))
-        source = open_video(path, limits)
-        check = replace(check, frames=source.n_frames)
-        if isinstance(source, VideoFile):
-            check = replace(check, declared=source.timeline.declared)
-            next(source.read([0]))  # its pixels can be converted
-            return _decode_file(check, source)
-        size: tuple[int, ...] = ()
-        for frame in source.read(range(source.n_frames)):
-            size = frame.shape
-        return replace(check, width=size[1], height=size[0], codec="jpeg")
+        return use_video(open_video(path, limits), lambda source: _look(check, source))
     except VideoError as error:
         return replace(check, problems=(Finding(error.kind, str(error)),))
     except OSError as error:
         return replace(check, problems=(Finding("unreadable", f"{path}: {error.strerror or error}"),))
+
+
+def _look(check: VideoCheck, source: FrameSource) -> VideoCheck:
+    check = replace(check, frames=source.n_frames)
+    if isinstance(source, VideoFile):
+        check = replace(check, declared=source.timeline.declared)
+        next(source.read([0]))  # its pixels can be converted
+        return _decode_file(check, source)
+    size: tuple[int, ...] = ()
+    for frame in source.read(range(source.n_frames)):
+        size = frame.shape
+    return replace(check, width=size[1], height=size[0], codec="jpeg")
 
 
 def mark_duplicates(checks: Iterable[VideoCheck]) -> list[VideoCheck]:
@@ -165,28 +168,28 @@ def _decode_file(check: VideoCheck, source: VideoFile) -> VideoCheck:
     path = source.path
     decoded = concealed = 0
     sizes: set[tuple[int, int]] = set()
-    rotation, mirrored = 0.0, False
+    orientation = UPRIGHT
     with open_stream(path, source.limits) as (container, stream):
         unit = float(stream.time_base or 0)
         rate = float(stream.average_rate or 0)
         check = replace(check, codec=stream.codec_context.name)
         try:
-            for packet in container.demux(stream):
-                for frame in packet.decode():
+            for _, frames in decode_packets(container, stream):
+                for frame in frames:
                     decoded += 1
                     concealed += bool(frame.is_corrupt)
                     sizes.add((frame.width, frame.height))
                     check_size(path, frame.width, frame.height, source.limits)
-                    rotation, mirrored = _read_turn(frame)
+                    orientation = read_orientation(frame)
                     check = replace(check, pixel_format=frame.format.name) if decoded == 1 else check
         except av.FFmpegError as error:
             raise VideoError(f"{path}: frame {decoded} cannot be decoded: {error.strerror}", "damaged") from None
     if decoded != source.n_frames:
-        raise VideoError(f"{path}: {decoded} of {source.n_frames} frames decode", "truncated")
+        raise MiscountError(f"{path}: {decoded} of {source.n_frames} frames decode", "truncated")
     if len(sizes) > 1:
         raise VideoError(f"{path}: the size of its frames changes: {sorted(sizes)}", "damaged")
     ((width, height),) = sizes
-    if round(rotation / 90) % 2:
+    if orientation.transposed:
         width, height = height, width
     times = [time * unit for time in source.timeline.times or ()]
     warnings = []
@@ -196,12 +199,18 @@ def _decode_file(check: VideoCheck, source: VideoFile) -> VideoCheck:
         warnings.append(Finding("frame count", f"{path}: {check.declared} frames are declared, {decoded} are there"))
     if text := _describe_rate(times, unit):
         warnings.append(Finding("frame rate", f"{path}: {text}"))
-    if rotation % 90 or mirrored:
-        what = "mirrored" if mirrored else f"turned by {rotation:g} degrees"
+    if not orientation.is_done:
+        what = f"turned by {orientation.degrees:g} degrees"
         warnings.append(Finding("rotation", f"{path}: asks to be shown {what}; only quarter turns are done"))
-    length = times[-1] - times[0] if times else 0.0
-    seconds = length * decoded / (decoded - 1) if length else decoded / rate if rate else None
-    known = {"seconds": seconds, "width": width, "height": height, "rotation": rotation, "warnings": tuple(warnings)}
+    length = source.timeline.seconds if times else 0.0
+    seconds = length * decoded / (decoded - 1) if length and decoded > 1 else decoded / rate if rate else None
+    known = {
+        "seconds": seconds,
+        "width": width,
+        "height": height,
+        "rotation": orientation.degrees,
+        "warnings": tuple(warnings),
+    }
     return replace(check, **known)  # type: ignore[arg-type]
 
 
@@ -216,15 +225,3 @@ def _describe_rate(times: Sequence[float], unit: float) -> str:
         return ""
     span = f"{steps.min():.3f} to {steps.max():.3f} s"
     return f"variable frame rate: {differ} of {len(steps)} steps of time, {span}, are not the usual {usual:.3f} s"
-
-
-def _read_turn(frame: Any) -> tuple[float, bool]:
-    """Degrees by which a frame is to be turned, and whether it is mirrored, ``ad - bc < 0``.
-
-    Its display matrix is ``[a b .; c d .; . . .]`` in 16.16 fixed point.
-    """
-    for data in frame.side_data:
-        if data.type.name == "DISPLAYMATRIX":
-            a, b, _, c, d = (np.frombuffer(bytes(data), np.int32)[:5] / 65536).tolist()
-            return round(-math.degrees(math.atan2(b, a)), 1), a * d - b * c < 0
-    return 0.0, False

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from snn_action.config import ClipSettings, LimitSettings, Stream
-from snn_action.data.decode import DEFAULT_LIMITS, Frame, FrameSource, open_video
+from snn_action.data.decode import DEFAULT_LIMITS, Frame, FrameSource, open_video, use_video
 from snn_action.data.sampling import Indices, sample_clips
 from snn_action.data.transforms import difference_image, resize
 
@@ -60,6 +60,10 @@ def read_video(
         WorkError: names the file and why it cannot be read.
     """
     source = open_video(path, limits)
+    return use_video(source, lambda source: _read(source, clip, size, seed, name))
+
+
+def _read(source: FrameSource, clip: ClipSettings, size: int, seed: int, name: str) -> VideoClips:
     clips = sample_clips(source.n_frames, clip, seed, name)
     indices = np.unique(np.concatenate(clips))
     streams: dict[Stream, Tensor] = {

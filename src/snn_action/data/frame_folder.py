@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, ImageOps
 
 from snn_action.config import LimitSettings
 from snn_action.data.limits import check_size
@@ -48,7 +48,7 @@ class FrameFolder:
             try:
                 with Image.open(file, formats=("JPEG",)) as image:
                     check_size(file, image.width, image.height, self.limits)
-                    frame = np.asarray(image.convert("RGB"))
+                    frame = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
             except (OSError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
                 raise VideoError(f"{file}: cannot be decoded: {error}", "damaged") from None
             size = size or frame.shape
