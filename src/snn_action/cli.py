@@ -10,7 +10,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from snn_action import processes, store_commands
-from snn_action.errors import ConfigError, WorkError
+from snn_action.errors import ConfigError, WorkError, printable
 from snn_action.options import (
     DEFAULT_CONFIG,
     ConfigFile,
@@ -190,9 +190,9 @@ def check_videos(
     checks = check.mark_duplicates(checks)
     for one in checks:
         for problem in one.problems:
-            typer.echo(f"error: {problem.kind}: {problem.text}", err=True)
+            typer.echo(f"error: {problem.kind}: {printable(problem.text)}", err=True)
         for warning in one.warnings:
-            typer.echo(f"warning: {warning.kind}: {warning.text}", err=True)
+            typer.echo(f"warning: {warning.kind}: {printable(warning.text)}", err=True)
     report = check.make_report(path, checks)
     if json_file is not None:
         write_atomic(json_file, json.dumps(report, indent=2) + "\n")

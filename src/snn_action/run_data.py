@@ -17,10 +17,10 @@ from snn_action.evaluation import Leakage, guard_test
 from snn_action.features import (
     FeatureSet,
     describe_backbone,
-    digest_catalog,
     extract_features,
     from_arrays,
     prepare,
+    read_contents,
 )
 from snn_action.features.seed_pickles import keep_as_pickles
 from snn_action.features.summary import describe_extraction
@@ -92,20 +92,20 @@ def load_data(config: Config, split: Split | None = None, *, progress: bool = Fa
     described = describe_backbone(backbone, config)
     if split is not None:
         split.check_backbone(described)
-    digests = digest_catalog(catalog, config.features.store, config.features.index, progress)
+    contents = read_contents(catalog, config, progress)
     if split is not None:
-        split.check_contents(catalog, digests)
+        split.check_contents(catalog, contents.digests)
     leakage = Leakage((), ())
     if guard:
         catalog, leakage = _guard(config, catalog, backbone, split, progress)
-    done = extract_features(catalog, config, backbone, device, progress, digests)
+    done = extract_features(catalog, config, backbone, device, progress, contents)
     summary = describe_extraction(catalog, done)
     if guard:  # ``extract`` prints it
         logger.info(summary)
     if split is not None and done.bad:
         names = ", ".join(catalog.videos[index].name for index in sorted(done.bad)[:3])
         raise WorkError(f"{len(done.bad)} videos of this run cannot be read any more: {names}")
-    catalog, split = _decide(config, catalog, split, digests, described, done.bad)
+    catalog, split = _decide(config, catalog, split, contents.digests, described, done.bad)
     if isinstance(pickles := getattr(config.dataset, "pickles", None), PicklePaths) and processes.is_main():
         keep_as_pickles(pickles, catalog, done.features)
     counts = {"videos_extracted": done.n_extracted, "videos_from_store": done.n_reused}

@@ -17,7 +17,7 @@ from snn_action.data.decode import read_frames
 from snn_action.data.sampling import sample_clips
 from snn_action.data.transforms import difference_image, normalise, resize
 from snn_action.errors import ConfigError, WorkError
-from snn_action.features import decoding, extract, keys
+from snn_action.features import decoding, extract, first_look, keys
 from snn_action.features.embed import extract_video
 from snn_action.features.extract import Extraction, extract_features
 from snn_action.features.store import FeatureStore
@@ -212,10 +212,37 @@ def test_a_bad_video_is_left_out_and_named(
     assert extraction.bad[3] in caplog.text
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("how", ["missing", "empty file", "garbage"])
+@pytest.mark.parametrize("known", [False, True], ids=["new", "known"])
+def test_too_many_videos_that_do_not_open_are_an_error_before_anything_is_extracted(
+    catalog: Catalog, small: Backbone, configure: Configure, how: str, workers: int, known: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    break_video(catalog.videos[1].path, how)
+    monkeypatch.setattr(decoding, "read_video", None)
+    for _ in range(1 + known):  # the second time, their digests are kept
+        with pytest.raises(
+            WorkError, match=r"1 of 5 videos cannot be read, dataset\.max_bad_share allows 5%.*\n.*v1: "
+        ):
+            run(catalog, configure(workers=workers), small)
+
+
+def test_what_the_store_knows_is_not_opened_again(
+    catalog: Catalog, small: Backbone, configure: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(catalog, configure(workers=0), small)
+    monkeypatch.setattr(first_look, "look_at", None)
+    assert run(catalog, configure(workers=0), small).n_reused == 5
+    (catalog.videos[2].path / "frame000001.jpg").touch()
+    with pytest.raises(TypeError):
+        run(catalog, configure(workers=0), small)
+
+
 def test_too_many_bad_videos_are_an_error_that_keeps_the_rest(
     catalog: Catalog, small: Backbone, configure: Configure
 ) -> None:
-    break_video(catalog.videos[1].path, "garbage")
+    break_video(catalog.videos[1].path, "corrupt frame")
     with pytest.raises(WorkError, match=r"1 of 5 videos cannot be read, dataset\.max_bad_share allows 5%[\s\S]*v1: "):
         run(catalog, configure(), small)
     good = Catalog(catalog.class_names, (catalog.videos[0], *catalog.videos[2:]), (Fold("1", (0, 2), (1, 3)),))

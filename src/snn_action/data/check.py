@@ -25,7 +25,6 @@ warning              meaning
 ===================  =======================================================================================
 """
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -41,7 +40,7 @@ from snn_action.data.content import digest_content
 from snn_action.data.decode import FrameSource, MiscountError, VideoFile, open_video, use_video
 from snn_action.data.frame_folder import is_frame_folder
 from snn_action.data.limits import check_size
-from snn_action.data.lists import VIDEO_SUFFIXES
+from snn_action.data.lists import class_folders, find_videos
 from snn_action.data.orientation import UPRIGHT, read_orientation
 from snn_action.data.timeline import decode_packets, open_stream
 from snn_action.data.workers import Failure, map_apart
@@ -86,22 +85,36 @@ class VideoCheck:
 
 
 def find_all_videos(path: Path) -> list[Path]:
-    """The video itself, or every video file and folder of frames at any depth in a folder, sorted.
+    """The video itself, or every video file and folder of frames at any depth in a folder, links followed, sorted.
 
     Raises:
         ConfigError: there is none.
     """
     if path.is_file() or (path.is_dir() and is_frame_folder(path)):
         return [path]
-    found = []
-    for folder, folders, files in os.walk(path):
-        frames = [name for name in folders if is_frame_folder(Path(folder, name))]
-        folders[:] = [name for name in folders if name not in frames and not name.startswith(".")]
-        videos = [name for name in files if Path(name).suffix.lower() in VIDEO_SUFFIXES and not name.startswith(".")]
-        found += [Path(folder, name) for name in (*frames, *videos)]
+    found = _find_below(path, frozenset()) if path.is_dir() else []
     if not found:
         raise ConfigError(f"{path}: no video {'in this folder' if path.is_dir() else 'or folder there'}")
     return sorted(found)
+
+
+def _find_below(folder: Path, above: frozenset[tuple[int, int]]) -> list[Path]:
+    """As the datasets do, through links to folders, but for one that leads back up: that is named as it stands."""
+    status = folder.stat()
+    above |= {(status.st_dev, status.st_ino)}
+    found = find_videos(folder)
+    for inner in class_folders(folder):
+        status = inner.stat()
+        if (status.st_dev, status.st_ino) in above:
+            found.append(inner)
+        elif not is_frame_folder(inner):
+            found += _find_below(inner, above)
+    return found
+
+
+def _leads_up(path: Path) -> bool:
+    """Whether a path is a link to a folder that it lies in."""
+    return path.is_symlink() and path.is_dir() and any(path.samefile(parent) for parent in path.absolute().parents)
 
 
 def check_videos(paths: Sequence[Path], limits: LimitSettings, workers: int) -> Iterator[VideoCheck]:
@@ -116,6 +129,8 @@ def check_video(path: Path, limits: LimitSettings) -> VideoCheck:
     """Decode one video to its end and say what is found."""
     check = VideoCheck(str(path))
     try:
+        if _leads_up(path):
+            raise VideoError(f"{path}: a link to a folder that it lies in", "unreadable")
         check = replace(check, digest=digest_content(path))
         return use_video(open_video(path, limits), lambda source: _look(check, source))
     except VideoError as error:

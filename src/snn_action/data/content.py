@@ -22,7 +22,7 @@ def digest_content(path: Path) -> str:
     digest = hashlib.sha256(b"folder")
     for file_path in sorted(path.iterdir()):
         if file_path.is_file():
-            digest.update(f"{file_path.name} {digest_content(file_path)}\n".encode())
+            digest.update(f"{file_path.name} {digest_content(file_path)}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
 

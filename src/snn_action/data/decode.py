@@ -3,8 +3,8 @@
 A file is read twice, which costs little beside decoding: once for the table of its packets, which gives the exact
 number of frames and the time of each, and once to decode. Where packets do not surely tell the frames (``timeline``),
 or tell others than decode, the file is decoded to its end to count them. The decoder gets no packet of a part without
-wanted frames, it goes on at the last key frame before the next wanted one, and it stops after the last. Frames are told by
-their time, so that frames which a decoder emits late, out of order or not at all are never taken for others. Where
+wanted frames, it goes on at the last key frame before the next wanted one, and it stops after the last. Frames are told
+by their time, so that frames which a decoder emits late, out of order or not at all are never taken for others. Where
 a container gives no reliable times (AVI with reordered frames), frames are counted from the beginning instead.
 """
 
@@ -62,11 +62,30 @@ def open_video(path: str | Path, limits: LimitSettings = DEFAULT_LIMITS) -> Fram
     path = Path(path)
     if path.is_dir():
         return open_frame_folder(path, limits)
+    _check_file(path)
+    return VideoFile(path, read_timeline(path, limits), limits)
+
+
+def _check_file(path: Path) -> None:
     if not path.is_file():
-        raise VideoError(f"{path}: no such video", "unreadable")
+        what = "a link that leads nowhere, or to itself" if path.is_symlink() else "no such video"
+        raise VideoError(f"{path}: {what}", "unreadable")
     if path.stat().st_size == 0:
         raise VideoError(f"{path}: the file is empty (0 bytes)", "unreadable")
-    return VideoFile(path, read_timeline(path, limits), limits)
+
+
+def look_at(path: Path, limits: LimitSettings = DEFAULT_LIMITS) -> None:
+    """Nothing, where a video can be opened; its frames are not looked at.
+
+    Raises:
+        VideoError: as ``open_video``, for what is seen without reading the file to its end.
+    """
+    if path.is_dir():
+        open_frame_folder(path, limits)
+        return
+    _check_file(path)
+    with open_stream(path, limits):
+        pass
 
 
 def count_frames(path: str | Path) -> int:

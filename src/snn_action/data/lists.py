@@ -1,6 +1,7 @@
 """What the datasets share: finding videos in folders, reading lists, and making folds of groups."""
 
 import os
+import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,11 +10,11 @@ import numpy as np
 
 from snn_action.data.catalog import Fold, Video
 from snn_action.data.frame_folder import is_frame_folder
-from snn_action.errors import ConfigError
+from snn_action.data.names import plain_name
+from snn_action.data.suffixes import choose_videos
+from snn_action.data.suffixes import stem as stem
+from snn_action.errors import ConfigError, printable
 from snn_action.registry import suggest
-
-_SUFFIXES = "3gp avi flv gif m2ts m4v mkv mov mp4 mpeg mpg mts ogv ts vob webm wmv"
-VIDEO_SUFFIXES = frozenset(f".{suffix}" for suffix in _SUFFIXES.split())
 
 
 def check_folder(path: Path, key: str = "dataset.path") -> Path:
@@ -51,27 +52,52 @@ def read_lines(path: Path) -> list[tuple[int, str]]:
     return lines
 
 
-def stem(name: str) -> str:
-    """The last part of a path without its video suffix; other dots stay, as some names hold them."""
-    name = name.replace("\\", "/").rpartition("/")[2]
-    head, dot, tail = name.rpartition(".")
-    return head if dot + tail.lower() in VIDEO_SUFFIXES else name
-
-
 def find_videos(folder: Path) -> list[Path]:
-    """Video files and folders of JPEG frames directly in ``folder``, sorted by name."""
+    """Video files and folders of JPEG frames directly in ``folder``, sorted by name.
+
+    A link that leads nowhere, or to itself, is one, too: it is named when it is read.
+    """
+    files, others = [], []
     with os.scandir(folder) as entries:
-        found = [
-            Path(entry.path)
-            for entry in entries
-            if not entry.name.startswith(".")
-            and (
-                is_frame_folder(Path(entry.path))
-                if entry.is_dir()
-                else os.path.splitext(entry.name)[1].lower() in VIDEO_SUFFIXES  # noqa: PTH122 - 13,000 entries
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            try:
+                is_folder, is_file = entry.is_dir(), entry.is_file()
+            except OSError:  # a link to itself
+                others.append(Path(entry.path))
+                continue
+            if is_folder:
+                if is_frame_folder(Path(entry.path)):
+                    others.append(Path(entry.path))
+            elif is_file or entry.is_symlink():
+                files.append(Path(entry.path))
+    return sorted([*choose_videos(files), *others])
+
+
+def prefer_file(found: list[Path]) -> list[Path]:
+    """Without folders of frames, where there is a video file too."""
+    return ([path for path in found if not path.is_dir()] or found) if len(found) > 1 else found
+
+
+def check_labels(videos: Sequence[Video], names: Sequence[str], source: Path | str) -> None:
+    """Nothing, where no file stands for videos of two classes, under whatever name or link.
+
+    Raises:
+        ConfigError: names the two videos and their classes.
+    """
+    first: dict[tuple[int, int], Video] = {}
+    for video in videos:
+        try:
+            status = os.stat(video.path)  # type: ignore[arg-type]  # noqa: PTH116 - 13,000 videos
+        except (OSError, TypeError):
+            continue  # found when it is read
+        other = first.setdefault((status.st_dev, status.st_ino), video)
+        if other.label != video.label:
+            raise ConfigError(
+                f"{source}: {other.name} ({names[other.label]}) and {video.name} ({names[video.label]}) are one file; "
+                "a video has one label"
             )
-        ]
-    return sorted(found)
 
 
 def class_folders(root: Path) -> list[Path]:
@@ -86,7 +112,7 @@ def check_found(missing: Sequence[str], total: int, source: Path | str, root: Pa
         ConfigError: names the first entries without a file, their number and ``way_out``.
     """
     if missing:
-        first = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
+        first = ", ".join(map(printable, missing[:3])) + (", ..." if len(missing) > 3 else "")
         raise ConfigError(f"{source}: {len(missing)} of {total} videos are not below {root}: {first}; {way_out}")
 
 
@@ -105,21 +131,85 @@ def choose_folds(folds: Sequence[Fold], split: int | str) -> tuple[Fold, ...]:
     return chosen
 
 
-def fold_by_name(values: Sequence[str], source: str) -> list[Fold]:
-    """Folds from a column: ``train`` and ``test`` make one fold, other names one fold each that they test.
+def fold_by_name(values: Sequence[object], source: str) -> list[Fold]:
+    """Folds from a column: words for training and test make one fold, other names one fold each that they test.
+
+    Words may be spelled in any way (``Train``, ``TESTING``, ``b"test"``). What might be meant in two ways is refused:
+    trained on a user's test videos, a recogniser would look good.
 
     Raises:
-        ConfigError: ``train`` or ``test`` stand beside names of folds, or there is one name only.
+        ConfigError: words and names stand side by side, or a word for validation or for something else, or truth
+            values; or there is one name only. The message says what was found, and how often.
     """
-    names = set(values)
-    if names <= {"train", "test"}:
-        return [_fold("test", values, "test")]
-    if mixed := names & {"train", "test"}:
-        others = ", ".join(sorted(names - {"train", "test"})[:3])
-        raise ConfigError(f"{source}: split holds {sorted(mixed)[0]!r} beside names of folds ({others}); use one kind")
-    if len(names) < 2:
-        raise ConfigError(f"{source}: split holds one fold only ({names.pop()!r}); nothing is left to train on")
-    return [_fold(name, values, name) for name in sorted(names, key=_natural)]
+    words = [_read_word(value) for value in values]
+    found = Counter(words)
+    told = ", ".join(f"{word!r} {count} times" for word, count in found.most_common(8))
+    told += ", ..." if len(found) > 8 else ""
+    sides = {word: side for word in found if (side := _SIDES.get(_squeeze(word)))}
+    if sides.keys() == found.keys() and set(sides.values()) <= {"train", "test"}:
+        return [_fold("test", [sides[word] for word in words], "test")]
+    if "validation" in sides.values():
+        raise ConfigError(
+            f"{source}: split holds {told}: videos for validation are drawn from the groups of the training videos "
+            "(training.validation_share); call these 'train', or leave them out"
+        )
+    if mixed := sorted(sides):
+        others = ", ".join(sorted(found.keys() - sides.keys())[:3])
+        raise ConfigError(
+            f"{source}: split holds {mixed[0]!r} beside names of folds ({others}); use one kind. Found: {told}"
+        )
+    if odd := [word for word in found if not _is_fold_name(word)] or ([*found] if set(found) == {"0", "1"} else []):
+        raise ConfigError(
+            f"{source}: split holds {odd[0]!r}, which does not plainly name a fold; write 'train' and 'test', or "
+            f"the name or number of the fold that tests the video, from 1. Found: {told}"
+        )
+    if len({_squeeze(word) for word in found}) < len(found):
+        raise ConfigError(f"{source}: split spells one fold in two ways; use one. Found: {told}")
+    if len(found) < 2:
+        raise ConfigError(f"{source}: split holds one fold only ({words[0]!r}); nothing is left to train on")
+    return leave_one_out(words)
+
+
+def leave_one_out(names: Sequence[str]) -> list[Fold]:
+    """A fold for each name, which it tests."""
+    return [_fold(name, names, name) for name in sorted(set(names), key=_natural)]
+
+
+def _read_word(value: object) -> str:
+    """A value of a column as text: bytes are decoded, and a whole number has no point."""
+    text = plain_name(value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else str(value)).strip()
+    if match := re.fullmatch(r"b(['\"])(.*)\1", text):  # bytes that were printed
+        text = match[2].strip()
+    return re.sub(r"^(\d+)\.0+$", r"\1", text)
+
+
+def _squeeze(word: str) -> str:
+    """Without case, and without what stands between its letters and numbers."""
+    return re.sub(r"[\W_]+", "", word).casefold()
+
+
+def _is_fold_name(word: str) -> bool:
+    """Whether a word, none for a side, plainly names a fold: no part of it is a word for a side or a truth value."""
+    squeezed = _squeeze(word)
+    parts = re.split(r"[\W\d_]+", word.casefold())
+    sides = any(part in _SIDES or part in _OTHERS for part in parts if part)
+    return (
+        bool(squeezed) and not sides and not re.match(r"train|test|valid|holdout", squeezed) and squeezed not in _OTHERS
+    )
+
+
+_SPELLINGS = {
+    "train": "train training trains trn tr trainset trainingset trainsplit trainingsplit learn learning",
+    "test": "test testing tests tst te testset testingset testsplit testingsplit",
+    "validation": "val valid validation validate vld valset validationset dev devset development",
+}
+_SIDES = {word: side for side, words in _SPELLINGS.items() for word in words.split()}
+# neither a side nor a fold: truth values, nothing, and parts that nobody but the user knows the meaning of
+_WORDS = """
+true false yes no none nan null na nil unused unknown ignore ignored skip eval evaluation holdout heldout query gallery
+probe seen unseen infer inference predict public private source target
+"""
+_OTHERS = frozenset(_WORDS.split())
 
 
 def draw_share(videos: Sequence[Video], share: float, seed: int) -> Fold:

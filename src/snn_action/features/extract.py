@@ -18,15 +18,15 @@ from snn_action import processes
 from snn_action.backbones import Backbone
 from snn_action.config import Config, Stream
 from snn_action.data.catalog import Catalog
-from snn_action.errors import WorkError
 from snn_action.features.assembly import assemble
 from snn_action.features.decoding import decode_ahead
 from snn_action.features.embed import embed_clips, prepare
 from snn_action.features.failures import Failures
 from snn_action.features.feature_set import FeatureSet
 from snn_action.features.file_system import network_file_system
+from snn_action.features.first_look import check_share, look_first
 from snn_action.features.leases import Leases
-from snn_action.features.needs import digest_catalog, find_keys
+from snn_action.features.needs import Contents, find_keys, read_contents
 from snn_action.features.sharing import Block, Claim, Sharing, cut_blocks
 from snn_action.features.store import FeatureStore, Rows
 from snn_action.memory import keep_freed_memory
@@ -66,14 +66,14 @@ def extract_features(
     backbone: Backbone,
     device: torch.device | str,
     progress: bool = True,
-    digests: Sequence[str | OSError] | None = None,
+    contents: Contents | None = None,
 ) -> Extraction:
     """Features of all clips of a catalog of videos, from the store where it has them.
 
     Killed at any moment, it loses at most the blocks of ``features.shard_videos`` videos that it was working on, and
     goes on from there. Several processes may do it at the same time, on one store: each ends when everything is there.
     Videos that cannot be read are left out and named in a warning, the same ones in all processes that train together.
-    ``digests`` are those of the videos' contents, where they are known already (``digest_catalog``).
+    ``contents`` are those of the videos, where they were read already (``read_contents``).
 
     Raises:
         ConfigError: the backbone cannot take images of ``clip.size``.
@@ -81,8 +81,7 @@ def extract_features(
     """
     begin = time.perf_counter()
     prepare(backbone, config, device)
-    if digests is None:
-        digests = digest_catalog(catalog, config.features.store, config.features.index, progress)
+    contents = read_contents(catalog, config, progress) if contents is None else contents
     store = FeatureStore(config.features.store, config.features.index)
     if config.features.index is None and (network := network_file_system(store.folder)):
         logger.info(
@@ -90,7 +89,7 @@ def extract_features(
             *(store.folder, network),
         )
     try:
-        keys, bad = find_keys(catalog, config, backbone, digests)
+        keys, bad = _find_left(catalog, config, backbone, contents, store, progress)
         blocks = cut_blocks(catalog, keys, config.features.shard_videos)
         done, frames, failed = _run(blocks, config, backbone, device, store, progress)
         failed = processes.join(failed)  # now all processes that train together are through
@@ -101,13 +100,34 @@ def extract_features(
                 bad[index] = reasons[0]
         reused = len(catalog.videos) - len(bad) - done
         bad = processes.join(bad)  # what one of them cannot use, none does: they must train on the same videos
-        _report(catalog, bad, config.dataset.max_bad_share)
+        kept = "; the features of all others are kept"
+        if said := check_share(catalog, bad, config.dataset.max_bad_share, kept):
+            logger.warning(said)
         features = assemble(catalog, {i: streams for i, streams in keys.items() if i not in bad}, store)
         size = store.measure()
     finally:
         store.close()
     seconds = time.perf_counter() - begin
     return Extraction(features, bad, seconds, frames, done, reused, store.folder, size)
+
+
+def _find_left(
+    catalog: Catalog, config: Config, backbone: Backbone, contents: Contents, store: FeatureStore, progress: bool
+) -> tuple[dict[int, dict[Stream, str]], dict[int, str]]:
+    """Keys of all videos that open, and why others do not, before anything is extracted.
+
+    Known videos of which the store lacks features are opened here; new ones were opened before they were digested.
+
+    Raises:
+        WorkError: more than ``dataset.max_bad_share`` of the videos do not open.
+    """
+    keys, unread = find_keys(catalog, config, backbone, contents.digests)
+    present, opened = store.find([key for streams in keys.values() for key in streams.values()]), contents.opened
+    left = {i for i, streams in keys.items() if i not in opened and any(key not in present for key in streams.values())}
+    limits, workers = config.features.limits, config.features.workers
+    bad = {**unread, **contents.bad, **look_first(catalog, left, limits, workers, progress)}
+    check_share(catalog, bad, config.dataset.max_bad_share, "")
+    return {index: streams for index, streams in keys.items() if index not in bad}, bad
 
 
 def _run(
@@ -178,17 +198,3 @@ def _write(waiting: dict[Stream, list[Rows]], claim: Claim, store: FeatureStore,
         if new := [row for row in rows if row.key not in there]:
             store.write(stream, new, provenance)
         rows.clear()
-
-
-def _report(catalog: Catalog, bad: dict[int, str], max_share: float) -> None:
-    if not bad:
-        return
-    lines = "\n".join(f"  {catalog.videos[index].name}: {reason}" for index, reason in sorted(bad.items()))
-    total = len(catalog.videos)
-    summary = f"{len(bad)} of {total} videos cannot be read"
-    if len(bad) > max_share * total or len(bad) == total:
-        raise WorkError(
-            f"{summary}, dataset.max_bad_share allows {max_share:.0%}. Mend or remove them, or raise that share; "
-            f"the features of all others are kept:\n{lines}"
-        )
-    logger.warning("%s and are left out:\n%s", summary, lines)

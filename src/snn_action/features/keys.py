@@ -71,7 +71,7 @@ def digest_videos(
         for (path, state, known), digest in zip(asked, found, strict=True):
             digests.append(digest)
             if known is None and isinstance(state, str) and isinstance(digest, str):
-                new.append((str(path.absolute()), state, digest))
+                new.append((_text(path), state, digest))
             if len(new) == _WRITTEN_TOGETHER:
                 _remember(database, new)
                 new = []
@@ -80,9 +80,21 @@ def digest_videos(
     return digests
 
 
+def find_new(paths: Sequence[Path], database: sqlite3.Connection, threads: int = 4) -> list[bool]:
+    """Whether each video is unknown here, or has changed since its digest was kept."""
+    with ThreadPoolExecutor(threads) as pool:
+        states = pool.map(_state, paths)
+        return [_look_up(database, path, state) is None for path, state in zip(paths, states, strict=True)]
+
+
 def _remember(database: sqlite3.Connection, rows: list[tuple[str, str, str]]) -> None:
     with database:
         database.executemany("INSERT OR REPLACE INTO digests VALUES (?, ?, ?)", rows)
+
+
+def _text(path: Path) -> str:
+    """A path for the database; bytes that are no UTF-8 as escapes."""
+    return os.fsencode(path.absolute()).decode("utf-8", "backslashreplace")
 
 
 def _state(path: Path) -> str | OSError:
@@ -101,9 +113,7 @@ def _state(path: Path) -> str | OSError:
 def _look_up(database: sqlite3.Connection, path: Path, state: str | OSError) -> str | OSError | None:
     if isinstance(state, OSError):
         return state
-    row = database.execute(
-        "SELECT digest FROM digests WHERE path = ? AND state = ?", (str(path.absolute()), state)
-    ).fetchone()
+    row = database.execute("SELECT digest FROM digests WHERE path = ? AND state = ?", (_text(path), state)).fetchone()
     return None if row is None else str(row[0])
 
 

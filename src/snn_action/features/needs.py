@@ -1,6 +1,7 @@
 """What a configuration needs of the store: the content of each video of its catalog, and a key for each stream."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ from snn_action.config import Config, Stream
 from snn_action.data.catalog import Catalog
 from snn_action.data.transforms import TRANSFORM_VERSION
 from snn_action.features.database import explain_errors
-from snn_action.features.keys import digest_videos, feature_key
+from snn_action.features.first_look import check_share, look_first
+from snn_action.features.keys import digest_videos, feature_key, find_new
 from snn_action.features.store import FeatureStore
 from snn_action.progress import track
 
@@ -33,6 +35,41 @@ def digest_catalog(
             return digest_videos(paths, store.database, tick)
     finally:
         store.close()
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What is known of the videos of a catalog before they are extracted.
+
+    Attributes:
+        digests: Of each video's content, or why it cannot be read.
+        opened: Videos that are new to the store and were opened first.
+        bad: Why some of these cannot be used.
+    """
+
+    digests: Sequence[str | OSError]
+    opened: frozenset[int]
+    bad: Mapping[int, str]
+
+
+def read_contents(catalog: Catalog, config: Config, progress: bool = False) -> Contents:
+    """Open the videos that are new to the store, then digest all, which takes longer.
+
+    Raises:
+        WorkError: more than ``dataset.max_bad_share`` of the videos do not open.
+    """
+    settings = config.features
+    store = FeatureStore(settings.store, settings.index)
+    try:
+        paths = [video.path for video in catalog.videos if video.path is not None]
+        with explain_errors(store.index):
+            new = find_new(paths, store.database) if len(paths) == len(catalog.videos) else []
+    finally:
+        store.close()
+    opened = frozenset(index for index, is_new in enumerate(new) if is_new)
+    bad = look_first(catalog, sorted(opened), settings.limits, settings.workers, progress)
+    check_share(catalog, bad, config.dataset.max_bad_share, "")
+    return Contents(digest_catalog(catalog, settings.store, settings.index, progress), opened, bad)
 
 
 def describe_backbone(backbone: Backbone, config: Config) -> dict[str, Any]:

@@ -5,14 +5,17 @@ video. Where a group is left out, it is unknown for all videos, and nothing can 
 """
 
 import csv
+import os
+from collections import Counter
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
 from snn_action.data.catalog import Catalog, DatasetSettings, Video
-from snn_action.data.lists import check_found, choose_folds, fold_by_name
-from snn_action.errors import ConfigError
+from snn_action.data.lists import check_found, check_labels, choose_folds, fold_by_name
+from snn_action.data.names import find_path, plain_name
+from snn_action.errors import ConfigError, printable
 
 _NEEDED = ("path", "label", "split")
 
@@ -32,17 +35,25 @@ def build(settings: Settings, seed: int) -> Catalog:  # noqa: ARG001 - the table
     """
     source = settings.path
     rows = _read_rows(source)
-    names = tuple(sorted({row["label"] for _, row in rows}))
-    videos, first_line = [], dict[str, int]()
+    names = tuple(sorted({plain_name(row["label"]) for _, row in rows}))
+    label_of = {name: label for label, name in enumerate(names)}
+    videos, first_line = [], dict[str, tuple[int, int]]()
     for line, row in rows:
-        if row["path"] in first_line:
-            raise ConfigError(f"{source}, line {line}: {row['path']} stands in line {first_line[row['path']]}, too")
-        first_line[row["path"]] = line
-        path = source.parent / row["path"].replace("\\", "/")
-        videos.append(Video(row["path"], names.index(row["label"]), row.get("group") or None, path))
+        path = find_path(source.parent, row["path"].replace("\\", "/"))
+        label, place = label_of[plain_name(row["label"])], os.path.normpath(path)
+        if place in first_line:
+            other, known = first_line[place]
+            labels = f", as {names[known]!r} and not {names[label]!r}" if label != known else ""
+            raise ConfigError(f"{source}, line {line}: {printable(row['path'])} stands in line {other}, too{labels}")
+        first_line[place] = line, label
+        videos.append(Video(plain_name(row["path"]), label, plain_name(row.get("group") or "") or None, path))
+    lines = [line for line, _ in rows]
     missing = [
-        f"{video.name} (line {first_line[video.name]})" for video in videos if video.path and not video.path.exists()
+        f"{video.name} (line {line})"
+        for line, video in zip(lines, videos, strict=True)
+        if video.path and not os.path.lexists(video.path)
     ]
+    check_labels(videos, names, source)
     check_found(missing, len(videos), source, source.parent, "paths are relative to the table")
     folds = choose_folds(fold_by_name([row["split"] for _, row in rows], str(source)), settings.split)
     return Catalog(names, tuple(videos), folds)
@@ -54,6 +65,8 @@ def _read_rows(source: Path) -> list[tuple[int, dict[str, str]]]:
             reader = csv.DictReader(file, strict=True, skipinitialspace=True)
             header = [name.strip() for name in reader.fieldnames or ()]
             reader.fieldnames = header
+            if twice := [name for name, count in Counter(header).items() if count > 1 and name]:
+                raise ConfigError(f"{source}, line 1: column {', '.join(twice)} is there twice; remove one")
             if absent := [name for name in _NEEDED if name not in header]:
                 raise ConfigError(f"{source}, line 1: no column {', '.join(absent)}; the first line names the columns")
             rows = [(reader.line_num, row) for row in reader]

@@ -23,6 +23,7 @@ from pydantic import Field
 
 from snn_action.data.catalog import Arrays, Catalog, DatasetSettings, Video
 from snn_action.data.lists import choose_folds, fold_by_name
+from snn_action.data.names import plain_name
 from snn_action.errors import ConfigError
 
 _Array = npt.NDArray[Any]
@@ -47,23 +48,26 @@ def build(settings: Settings, seed: int) -> Catalog:  # noqa: ARG001 - the file 
     """
     source = settings.path
     arrays = _load(source)
-    features = _check_features(source, arrays["features"])
+    features = _check_shape(source, arrays["features"])
     number, steps, _ = features.shape
     for name, array in arrays.items():
         if name not in ("features", "class_names", "backbone_videos"):
             _check_column(source, name, array, number)
-    class_names = [str(name) for name in _check_text(source, "class_names", arrays["class_names"])]
+    class_names = [plain_name(str(name)) for name in _check_text(source, "class_names", arrays["class_names"])]
     labels = _check_range(source, "labels", arrays["labels"], 0, len(class_names) - 1)
     lengths = _check_range(source, "lengths", arrays.get("lengths", np.full(number, steps)), 1, steps)
-    ids = [str(name) for name in _check_text(source, "video_ids", arrays["video_ids"])]
+    features = _check_finite(source, features, lengths)
+    ids = [plain_name(str(name)) for name in _check_text(source, "video_ids", arrays["video_ids"])]
     for name, values in (("class_names", class_names), ("video_ids", ids)):
         if len(set(values)) < len(values):
             twice = next(value for value in values if values.count(value) > 1)
             raise ConfigError(f"{source}: {name} holds {twice!r} twice")
     groups = _read_groups(ids, arrays.get("groups"))
     videos = tuple(map(Video, ids, labels.tolist(), groups))
-    folds = choose_folds(fold_by_name([str(value) for value in arrays["split"]], str(source)), settings.split)
-    learned = tuple(str(name) for name in _check_text(source, "backbone_videos", arrays.get("backbone_videos", _NONE)))
+    folds = choose_folds(fold_by_name(arrays["split"].tolist(), str(source)), settings.split)
+    learned = tuple(
+        plain_name(str(name)) for name in _check_text(source, "backbone_videos", arrays.get("backbone_videos", _NONE))
+    )
     return Catalog(tuple(class_names), videos, folds, Arrays(features, lengths, str(source)), backbone_videos=learned)
 
 
@@ -96,19 +100,33 @@ def _read(source: Path, file: Any, name: str) -> _Array:
     return array
 
 
-def _check_features(source: Path, features: _Array) -> npt.NDArray[np.floating[Any]]:
+def _check_shape(source: Path, features: _Array) -> npt.NDArray[np.floating[Any]]:
     if features.ndim != 3 or 0 in features.shape:
         raise ConfigError(f"{source}: features have shape {features.shape}, expected (videos, time steps, dimensions)")
     if features.dtype.kind != "f":
         raise ConfigError(f"{source}: features are {features.dtype}, expected float16 or float32")
     with np.errstate(over="ignore"):  # found below
-        kept = features if features.dtype in (np.float16, np.float32) else features.astype(np.float32)
-    for index, video in enumerate(kept):
-        if not np.isfinite(video).all():
+        return features if features.dtype in (np.float16, np.float32) else features.astype(np.float32)
+
+
+def _check_finite(
+    source: Path, features: npt.NDArray[np.floating[Any]], lengths: npt.NDArray[np.int64]
+) -> npt.NDArray[np.floating[Any]]:
+    """The features, finite on real steps. Padding is no data: what is not finite there becomes 0."""
+    padded = []
+    for index, (video, length) in enumerate(zip(features, lengths.tolist(), strict=True)):
+        if not np.isfinite(video[:length]).all():
             raise ConfigError(
-                f"{source}: features hold NaN or infinity, first in video {index} of {len(kept)}; extract them again"
+                f"{source}: features hold NaN or infinity, first in video {index} of {len(features)}; "
+                "extract them again"
             )
-    return kept
+        if not np.isfinite(video[length:]).all():
+            padded.append(index)
+    if padded:
+        features = features.copy()
+        for index in padded:
+            features[index, lengths[index] :] = 0
+    return features
 
 
 def _check_column(source: Path, name: str, array: _Array, number: int) -> None:

@@ -25,6 +25,7 @@ from snn_action.data.catalog import Catalog, DatasetSettings, Fold, Video
 from snn_action.data.lists import (
     check_folder,
     check_found,
+    check_labels,
     choose_folds,
     class_folders,
     deal_folds,
@@ -33,6 +34,7 @@ from snn_action.data.lists import (
     fold_by_name,
     read_lines,
 )
+from snn_action.data.names import NameIndex, check_single, plain_name
 from snn_action.errors import ConfigError
 from snn_action.registry import suggest
 
@@ -90,10 +92,12 @@ def build(settings: Settings, seed: int) -> Catalog:
         if not found:
             raise ConfigError(f"{root / name}: holds no video; fill this class folder or remove it")
         for path in found:
-            place = f"{name}/{path.name}"
+            place = f"{plain_name(name)}/{plain_name(path.name)}"
             videos.append(Video(place, label, _group(place, settings.group_pattern), path))
     if not videos:
         raise ConfigError(f"{root}: holds no class folders; a class is a folder of videos")
+    names = tuple(map(plain_name, names))
+    check_labels(videos, names, root)
     folds = choose_folds(_split(settings, videos, seed), settings.split)
     tested = {videos[i].label for fold in folds for i in fold.test}
     untested = ", ".join(name for label, name in enumerate(names) if label not in tested)
@@ -119,10 +123,11 @@ def _split(settings: Settings, videos: list[Video], seed: int) -> list[Fold]:
         return [Fold("1", train, test)]
     if settings.test_groups:
         groups = sorted({str(video.group) for video in videos})
-        for group in settings.test_groups:
+        tested = [plain_name(group) for group in settings.test_groups]
+        for group in tested:
             if group not in groups:
                 raise ConfigError(f"dataset.test_groups: no video is of group {group!r}; {suggest(group, groups)}")
-        sides = ["test" if video.group in settings.test_groups else "train" for video in videos]
+        sides = ["test" if video.group in tested else "train" for video in videos]
         return [Fold("1", fold.train, fold.test) for fold in fold_by_name(sides, "dataset.test_groups")]
     if settings.cut_groups:
         videos = [replace(video, group=None) for video in videos]
@@ -147,9 +152,10 @@ def _note_groups(settings: Settings) -> list[str]:
 
 def _read_list(path: Path, videos: list[Video], root: Path) -> tuple[int, ...]:
     """Indices of the videos that a list names, a suffix may be left out."""
-    known = {video.name: index for index, video in enumerate(videos)}
-    known |= {name.rpartition(".")[0]: index for name, index in known.items() if "." in name}
-    entries = [text.replace("\\", "/") for _, text in read_lines(path)]
-    missing = [entry for entry in entries if entry not in known]
+    known = NameIndex((video.name, index) for index, video in enumerate(videos))
+    shown = {index: video.path for index, video in enumerate(videos)}
+    entries = [text for _, text in read_lines(path)]
+    found = [check_single(known.find(entry), entry, path, shown) for entry in entries]
+    missing = [entry for entry, index in zip(entries, found, strict=True) if index is None]
     check_found(missing, len(entries), path, root, "a line is <class>/<name of the video>")
-    return tuple(sorted({known[entry] for entry in entries}))
+    return tuple(sorted({index for index in found if index is not None}))

@@ -15,7 +15,17 @@ from typing import Literal
 from pydantic import Field
 
 from snn_action.data.catalog import Catalog, DatasetSettings, Fold, Video
-from snn_action.data.lists import check_folder, check_found, find_beside, find_videos, read_lines, stem
+from snn_action.data.lists import (
+    check_folder,
+    check_found,
+    check_labels,
+    find_beside,
+    find_videos,
+    prefer_file,
+    read_lines,
+)
+from snn_action.data.names import NameIndex, check_single, plain_name
+from snn_action.data.suffixes import stem
 from snn_action.errors import ConfigError
 
 _LIST = re.compile(r"(.+)_test_split([123])\.txt")
@@ -50,17 +60,18 @@ def build(settings: Settings, seed: int) -> Catalog:  # noqa: ARG001 - the offic
     missing: dict[str, None] = {}
     for label, action in enumerate(classes):
         folder = root / action
-        found = {stem(video.name): video for video in find_videos(folder)} if folder.is_dir() else {}
+        there = NameIndex((video.name, video) for video in (find_videos(folder) if folder.is_dir() else ()))
         for number in numbers:
             for file, side in _read_list(lists / f"{action}_test_split{number}.txt"):
-                name = f"{action}/{file}"
+                name = f"{action}/{plain_name(file)}"
                 sides[number, side].append(name)
                 if side == "unused":
                     continue
-                path = found.get(stem(file))
+                path = check_single(prefer_file(there.find(file)), name, lists)
                 if path is None:
                     missing[name] = None
                 videos.setdefault(name, Video(name, label, _group(stem(file), action), path))
+    check_labels(list(videos.values()), classes, lists)
     check_found(list(missing), len(videos), lists, root, "mend dataset.path or the lists")
     order = {name: index for index, name in enumerate(sorted(videos))}
 

@@ -20,12 +20,14 @@ from snn_action.data.catalog import Catalog, DatasetSettings, Fold, Video
 from snn_action.data.lists import (
     check_folder,
     check_found,
+    check_labels,
     class_folders,
     find_beside,
     find_videos,
+    prefer_file,
     read_lines,
-    stem,
 )
+from snn_action.data.names import NameIndex, check_single
 from snn_action.errors import ConfigError
 from snn_action.registry import suggest
 
@@ -73,7 +75,7 @@ def read_ucf_catalog(root: Path, lists: Path, split: Split, classes: Sequence[st
             for name, video in _read_list(lists / f"{side}list{number:02}.txt", class_names):
                 if video is None:
                     continue
-                path = found.get(stem(name).lower())
+                path = check_single(_in_class(found.find(_last(name)), video.name), name, lists)
                 if path is None:
                     missing[name] = None
                 videos.setdefault(name, Video(name, video.label, video.group, path))
@@ -81,6 +83,7 @@ def read_ucf_catalog(root: Path, lists: Path, split: Split, classes: Sequence[st
         if both := sorted(set(sides[number, "train"]) & set(sides[number, "test"])):
             raise ConfigError(f"{lists}: split {number}: {len(both)} videos train and test: {both[0]}")
     way_out = "mend dataset.path, or set dataset.classes to the classes that are there"
+    check_labels(list(videos.values()), [name for name, label in class_names.items() if label is not None], lists)
     check_found(list(missing), len(videos), lists, root, way_out)
     order = {name: index for index, name in enumerate(sorted(videos))}
 
@@ -127,8 +130,18 @@ def _read_list(path: Path, class_names: dict[str, int | None]) -> list[tuple[str
     return entries
 
 
-def _index(root: Path) -> dict[str, Path]:
-    """Every video below ``root`` by its name in small letters; a video file comes before a folder of frames."""
+def _index(root: Path) -> NameIndex[Path]:
+    """Every video below ``root`` by its name, whatever its case."""
     places = [root, *(folder for folder in class_folders(root) if not folder.name.startswith("v_"))]
     found = [video for place in places for video in find_videos(place)]
-    return {stem(video.name).lower(): video for video in sorted(found, key=lambda video: video.is_file())}
+    return NameIndex(((video.name, video) for video in found), fold_case=True)
+
+
+def _last(name: str) -> str:
+    return name.replace("\\", "/").rpartition("/")[2]
+
+
+def _in_class(found: list[Path], name: str) -> list[Path]:
+    """Those in the class folder that a list names, if there are any; a video file comes before a folder of frames."""
+    action = name.replace("\\", "/").partition("/")[0].casefold()
+    return prefer_file([path for path in found if path.parent.name.casefold() == action] or found)

@@ -9,7 +9,9 @@ from typing import Literal
 from pydantic import Field
 
 from snn_action.data.catalog import Catalog, DatasetSettings, Video
-from snn_action.data.lists import check_folder, choose_folds, class_folders, find_videos, fold_by_name, stem
+from snn_action.data.lists import check_folder, choose_folds, class_folders, find_videos, leave_one_out
+from snn_action.data.names import plain_name
+from snn_action.data.suffixes import stem
 from snn_action.errors import ConfigError
 
 
@@ -34,11 +36,13 @@ def build(settings: Settings, seed: int) -> Catalog:  # noqa: ARG001 - leaving o
         if not found:
             raise ConfigError(f"{root / action}: holds no video; fill this class folder or remove it")
         for path in found:
-            subject, underscore, _ = stem(path.name).partition("_")
+            subject, underscore, _ = stem(plain_name(path.name)).partition("_")
             if not underscore or not subject:
                 raise ConfigError(f"{path}: expected <subject>_<action>, e.g. daria_{action}.avi")
-            videos.append(Video(f"{action}/{path.name}", label, subject, path))
+            videos.append(Video(f"{plain_name(action)}/{plain_name(path.name)}", label, subject, path))
             subjects.append(subject)
     if len(set(subjects)) < 2:
         raise ConfigError(f"{root}: {len(set(subjects))} subjects found; leaving one out needs at least two")
-    return Catalog(tuple(actions), tuple(videos), choose_folds(fold_by_name(subjects, str(root)), settings.split))
+    return Catalog(
+        tuple(map(plain_name, actions)), tuple(videos), choose_folds(leave_one_out(subjects), settings.split)
+    )

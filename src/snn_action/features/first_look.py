@@ -1,0 +1,62 @@
+"""What cannot be used at all is found in the first seconds: empty files, files that are no video, sound only.
+
+Each video that the store does not know is opened, but neither read to its end nor decoded. So a dataset of which too
+much is broken is refused before hours of extraction, not after them.
+"""
+
+from collections.abc import Iterable, Mapping
+from functools import partial
+from pathlib import Path
+
+from snn_action.config import LimitSettings
+from snn_action.data.catalog import Catalog
+from snn_action.data.decode import look_at
+from snn_action.data.workers import Failure, map_apart
+from snn_action.errors import VideoError, WorkError, printable
+from snn_action.progress import track
+
+
+def look_first(
+    catalog: Catalog, indices: Iterable[int], limits: LimitSettings, workers: int, progress: bool
+) -> dict[int, str]:
+    """Why videos cannot be used, by index, of those that do not even open. Without workers they are opened here."""
+    paths = {index: path for index in indices if (path := catalog.videos[index].path) is not None}
+    look = partial(_look, limits=limits)
+    asked = list(paths.values())
+    found = map_apart(look, asked, workers, limits.timeout) if workers and asked else map(look, asked)
+    bad = {}
+    with track("Opening videos", len(paths), progress) as tick:
+        for (index, path), reason in zip(paths.items(), found, strict=True):
+            if reason is not None:
+                bad[index] = f"{path}: {reason.reason}" if isinstance(reason, Failure) else reason
+            tick()
+    return bad
+
+
+def _look(path: Path, limits: LimitSettings) -> str | None:
+    try:
+        look_at(path, limits)
+    except VideoError as error:
+        return str(error)
+    except OSError as error:
+        return f"{path}: {error.strerror}"
+    return None
+
+
+def check_share(catalog: Catalog, bad: Mapping[int, str], max_share: float, kept: str) -> str:
+    """What to say of the videos that cannot be read; nothing where there are none.
+
+    Raises:
+        WorkError: they are more than ``max_share`` of all, or all; ``kept`` says what there is to go on from.
+    """
+    if not bad:
+        return ""
+    lines = "\n".join(f"  {catalog.videos[index].name}: {printable(reason)}" for index, reason in sorted(bad.items()))
+    total = len(catalog.videos)
+    summary = f"{len(bad)} of {total} videos cannot be read"
+    if len(bad) > max_share * total or len(bad) == total:
+        raise WorkError(
+            f"{summary}, dataset.max_bad_share allows {max_share:.0%}. Mend or remove them, or raise that share"
+            f"{kept}:\n{lines}"
+        )
+    return f"{summary} and are left out:\n{lines}"
