@@ -12,6 +12,7 @@ import io
 import json
 import multiprocessing
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -47,7 +48,9 @@ def make_group(group: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     frames, joints, movements = [], [], []
     for movement, action in enumerate(MOVEMENTS):
         for clip in range(1, CLIPS + 1):
-            pictures, places = render_clip(draw_clip(SEED, group, clip, action, FRAMES, RATE), PICTURE)
+            drawn = draw_clip(SEED, group, clip, action, FRAMES, RATE)
+            around = drawn.phase[0] + np.linspace(0, 2 * np.pi, FRAMES, endpoint=False)  # no pose twice
+            pictures, places = render_clip(replace(drawn, phase=around), PICTURE)
             with av.open(io.BytesIO(encode_avi(pictures, RATE))) as container:
                 decoded = np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
             frames.append(resize(decoded, SIZE).numpy())

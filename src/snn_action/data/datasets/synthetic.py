@@ -1,7 +1,7 @@
 """Synthetic videos of an articulated figure: twelve actions, generated on first use, read back in UCF101's layout.
 
 A group is one person in one place who does all twelve actions, so whole persons are held out for tests and for
-validation. Three pairs of actions cannot be told apart by any single frame (``data/synthetic/motions.py``).
+validation. The two actions of three pairs show the same frames in another order (``data/synthetic/motions.py``).
 """
 
 from dataclasses import replace
@@ -15,8 +15,8 @@ from snn_action.data.datasets.ucf101 import read_ucf_catalog
 
 NOTES = (
     "Synthetic videos: accuracy here says that the software works, nothing about real videos.",
-    "StandUp is SitDown backwards, WaveRightToLeft is WaveLeftToRight backwards, Run is Walk at a higher tempo: "
-    "no single frame tells the two of a pair apart.",
+    "StandUp is SitDown backwards, WaveRightToLeft is WaveLeftToRight backwards, Run is Walk three times as fast, each "
+    "a loop entered anywhere: both of a pair show the same frames, the same one first, in another order.",
 )
 
 

@@ -3,12 +3,14 @@
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from snn_action.data.synthetic.figure import Array, Body
 from snn_action.data.synthetic.motions import FRONT, Action, Style
 from snn_action.data.synthetic.scenes import Colour, hsv, mix
 
-STRIDE = 0.95  # heights of the figure that one period of the gait covers
+STILL = (0.2, 0.4)  # share of a clip in which the figure holds still, at its beginning and end, a second at most
+SHAKE = 1.5  # quickest part of the camera's shake, times a second
 
 
 @dataclass(frozen=True)
@@ -36,9 +38,9 @@ class Clip:
     """What is rendered.
 
     Attributes:
-        phase: Of the action (T,), in radians.
-        shake: How far the camera strays from the figure (T, 2), in sizes of the picture, right and down.
-        travel: How far figure and camera have gone (T,), in sizes of the picture to the right.
+        phase: Of the action (T,), in radians, frame by frame of the loop.
+        order: In which order these frames are shown (T,), a permutation.
+        shake: How far the camera strays from the figure (T, 2), in sizes of the picture, right and down; closed, too.
         stool: Where a stool stands, from the middle, in heights of the figure; None: there is none.
     """
 
@@ -46,8 +48,8 @@ class Clip:
     action: Action
     style: Style
     phase: Array
+    order: npt.NDArray[np.int64]
     shake: Array
-    travel: Array
     stool: float | None
     yaw: float
     pitch: float
@@ -94,38 +96,41 @@ def draw_person(seed: int, group: int) -> Person:
 
 
 def draw_clip(seed: int, group: int, clip: int, action: Action, frames: int, rate: int) -> Clip:
-    """How one clip goes. Actions of one motion share what is drawn, so a pair differs in its course in time only."""
+    """How one clip goes: a still figure, whole loops of the motion from there, and the still figure again.
+
+    Actions of one motion share all that is drawn, so the two of a pair show the same frames in another order: first
+    and last ones alike, and of the M moving ones frame ``step * k mod M`` in place k.
+    """
     person = draw_person(seed, group)
     rng = np.random.default_rng([seed, group, 2, clip, *action.motion.__name__.encode()])
-    seconds = frames / rate
-    time = (np.arange(frames) + 0.5) / rate
-    slow, quick = action.tempo
-    tempo = slow + (quick - slow) * float(np.clip(0.75 * person.tempo + 0.25 * rng.uniform(), 0, 1))
-    start = float(rng.uniform(0, 2 * np.pi))
-    phase = 2 * np.pi * tempo * time + start
-    if action.once:
-        long = min(0.5 / tempo, 0.9 * seconds)
-        begin = float(rng.uniform(0.2, 0.8)) * (seconds - long)
-        phase = np.pi * np.clip((time - begin) / long, 0, 1)
+    quickness = 0.75 * person.tempo + 0.25 * float(rng.uniform())
+    still = min(max(2, round(frames * (STILL[0] + (STILL[1] - STILL[0]) * quickness))), rate)
+    moving = frames - still
+    if moving % 3 == 0:  # every third frame, around and around, then meets each frame once
+        moving -= 1
+    begin = max(1, round(float(rng.uniform(0.35, 0.65)) * (frames - moving)))
+    turn = np.clip((np.arange(frames) - begin) / moving, 0, 1)
+    laps = max(1, round(action.tempo * moving / rate))
+    phase = float(rng.uniform(0, 2 * np.pi)) + 2 * np.pi * laps * turn
+    order = np.arange(frames)
+    order[begin : begin + moving] = begin + action.step * np.arange(moving) % moving
     style = Style(size=float(rng.uniform(0.85, 1.1)), side=int(rng.integers(2)))
     yaw = action.view + float(rng.uniform(-0.3, 0.3))
     if action.view != FRONT and rng.uniform() < 0.5:
         yaw = np.pi - yaw
+    waves = rng.integers(1, 1 + max(1, round(SHAKE * moving / rate)), (3, 1, 2), endpoint=True)
     shake = rng.uniform(-0.04, 0.04, (1, 2)) + person.shake * np.sum(
-        np.sin(2 * np.pi * rng.uniform(0.3, 2.5, (3, 1, 2)) * time[:, None] + rng.uniform(0, 2 * np.pi, (3, 1, 2))), 0
+        np.sin(2 * np.pi * (waves * turn[:, None] + rng.uniform(0, 1, (3, 1, 2)))), 0
     )
-    travel = np.zeros(frames)
-    if action.travels:
-        travel = STRIDE * person.height * style.size * tempo * (time - time.mean()) * np.sign(np.cos(yaw))
     stool = float(rng.choice((-1, 1)) * rng.uniform(0.34, 0.6)) if rng.uniform() < 0.3 else None
     return Clip(
         person=person,
         action=action,
         style=style,
         phase=phase,
+        order=order,
         shake=shake,
-        travel=travel,
-        stool=None if action.seat or action.travels else stool,
+        stool=stool if action.prop == "none" else None,
         yaw=yaw,
         pitch=float(rng.uniform(0.03, 0.16)),
         grain_seed=[seed, group, 3, clip],

@@ -28,7 +28,7 @@ from snn_action.data.synthetic.render import render_clip
 from snn_action.data.synthetic.video_file import encode_avi
 from snn_action.errors import ConfigError, WorkError
 
-VERSION = 1  # of what is generated: counts up when the same plan gives other bytes
+VERSION = 2  # of what is generated: counts up when the same plan gives other bytes
 MANIFEST = "synthetic.json"
 LISTS = "ucfTrainTestlist"
 SPLITS = (1, 2, 3)

@@ -1,13 +1,18 @@
 """The actions: how a figure's angles run in time.
 
-All motions are smooth functions of the phase: periodic ones of ``sin`` and ``cos``, and those that happen once
-of half a period of ``cos``. Three pairs of actions share their motion, so that no single frame tells them apart:
-``StandUp`` is ``SitDown`` reversed, ``WaveRightToLeft`` is ``WaveLeftToRight`` reversed, and ``Run`` is ``Walk``
-at a tempo that lies above every tempo of ``Walk``.
+Every motion is a closed loop of the phase, entered anywhere. Three pairs of actions show the same frames of one loop
+in another order (``Action.step``): ``StandUp`` is ``SitDown`` backwards, ``WaveRightToLeft`` is ``WaveLeftToRight``
+backwards, and ``Run`` takes every third frame of ``Walk``, three times around. So neither a frame nor the set of all
+frames tells the two of a pair apart, and both begin and end with the same frames; only their order differs.
+
+Who only sits down begins high and ends low, which the first frame gives away. So the loop of sitting down is closed
+by a cut, from the seated figure back to the standing one, and a clip may begin at any place of it. All other loops
+are smooth.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -15,6 +20,7 @@ from snn_action.data.synthetic.figure import Angles, Array, Limb
 
 FRONT = np.pi / 2
 SIDE = 0.0
+REST = 0.15  # share of the loop of sitting down that the figure stands still, and as much that it sits still
 
 
 @dataclass(frozen=True)
@@ -35,22 +41,18 @@ class Action:
     Attributes:
         name: The class name.
         motion: Phase (T,) in radians to angles.
-        tempo: Range of periods a second; a motion that happens once takes half a period.
+        tempo: Loops of the motion a second where ``step`` is 1, about: a clip shows whole ones.
         view: Yaw of the camera about which clips vary.
-        once: Happens once in a clip, from phase 0 to pi, and rests before and after.
-        reverse: Frames are played backwards.
-        travels: The camera follows the figure, so the place passes by.
-        seat: A chair stands behind the figure.
+        step: In which order the frames of the loop are shown: 1 as they come, -1 backwards, 3 every third.
+        prop: What the figure needs: a stool behind it, or a treadmill, on which it walks in one place.
     """
 
     name: str
     motion: Motion
-    tempo: tuple[float, float]
+    tempo: float
     view: float
-    once: bool = False
-    reverse: bool = False
-    travels: bool = False
-    seat: bool = False
+    step: Literal[1, -1, 3] = 1
+    prop: Literal["none", "stool", "treadmill"] = "none"
 
 
 def _limb(
@@ -88,7 +90,11 @@ def walk(phase: Array, style: Style) -> Angles:
 
 
 def sit(phase: Array, style: Style) -> Angles:
-    """From standing (phase 0) to sitting (pi): thighs turn forward, the trunk leans forward on the way."""
+    """Down from standing (phase 0) to sitting, at rest at both ends; a cut at 2 pi leads back to standing.
+
+    Thighs turn forward, the trunk leans forward on the way.
+    """
+    phase = np.pi * np.clip((phase / (2 * np.pi) % 1 - REST) / (1 - 2 * REST), 0, 1)
     down = _rise(phase)
     leg = _limb(1.45 * down, 0.1, 1.45 * down + 0.03, 0.06)
     arm = _limb(0.05 + 0.35 * down, 0.14, 0.2 + 0.75 * down, 0.1)
@@ -97,12 +103,13 @@ def sit(phase: Array, style: Style) -> Angles:
 
 
 def wave(phase: Array, style: Style) -> Angles:
-    """One arm sweeps over the head from the picture's left (phase 0) to its right (pi)."""
-    sweep = (2 * _rise(phase) - 1) * 1.15 * style.size
+    """One arm goes round, hanging at phase 0: over the head from the picture's left to its right, quicker below."""
+    sweep = phase - np.pi + 0.4 * np.sin(phase)
     spread = np.pi - sweep * (1 - 2 * style.side)
-    waving, still = _limb(0 * phase - 0.25, spread, 0.1, spread), _stand(phase)["arms"][0]
+    waving, still = _limb(0.3 * np.cos(spread), spread, 0.1, spread), _stand(phase)["arms"][0]
     arms = (waving, still) if style.side == 0 else (still, waving)
-    return Angles(0 * phase + 0.03, 0.07 * sweep, arms, _stand(phase)["legs"], 0 * phase)
+    tilt = 0.08 * style.size * np.sin(sweep)
+    return Angles(0 * phase + 0.03, tilt, arms, _stand(phase)["legs"], 0 * phase)
 
 
 def jumping_jack(phase: Array, style: Style) -> Angles:
@@ -159,20 +166,18 @@ def bow(phase: Array, style: Style) -> Angles:
     return Angles(1.35 * down, 0 * phase, (arm, arm), (leg, leg), 0 * phase)
 
 
-_WALKING, _RUNNING = (0.6, 0.9), (1.5, 2.1)
-
 ACTIONS = (
-    Action("Bow", bow, (0.45, 0.8), 0.35),
-    Action("Clap", clap, (1.3, 2.0), FRONT - 0.4),
-    Action("JumpingJack", jumping_jack, (0.8, 1.3), FRONT),
-    Action("Kick", kick, (0.7, 1.1), 0.3),
-    Action("Punch", punch, (0.9, 1.5), 0.45),
-    Action("Run", walk, _RUNNING, 0.2, travels=True),
-    Action("SitDown", sit, (0.4, 0.65), 0.35, once=True, seat=True),
-    Action("Squat", squat, (0.5, 0.9), 0.5),
-    Action("StandUp", sit, (0.4, 0.65), 0.35, once=True, seat=True, reverse=True),
-    Action("Walk", walk, _WALKING, 0.2, travels=True),
-    Action("WaveLeftToRight", wave, (0.45, 0.75), FRONT, once=True),
-    Action("WaveRightToLeft", wave, (0.45, 0.75), FRONT, once=True, reverse=True),
+    Action("Bow", bow, 0.65, 0.35),
+    Action("Clap", clap, 1.6, FRONT - 0.4),
+    Action("JumpingJack", jumping_jack, 1.1, FRONT),
+    Action("Kick", kick, 0.9, 0.3),
+    Action("Punch", punch, 1.2, 0.45),
+    Action("Run", walk, 0.65, 0.2, step=3, prop="treadmill"),
+    Action("SitDown", sit, 0.65, 0.35, prop="stool"),
+    Action("Squat", squat, 0.7, 0.5),
+    Action("StandUp", sit, 0.65, 0.35, step=-1, prop="stool"),
+    Action("Walk", walk, 0.65, 0.2, prop="treadmill"),
+    Action("WaveLeftToRight", wave, 0.65, FRONT),
+    Action("WaveRightToLeft", wave, 0.65, FRONT, step=-1),
 )
 PAIRS = (("SitDown", "StandUp"), ("Walk", "Run"), ("WaveLeftToRight", "WaveRightToLeft"))

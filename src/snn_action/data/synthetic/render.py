@@ -20,7 +20,7 @@ Part = tuple[float, list[Capsule]]  # depth, larger is nearer
 SUPERSAMPLING = 3  # pictures are drawn this much larger, then averaged
 FLOOR = HORIZON + 0.17  # of the picture's height: where the figure stands
 MARGIN = 0.14  # of the size: how far the camera may stray
-WOOD, BLACK, WHITE = (150, 104, 62), (0, 0, 0), (255, 255, 255)
+WOOD, STEEL, RUBBER, BLACK = (150, 104, 62), (120, 124, 130), (48, 48, 52), (0, 0, 0)
 
 
 def locate(clip: Clip) -> tuple[Array, Array, Array]:
@@ -38,22 +38,23 @@ def render_clip(clip: Clip, size: int) -> tuple[Frames, Array]:
     """Frames ``(T, size, size, 3)`` of a clip, and the places of its joints ``(T, J, 2)`` in them, 0..1."""
     person, side = clip.person, size * SUPERSAMPLING
     places, ground, depth = locate(clip)
-    reach = float(np.abs(clip.travel).max()) + MARGIN
-    scene = draw_scene(round((1 + 2 * reach) * side), round((1 + 2 * MARGIN) * side), person.place)
+    wide = round((1 + 2 * MARGIN) * side)
+    scene = draw_scene(wide, wide, person.place)
     rng = np.random.default_rng(clip.grain_seed)
     frames = np.empty((len(places), size, size, 3), np.uint8)
     for t in range(len(places)):
-        left = round((reach + clip.travel[t] + clip.shake[t, 0]) * side)
-        top = round((MARGIN + clip.shake[t, 1]) * side)
+        left, top = ((MARGIN + clip.shake[t]) * side).round().astype(int).tolist()
         image = scene.crop((left, top, left + side, top + side))
         points = [complex(x, y) for x, y in (places[t] * side).tolist()]
         below, unit = complex(*ground[t] * side), person.height * side
-        _draw_shadow(ImageDraw.Draw(image, "RGBA"), points, below, unit)
         draw = ImageDraw.Draw(image)
-        _draw_seat(draw, clip, below, unit)
+        if clip.action.prop == "treadmill":
+            _draw_treadmill(draw, clip, below, unit)
+        _draw_shadow(ImageDraw.Draw(image, "RGBA"), points, below, unit)
+        _draw_stool(draw, clip, below, unit)
         _draw_figure(draw, clip, points, depth[t].tolist(), unit)
         frames[t] = _develop(image.reduce(SUPERSAMPLING), person, rng)
-    return (frames[::-1], places[::-1]) if clip.action.reverse else (frames, places)
+    return frames[clip.order], places[clip.order]
 
 
 def _develop(image: Image.Image, person: Person, rng: np.random.Generator) -> Frames:
@@ -70,9 +71,18 @@ def _draw_shadow(draw: ImageDraw.ImageDraw, points: list[complex], ground: compl
         draw.ellipse((min(feet) - wide, ground.imag - flat, max(feet) + wide, ground.imag + flat), fill=(0, 0, 0, dark))
 
 
-def _draw_seat(draw: ImageDraw.ImageDraw, clip: Clip, ground: complex, unit: float) -> None:
+def _draw_treadmill(draw: ImageDraw.ImageDraw, clip: Clip, ground: complex, unit: float) -> None:
+    """A belt below the figure, and a rail before it."""
+    x, y, ahead = ground.real, ground.imag, math.copysign(0.46 * unit, math.cos(clip.yaw))
+    draw.line((x + ahead, y, x + 1.08 * ahead, y - 0.5 * unit), STEEL, round(unit * 0.025))
+    draw.line((x + 1.08 * ahead, y - 0.5 * unit, x + 0.9 * ahead, y - 0.52 * unit), STEEL, round(unit * 0.035))
+    draw.rounded_rectangle((x - 0.48 * unit, y - 0.03 * unit, x + 0.48 * unit, y + 0.05 * unit), unit * 0.03, RUBBER)
+    draw.line((x - 0.46 * unit, y + 0.045 * unit, x + 0.46 * unit, y + 0.045 * unit), STEEL, round(unit * 0.02))
+
+
+def _draw_stool(draw: ImageDraw.ImageDraw, clip: Clip, ground: complex, unit: float) -> None:
     """The stool on which one sits (behind the figure), or one that only stands about."""
-    place = -0.96 * clip.person.body.thigh * math.cos(clip.yaw) if clip.action.seat else clip.stool
+    place = -0.96 * clip.person.body.thigh * math.cos(clip.yaw) if clip.action.prop == "stool" else clip.stool
     if place is None:
         return
     tall, wide = (clip.person.body.shin - 0.035) * unit, 0.1 * unit
