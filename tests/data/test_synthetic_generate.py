@@ -4,6 +4,7 @@ import errno
 import io
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -13,7 +14,7 @@ import av
 import numpy as np
 import pytest
 
-from snn_action.data.synthetic.generate import LISTS, MANIFEST, Plan, generate
+from snn_action.data.synthetic.generate import LISTS, MANIFEST, VERSION, Plan, generate
 from snn_action.data.synthetic.motions import ACTIONS, PAIRS
 from snn_action.data.synthetic.video_file import encode_avi
 from snn_action.errors import ConfigError, WorkError
@@ -140,6 +141,17 @@ def test_a_folder_with_another_set_is_refused_and_kept(folder):
     with pytest.raises(ConfigError, match=f"other settings.*{MANIFEST}"):
         generate(folder, Plan(seed=8, groups=4, clips=1, frames=8, size=32))
     assert content(folder) == before
+
+
+def test_a_set_of_an_older_generator_is_refused_and_kept(folder, tmp_path):
+    place = tmp_path / "set"
+    shutil.copytree(folder, place)
+    manifest = place / MANIFEST
+    manifest.write_text(manifest.read_text().replace(f'"generator": {VERSION}', f'"generator": {VERSION - 1}'))
+    before = content(place)
+    with pytest.raises(ConfigError, match="another version of the generator"):
+        generate(place, PLAN)
+    assert content(place) == before
 
 
 def test_a_folder_with_something_else_is_refused_and_kept(tmp_path):

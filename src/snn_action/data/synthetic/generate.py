@@ -89,8 +89,8 @@ def _claim(folder: Path, wanted: str) -> None:
     if manifest.is_file():
         if manifest.read_bytes() != wanted.encode():
             raise ConfigError(
-                f"dataset.path: {folder} holds a synthetic set of other settings ({MANIFEST} says which): "
-                "delete it or name another folder"
+                f"dataset.path: {folder} holds a synthetic set of other settings or another version of the generator "
+                f"({MANIFEST} says which): delete it or name another folder"
             )
     elif folder.is_dir() and any(not name.name.endswith(".part") for name in folder.iterdir()):
         raise ConfigError(f"dataset.path: {folder} holds something else than a synthetic set: name another folder")
