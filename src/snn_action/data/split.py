@@ -47,9 +47,7 @@ class Member:
 class Sides:
     """One fold: names of the videos of each side.
 
-    ``train`` does not hold the ``validation`` videos. ``baseline`` are those training or validation videos on which
-    the baseline chooses the strength of its penalty: the validation videos where there are any. ``dropped`` were left
-    out of training, as they share something with a test video.
+    As ``catalog.Fold``: ``train`` does not hold the ``validation`` videos, and ``dropped`` were left out of training.
     """
 
     name: str
