@@ -25,7 +25,7 @@ ROOMS = [
         "features",
     ),
     *("kernels", "neurons", "models", "training", "evaluation", "report", "prediction", "export"),
-    *("run_data", "run_results", "pipeline", "options", "store_commands", "cli", "__main__"),
+    *("run_data", "run_results", "pipeline", "other_data", "options", "store_commands", "cli", "__main__"),
     "app",
 ]
 LIBRARY_ROOMS = {"backbones", "kernels", "neurons", "models"}

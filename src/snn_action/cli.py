@@ -104,17 +104,32 @@ def evaluate(
     config: RunConfigFile = None,
     override: Overrides = None,
     device: Device = None,
+    on: Annotated[
+        Path | None,
+        typer.Option(
+            "--on", metavar="CONFIG|CSV", help="Test on other data: a configuration's test videos, or a table's."
+        ),
+    ] = None,
+    fold: Annotated[str | None, typer.Option("--fold", help="With --on: whose weights; default: the first.")] = None,
 ) -> None:
     """Test trained runs on their test videos and write their reports.
 
-    Without RUN: the newest run of the configuration. Overrides are put over each run's own configuration.
+    Without RUN: the newest run of the configuration. Overrides are put over each run's own configuration; they cannot
+    change what was learned or what is tested.
     """
     from snn_action import pipeline
     from snn_action.run_folder import find_latest_run
 
     if runs and config is not None:
         raise ConfigError("evaluate: give run folders, or -c to test the newest run of a configuration, not both")
+    if fold is not None and on is None:
+        raise ConfigError("evaluate: --fold goes with --on; without it all folds of a run are tested")
     for folder in runs or [find_latest_run(load(config, override, device))]:
+        if on is not None:
+            from snn_action.other_data import evaluate_on
+
+            _show(evaluate_on(folder, on, put_device(override, device), fold=fold, progress=is_terminal()))
+            continue
         _show(pipeline.evaluate(folder, put_device(override, device), progress=is_terminal()))
 
 
@@ -199,6 +214,32 @@ def check_videos(
     bad = report["videos"] - report["usable"]
     typer.echo(f"{report['videos']} videos: {report['usable']} can be used, {bad} cannot")
     if bad:
+        raise typer.Exit(1)
+
+
+@app.command()
+def check_split(
+    path: Annotated[Path, typer.Argument(metavar="CONFIG|CSV", help="Configuration file, or table of videos.")],
+    override: Overrides = None,
+    json_file: JsonFile = None,
+) -> None:
+    """Look for groups and copies of videos on both sides of a split, without a run (found: the exit code is 1).
+
+    A table has the columns path, label, split and, where known, group.
+    """
+    from snn_action import other_data
+    from snn_action.files import write_atomic
+
+    catalog, leakage = other_data.check_split(path, override or (), progress=is_terminal())
+    sides = [f"split {fold.name}: {len(fold.learned)} videos train, {len(fold.test)} test" for fold in catalog.folds]
+    for line in (*sides, *(f"looked at: {words}" for words in leakage.checked)):
+        typer.echo(line)
+    for leak in leakage.leaks:
+        typer.echo(f"{leak.kind}: split {leak.fold}: {leak.text}")
+    typer.echo(f"the split is {leakage.verdict}")
+    if json_file is not None:
+        write_atomic(json_file, json.dumps(leakage.to_dict(), indent=2) + "\n")
+    if leakage.leaks:
         raise typer.Exit(1)
 
 

@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -184,20 +184,28 @@ def _evaluate(config: Config, data: Data, folder: Path, progress: bool) -> Run:
     tested = (_evaluate_fold(config, data, fold, folder, progress) for fold in data.catalog.folds)
     first, model = next(tested)
     folds = [first, *(result for result, _ in tested)]
-    return Run(folder, processes.tell(lambda: _write_results(config, data, folder, folds, model, progress)))
+    return Run(folder, processes.tell(lambda: write_results(config, data, folder, folds, model, progress)))
 
 
-def _write_results(
-    config: Config, data: Data, folder: Path, folds: list[FoldResult], model: TemporalModel, progress: bool
+def write_results(
+    config: Config,
+    data: Data,
+    folder: Path,
+    folds: list[FoldResult],
+    model: TemporalModel,
+    progress: bool,
+    notes: list[str] | None = None,
 ) -> dict[str, Any]:
     """Write what the tests gave, ``metrics.json`` and the report last; return the metrics.
 
-    ``model`` is the first fold's, of which the shown clips are.
+    ``model`` is the first fold's, of which the shown clips are. ``notes`` stand in the place of the run's own.
     """
     catalog = data.catalog
     metrics = summarise(catalog, folds, model.populations)
     with stage("Counting operations", progress):
         metrics |= describe_work(config, data, folder, model, metrics["spikes"])
+    if notes is not None:
+        metrics["notes"] = [*notes, *data.catalog.notes]
     metrics["leakage"] = data.leakage.to_dict() | measure_shared(catalog, folds)
     metrics["seconds"]["evaluate"] = seconds = sum(fold.model.seconds for fold in folds)
     metrics["videos_per_second"] = metrics["test_videos"] / seconds
@@ -217,6 +225,17 @@ def _evaluate_fold(
     model = build_model(config.model, data.features.dim, len(data.catalog.class_names), config.seed)
     own = fold_folder(folder, fold.name, data.fold_names)
     load_shared(model, partial(require_trained, own, folder))
+    groups = frozenset(data.catalog.videos[index].group for index in fold.learned)
+    result = test_fold(config, data, fold, model, progress)
+    result = replace(result, train_videos=len(fold.train), validation_videos=len(fold.validation), groups=groups)
+    if config.evaluation.baseline and processes.is_main():
+        with stage(f"Fitting the baseline, split {fold.name}", progress):
+            result = replace(result, baseline=_test_baseline(config, data, fold))
+    return result, model
+
+
+def test_fold(config: Config, data: Data, fold: Fold, model: TemporalModel, progress: bool) -> FoldResult:
+    """What a model says of a fold's test clips, and of the controls; what it learned from is not known here."""
     device = resolve_device(config.device).main
     clips = data.features.clips_of(fold.test)
 
@@ -225,15 +244,11 @@ def _evaluate_fold(
             return predict_together(model, features, clips, config.evaluation.batch_size, device, tick)
 
     tested = test("Testing", data.features)
-    baseline = None
-    if config.evaluation.baseline and processes.is_main():
-        with stage(f"Fitting the baseline, split {fold.name}", progress):
-            baseline = _test_baseline(config, data, fold)
     controls: dict[str, ClipPredictions] = {}
     for control in CONTROLS if config.evaluation.controls else ():
         rearranged = rearrange(data.features, control, config, data.backbone, device)
         controls[control] = test(f"Testing {control.replace('_', ' ')}", rearranged)
-    return FoldResult(fold.name, tested, baseline, len(fold.train), len(fold.validation), controls), model
+    return FoldResult(fold.name, tested, None, 0, 0, controls)
 
 
 def _test_baseline(config: Config, data: Data, fold: Fold) -> ClipPredictions:

@@ -84,6 +84,7 @@ class Catalog:
         arrays: Features that came with the dataset, in the order of ``videos``.
         pairs: Pairs of classes that only their course in time tells apart; reports show them apart.
         notes: What a reader of the results should know about the dataset.
+        test_only: There is nothing to train on: a trained run is tested.
         official: The folds are those of published lists: groups that they share are marked, not refused.
         leaks: Why the features that came with the dataset may owe something to its test videos.
         backbone_videos: Names of the videos that the network behind these features learned from, where known.
@@ -99,6 +100,7 @@ class Catalog:
     pairs: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
     official: bool = False
+    test_only: bool = False
     leaks: tuple[str, ...] = ()
     backbone_videos: tuple[str, ...] = ()
 
@@ -111,6 +113,8 @@ class Catalog:
             raise ConfigError("dataset: no split into training and test videos")
         if len({video.name for video in self.videos}) < len(self.videos):
             raise ConfigError("dataset: two videos have the same name")
+        if self.test_only:
+            return
         for fold in self.folds:
             for side, indices in (("training", fold.train), ("test", fold.test)):
                 if not indices:

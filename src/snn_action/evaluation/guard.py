@@ -51,9 +51,9 @@ def guard_test(
         catalog = drop_videos(catalog, [find_group_mates(catalog, fold) for fold in catalog.folds])
     split = examine_split(catalog, provenance)
     refuse_leaks(split, policy, catalog.official)  # before any video is looked at
-    videos, alike = examine_videos(catalog, config, progress)
+    videos, pairs = examine_videos(catalog, config, progress)
     if drop:
-        catalog = drop_videos(catalog, alike)
+        catalog = drop_videos(catalog, [{pair.learned for pair in own} for own in pairs])
         videos = replace(videos, leaks=())
     refuse_leaks(videos, policy, catalog.official)
     dropped = len({name for fold in catalog.folds for name in fold.dropped})

@@ -54,13 +54,15 @@ class Leak:
 class Leakage:
     """What was found, and what was looked at, in words; names of the videos that could not be compared with others.
 
-    ``dropped`` videos were left out of training, as they share something with a test video.
+    ``dropped`` videos were left out of training, as they share something with a test video; ``left_out`` ones out of a
+    test on other data, as they share something with what the run learned from.
     """
 
     leaks: tuple[Leak, ...]
     checked: tuple[str, ...]
     not_compared: tuple[str, ...] = ()
     dropped: int = 0
+    left_out: int = 0
 
     @property
     def verdict(self) -> str:
@@ -78,6 +80,7 @@ class Leakage:
             "checked": list(self.checked),
             "not_compared": list(self.not_compared),
             "dropped": self.dropped,
+            "left_out": self.left_out,
         }
 
     def notes(self) -> list[str]:
@@ -93,6 +96,11 @@ class Leakage:
             texts.append(
                 f"{self.dropped} videos were left out of training, as they share a group with a test video or look "
                 "like one."
+            )
+        if self.left_out:
+            texts.append(
+                f"{self.left_out} videos were left out of the test, as they share a group or content with a video that "
+                "was learned from, or look like one."
             )
         return list(dict.fromkeys(texts))
 
@@ -125,14 +133,14 @@ def examine_split(catalog: Catalog, provenance: Mapping[str, Any] | None) -> Lea
     return Leakage(tuple(leaks), tuple(checked))
 
 
-def examine_videos(catalog: Catalog, config: Config, progress: bool = False) -> tuple[Leakage, list[set[int]]]:
+def examine_videos(catalog: Catalog, config: Config, progress: bool = False) -> tuple[Leakage, list[list["Pair"]]]:
     """Look at every video, and find test videos that are copies of training videos of another group or of none.
 
-    Also those training and validation videos of each fold of which a test video is a copy.
+    Also the pairs of copies of each fold.
     """
     paths = [video.path for video in catalog.videos if video.path is not None]
     if len(paths) < len(catalog.videos):
-        return Leakage((), ("near-duplicates: not looked for, there are no videos",)), [set() for _ in catalog.folds]
+        return Leakage((), ("near-duplicates: not looked for, there are no videos",)), [[] for _ in catalog.folds]
     cache, settings = Path(config.features.store) / CACHE, config.features
     with track("Comparing videos", len(paths), progress) as tick:
         fingerprints = fingerprint_videos(paths, cache, settings.limits, settings.workers, tick)
@@ -153,7 +161,7 @@ def examine_videos(catalog: Catalog, config: Config, progress: bool = False) -> 
             f"near-duplicates: {len(failed)} videos could not be read, nothing but their content was compared: "
         )
         checked[-1] += ", ".join(failed)
-    return Leakage(tuple(leaks), tuple(checked), (*plain, *failed)), [{pair.learned for pair in own} for own in found]
+    return Leakage(tuple(leaks), tuple(checked), (*plain, *failed)), found
 
 
 def find_group_mates(catalog: Catalog, fold: Fold) -> set[int]:

@@ -22,7 +22,8 @@ KINDS = ("timestep", "last", "clip", "video")
 class FoldResult:
     """What the model, and the baseline on the same features, said of a fold's test clips.
 
-    ``controls`` are what the same model said of them with their frames rearranged (``controls.CONTROLS``).
+    ``controls`` are what the same model said of them with their frames rearranged (``controls.CONTROLS``), ``groups``
+    those of the videos that were learned from.
     """
 
     name: str
@@ -31,6 +32,7 @@ class FoldResult:
     train_videos: int
     validation_videos: int
     controls: Mapping[str, ClipPredictions] = field(default_factory=dict)
+    groups: frozenset[str | None] = frozenset()
 
 
 def join_folds(parts: Sequence[ClipPredictions], videos: int) -> ClipPredictions:
@@ -121,13 +123,12 @@ def measure_shared(catalog: Catalog, folds: Sequence[FoldResult]) -> dict[str, d
     Videos of an unknown group are in neither. The accuracy is None where there are none.
     """
     correct: dict[str, list[bool]] = {"unshared": [], "shared": []}
-    for fold, result in zip(catalog.folds, folds, strict=True):
-        learned = {catalog.videos[index].group for index in fold.learned}
+    for result in folds:
         videos = accuracy.average_clips(result.model)
         for video, right in zip(videos.video.tolist(), videos.correct.tolist(), strict=True):
             group = catalog.videos[video].group
             if group is not None:
-                correct["shared" if group in learned else "unshared"].append(right)
+                correct["shared" if group in result.groups else "unshared"].append(right)
     return {
         side: {"videos": len(rights), "accuracy": float(np.mean(rights)) if rights else None}
         for side, rights in correct.items()

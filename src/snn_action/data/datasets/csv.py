@@ -7,6 +7,7 @@ video. Where a group is left out, it is unknown for all videos, and nothing can 
 import csv
 import os
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -33,8 +34,18 @@ def build(settings: Settings, seed: int) -> Catalog:  # noqa: ARG001 - the table
     Raises:
         ConfigError: names the file and the line that does not fit, or the videos that are not there.
     """
-    source = settings.path
-    rows = _read_rows(source)
+    names, videos, rows = read_table(settings.path, _NEEDED)
+    folds = choose_folds(fold_by_name([row["split"] for row in rows], str(settings.path)), settings.split)
+    return Catalog(names, videos, folds)
+
+
+def read_table(source: Path, needed: Sequence[str]) -> tuple[tuple[str, ...], tuple[Video, ...], list[dict[str, str]]]:
+    """Names of classes, videos and rows of a table that has the ``needed`` columns.
+
+    Raises:
+        ConfigError: names the file and the line that does not fit, or the videos that are not there.
+    """
+    rows = _read_rows(source, needed)
     names = tuple(sorted({plain_name(row["label"]) for _, row in rows}))
     label_of = {name: label for label, name in enumerate(names)}
     videos, first_line = [], dict[str, tuple[int, int]]()
@@ -55,11 +66,10 @@ def build(settings: Settings, seed: int) -> Catalog:  # noqa: ARG001 - the table
     ]
     check_labels(videos, names, source)
     check_found(missing, len(videos), source, source.parent, "paths are relative to the table")
-    folds = choose_folds(fold_by_name([row["split"] for _, row in rows], str(source)), settings.split)
-    return Catalog(names, tuple(videos), folds)
+    return names, tuple(videos), [row for _, row in rows]
 
 
-def _read_rows(source: Path) -> list[tuple[int, dict[str, str]]]:
+def _read_rows(source: Path, needed: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
     try:
         with source.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, strict=True, skipinitialspace=True)
@@ -67,7 +77,7 @@ def _read_rows(source: Path) -> list[tuple[int, dict[str, str]]]:
             reader.fieldnames = header
             if twice := [name for name, count in Counter(header).items() if count > 1 and name]:
                 raise ConfigError(f"{source}, line 1: column {', '.join(twice)} is there twice; remove one")
-            if absent := [name for name in _NEEDED if name not in header]:
+            if absent := [name for name in needed if name not in header]:
                 raise ConfigError(f"{source}, line 1: no column {', '.join(absent)}; the first line names the columns")
             rows = [(reader.line_num, row) for row in reader]
     except OSError as error:
@@ -76,13 +86,15 @@ def _read_rows(source: Path) -> list[tuple[int, dict[str, str]]]:
         raise ConfigError(f"{source}: not a table of comma-separated text: {error}") from None
     if not rows:
         raise ConfigError(f"{source}: the table names no video")
-    return [(line, _check_row(source, line, row)) for line, row in rows]
+    return [(line, _check_row(source, line, row, needed)) for line, row in rows]
 
 
-def _check_row(source: Path, line: int, row: dict[str | None, str | list[str] | None]) -> dict[str, str]:
+def _check_row(
+    source: Path, line: int, row: dict[str | None, str | list[str] | None], needed: Sequence[str]
+) -> dict[str, str]:
     if None in row or None in row.values():
         raise ConfigError(f"{source}, line {line}: more or fewer fields than columns; quote a field that holds a comma")
     clean = {str(name): str(value).strip() for name, value in row.items()}
-    if empty := [name for name in _NEEDED if not clean[name]]:
+    if empty := [name for name in needed if not clean[name]]:
         raise ConfigError(f"{source}, line {line}: {', '.join(empty)} is empty")
     return clean
