@@ -10,7 +10,7 @@ from typing import Any
 
 from snn_action import processes, registry
 from snn_action.backbones import build_backbone
-from snn_action.config import Config, load_config, make_config
+from snn_action.config import Config, load_config, make_config, override
 from snn_action.data.catalog import Arrays, Catalog, Fold, Video
 from snn_action.data.content import digest_features
 from snn_action.data.datasets import csv
@@ -42,7 +42,7 @@ def read_other(path: Path, overrides: Sequence[str] = ()) -> Config:
     if path.suffix.lower() != ".csv":
         return load_config(path, overrides)
     dataset = {"type": "csv", "path": str(path)}
-    return make_config({"name": "table", "dataset": dataset, "model": {"type": "frame_average"}})
+    return make_config(override({"name": "table", "dataset": dataset, "model": {"type": "frame_average"}}, overrides))
 
 
 def check_split(path: Path, overrides: Sequence[str] = (), *, progress: bool = False) -> tuple[Catalog, Leakage]:
@@ -100,12 +100,14 @@ def evaluate_on(
         data = _load(config, catalog, split, sides, folder, progress)
         model = build_model(config.model, data.features.dim, len(split.class_names), config.seed)
         load_shared(model, weights)
-        learned = (len(sides.train), len(sides.validation))
-        result = test_fold(config, data, data.catalog.folds[0], model, progress, learned=learned)
-        notes = [
-            f"The weights of run {folder.name}, fold {sides.name}, were tested on {on.name}.",
-            *data.leakage.notes(),
-        ]
+        result = replace(
+            test_fold(config, data, data.catalog.folds[0], model, progress),
+            train_videos=len(sides.train),
+            validation_videos=len(sides.validation),
+            groups=frozenset(split.members[name].group for name in (*sides.train, *sides.validation)),
+        )
+        notes = [f"The weights of run {folder.name}, fold {sides.name}, were tested on {on.name}."]
+        notes += data.leakage.notes()
         out = processes.tell(lambda: _make_folder(folder, on, config))
         return Run(out, processes.tell(lambda: write_results(config, data, out, [result], model, progress, notes)))
 
