@@ -58,7 +58,8 @@ def write_config(tmp_path: Path):
 
 
 def encode_video(path: Path, direction: int = 1, group: int = 0, frames: int = 12, codec: str = "mpeg4") -> Path:
-    """A real video of 48 x 48 pixels: a bar that moves right (``direction`` 1) or left (-1) over a group's colour."""
+    """A real video of 48 x 48 pixels: a bar that moves right (``direction`` 1) or left (-1) before a group's wall."""
+    wall = np.random.default_rng(group).integers(0, 200, (6, 6)).repeat(8, 0).repeat(8, 1).astype(np.uint8)
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as output:
         stream = output.add_stream(codec, rate=12)
@@ -66,7 +67,7 @@ def encode_video(path: Path, direction: int = 1, group: int = 0, frames: int = 1
         stream.pix_fmt = "yuv420p"
         stream.codec_context.thread_count = 1
         for index in range(frames):
-            image = np.full((48, 48, 3), 20 + 15 * group, np.uint8)
+            image = np.stack([wall] * 3, -1)
             start = (3 * index if direction > 0 else 33 - 3 * index) % 40
             image[:, start : start + 8] = (250, 60, 60) if direction > 0 else (60, 60, 250)
             output.mux(stream.encode(av.VideoFrame.from_ndarray(image, "rgb24")))
