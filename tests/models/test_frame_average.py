@@ -5,6 +5,7 @@ from torch.nn import functional as F
 
 from snn_action.models import build_model
 from snn_action.models.frame_average import DEFAULT_STRENGTH, SCALINGS, STRENGTHS, choose_strength, fit_logistic
+from snn_action.models.logistic import LogisticRegression
 
 
 def clips(clips: int, steps: int, features: int, classes: int, seed: int, noise: float = 1.0):
@@ -109,6 +110,24 @@ def test_scaling_and_strength_are_the_best_on_validation_and_both_sets_are_then_
     both = torch.cat([means(train, frames, scaling), means(validation, frames, scaling)])
     for part in gradient(both, torch.cat([train[2], validation[2]]), model.weight, model.bias, strength):
         assert part.abs().max() < 1e-5
+
+
+@pytest.mark.parametrize(("clip_count", "features"), [(90, 30), (40, 60)])
+def test_fits_that_begin_at_the_last_strength_are_those_that_begin_at_zero(clip_count, features):
+    generator = torch.Generator().manual_seed(3)
+    sizes = torch.logspace(0, -3, features, dtype=torch.float64)  # as features of a CNN along their principal axes
+    x = 30 * sizes * torch.randn(clip_count, features, generator=generator, dtype=torch.float64)
+    labels = (x[:, 0] + 10 * torch.randn(clip_count, generator=generator, dtype=torch.float64) > 0).long()
+    one_after_another = LogisticRegression(x, labels, 2)
+    threads = torch.get_num_threads()
+    for strength in STRENGTHS[:-2]:
+        weight, bias = one_after_another.fit(strength)
+        shares = torch.softmax(x @ weight.T + bias, 1)
+        own_weight, own_bias = fit_logistic(x, labels, 2, strength)
+        torch.testing.assert_close(shares, torch.softmax(x @ own_weight.T + own_bias, 1), rtol=0, atol=1e-4)
+        for part in gradient(x, labels, weight, bias, strength):
+            assert part.abs().max() < 1e-4
+    assert torch.get_num_threads() == threads
 
 
 def test_two_fits_are_the_same_to_the_last_bit():

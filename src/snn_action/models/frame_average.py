@@ -14,12 +14,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from snn_action.models.base import ModelSettings, Scaling, TemporalModel, check_mask
-from snn_action.models.logistic import fit_logistic
+from snn_action.models.logistic import LogisticRegression, few_threads, fit_logistic
+from snn_action.neurons.counting import count_updates
 
 STRENGTHS = tuple(10 ** (k / 2) for k in range(8, -7, -1))  # 10^4 down to 10^-3
 DEFAULT_STRENGTH = 10.0
 SCALINGS: tuple[Scaling, ...] = ("feature", "global")
 DEFAULT_SCALING: Scaling = "global"
+CLOSE = 1e-4  # of the gradient, in units of the strength: losses to compare strengths by are then right to about 1e-4
 
 Clips = tuple[Tensor, Tensor, Tensor]
 
@@ -68,6 +70,7 @@ class FrameAverage(TemporalModel):
         real = x.new_ones(x.shape[:2]) if mask is None else mask.to(x)
         total = state.total.unsqueeze(1) + (x * real.unsqueeze(-1)).cumsum(1)
         count = state.number.unsqueeze(1) + real.cumsum(1)
+        count_updates(x.numel())
         return F.linear(total / count.unsqueeze(-1), self.weight, self.bias), State(total[:, -1], count[:, -1])
 
     def step_once(self, x: Tensor, state: State) -> tuple[Tensor, State]:
@@ -88,6 +91,10 @@ class FrameAverage(TemporalModel):
         self._check(features, mask, labels)
         if validation is not None:
             self._check(*validation)
+        with few_threads(features[0].numel()):
+            self._fit(features, mask, labels, validation)
+
+    def _fit(self, features: Tensor, mask: Tensor, labels: Tensor, validation: Clips | None) -> None:
         scaling, strength = DEFAULT_SCALING, DEFAULT_STRENGTH
         clips, real = list(features), list(mask)
         if validation is not None:
@@ -135,10 +142,10 @@ def choose_strength(training: tuple[Tensor, Tensor], validation: tuple[Tensor, T
     """
     num_classes = int(max(training[1].max(), validation[1].max())) + 1
     best, least, worse = DEFAULT_STRENGTH, float("inf"), 0
-    start = None
+    regression = LogisticRegression(*training, num_classes)
     for strength in STRENGTHS:
-        start = fit_logistic(*training, num_classes, strength, start)
-        loss = float(F.cross_entropy(F.linear(validation[0], *start), validation[1]))
+        weight, bias = regression.fit(strength, CLOSE * min(1.0, strength))
+        loss = float(F.cross_entropy(F.linear(validation[0], weight, bias), validation[1]))
         best, least, worse = (strength, loss, 0) if loss < least else (best, least, worse + 1)
         if worse == 3:
             break

@@ -1,36 +1,101 @@
-"""Multinomial logistic regression in closed form, as far as there is one: by L-BFGS to its minimum."""
+"""Multinomial logistic regression, by L-BFGS to its minimum."""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+EXACT = 1e-6  # largest part of the gradient where the minimum is reached
+ROUGH = 1.0  # that of a first approach
+SMALL = 2**25  # products of a pass over the clips, below which threads wait for each other longer than they work
+LEAST_CURVATURE = 1e-4  # of a clip that is told for certain
+ROUNDING = torch.finfo(torch.float64).eps
 
-def fit_logistic(
-    x: Tensor, labels: Tensor, num_classes: int, strength: float, start: tuple[Tensor, Tensor] | None = None
-) -> tuple[Tensor, Tensor]:
+
+def fit_logistic(x: Tensor, labels: Tensor, num_classes: int, strength: float) -> tuple[Tensor, Tensor]:
     """``W`` (K, D) and ``b`` (K,) that minimise ``sum -log softmax(W x + b)[label] + strength / 2 |W|^2``.
 
-    By L-BFGS with strong Wolfe line search, from ``start`` or zero. ``x`` is (C, D) float64.
+    ``x`` is (C, D) float64.
     """
-    if x.shape[1] > len(x):  # the best W lies in the span of the rows of x: solve there, it has fewer dimensions
-        basis = torch.linalg.qr(x.T).Q
-        inner = None if start is None else (start[0] @ basis, start[1])
-        weight, bias = fit_logistic(x @ basis, labels, num_classes, strength, inner)
-        return weight @ basis.T, bias
-    if start is None:
-        start = x.new_zeros(num_classes, x.shape[1]), x.new_zeros(num_classes)
-    weight, bias = (tensor.clone().requires_grad_() for tensor in start)
-    optimizer = torch.optim.LBFGS(
-        [weight, bias], max_iter=1000, tolerance_grad=1e-6, tolerance_change=0, line_search_fn="strong_wolfe"
-    )
+    return LogisticRegression(x, labels, num_classes).fit(strength)
 
-    def loss() -> Tensor:
-        optimizer.zero_grad()
-        value = F.cross_entropy(F.linear(x, weight, bias), labels, reduction="sum")
-        value = value + strength / 2 * weight.square().sum()
-        value.backward()  # type: ignore[no-untyped-call]
-        return value.detach()
 
-    with torch.enable_grad():
-        optimizer.step(loss)  # type: ignore[no-untyped-call]
-    return weight.detach(), bias.detach()
+class LogisticRegression:
+    """``fit_logistic`` for several strengths, each from the last one's minimum.
+
+    The loss is curved as ``p (1 - p) x x^T`` of its clips, and features of a CNN differ in size a thousand times along
+    the axes of ``x^T x``. So the problem is solved on these axes, each in units of its own curvature, in which it is
+    about as steep in all directions; that takes a third of the steps. Where there are fewer clips than features, the
+    best W lies in the span of the clips, and there are only as many axes.
+
+    Args:
+        x: (C, D) float64.
+        labels: (C,), from 0 to K - 1.
+        num_classes: K.
+    """
+
+    def __init__(self, x: Tensor, labels: Tensor, num_classes: int) -> None:
+        basis = torch.linalg.qr(x.T).Q if x.shape[1] > len(x) else torch.eye(x.shape[1]).to(x)
+        inner = x @ basis
+        size, axes = torch.linalg.eigh(inner.T @ inner)
+        self.axes = basis @ axes  # (D, R), orthonormal
+        self.size = size.clamp(min=0)
+        self.x = x @ self.axes
+        self.labels = labels
+        self.weight = x.new_zeros(num_classes, len(size))
+        self.bias = x.new_zeros(num_classes, 1)
+
+    def fit(self, strength: float, tolerance: float = EXACT) -> tuple[Tensor, Tensor]:
+        """``W`` (K, D) and ``b`` (K,) at a strength, with no part of the gradient above ``tolerance`` (or rounding)."""
+        with few_threads(self.x.numel() * len(self.bias)):
+            for part in (ROUGH, tolerance):  # the curvature is that of the start: near the end it is taken anew
+                self._descend(strength, part)
+        return self.weight @ self.axes.T, self.bias.squeeze(1)
+
+    def _descend(self, strength: float, tolerance: float) -> None:
+        shares = torch.softmax(self.x @ self.weight.T + self.bias.T, 1)
+        curvature = (shares * (1 - shares)).mean().clamp(min=LEAST_CURVATURE)
+        unit = (curvature * self.size + strength).rsqrt()
+        unit_bias = (curvature * len(self.x)).rsqrt().reshape(1)
+        units = torch.cat([unit, unit_bias])
+        x = torch.cat([self.x * unit, unit_bias.expand(len(self.x), 1)], 1)
+        penalty = strength * torch.cat([unit, torch.zeros_like(unit_bias)]).square()
+        solved = (torch.cat([self.weight, self.bias], 1) / units).requires_grad_()
+        # Here a gradient g promises g^2 / 2, which must be more than the loss is rounded by for a step to be found.
+        noise = math.sqrt(ROUNDING * len(x) * math.log(len(self.bias)))
+        optimizer = torch.optim.LBFGS(
+            [solved],
+            max_iter=1000,
+            tolerance_grad=max(tolerance * float(units.min()), noise),
+            tolerance_change=0,
+            line_search_fn="strong_wolfe",
+        )
+
+        def loss() -> Tensor:
+            optimizer.zero_grad()
+            value = F.cross_entropy(x @ solved.T, self.labels, reduction="sum")
+            value = value + (penalty * solved.square()).sum() / 2
+            value.backward()  # type: ignore[no-untyped-call]
+            return value.detach()
+
+        with torch.enable_grad():
+            optimizer.step(loss)  # type: ignore[no-untyped-call]
+        whole = solved.detach() * units
+        self.weight, self.bias = whole[:, :-1], whole[:, -1:]
+
+
+@contextmanager
+def few_threads(products: int) -> Iterator[None]:
+    """One thread alone where there is little to do: on a machine that others use, several take many times as long."""
+    threads = torch.get_num_threads()
+    if products >= SMALL:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

@@ -1,0 +1,74 @@
+"""What a network tells whoever counts its operations (``evaluation.operations``); while nobody counts, nothing happens.
+
+Matrix products and convolutions need no word: the counter sees them. A part speaks where what PyTorch computes is not
+what the network does at each step: a convolution in the place of a step of the memory, weights that are multiplied
+value by value, spikes that are scaled before they meet their weights, values that are carried from step to step.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import NamedTuple, Protocol
+
+from torch import Tensor
+
+
+class Connection(NamedTuple):
+    """Synapses that carry numbers: one for each weight, used once a step.
+
+    Attributes:
+        inputs: (..., N) of all clips and steps.
+        weight: Of shape (N) but for one more axis, that of the targets.
+        axis: Which one that is; None: there is none, each input has one target.
+    """
+
+    inputs: Tensor
+    weight: Tensor
+    axis: int | None = 0
+
+
+Tell = Callable[[], Sequence[Connection]]
+
+
+class Listener(Protocol):
+    """Who counts."""
+
+    def count_as(self, tell: Tell) -> AbstractContextManager[None]:
+        """See ``count_as``."""
+
+    def count_updates(self, values: int) -> None:
+        """See ``count_updates``."""
+
+
+_listener: Listener | None = None
+
+
+@contextmanager
+def listen(listener: Listener) -> Iterator[None]:
+    """Let ``listener`` hear what networks tell."""
+    global _listener
+    before, _listener = _listener, listener
+    try:
+        yield
+    finally:
+        _listener = before
+
+
+def is_counting() -> bool:
+    """Whether somebody listens."""
+    return _listener is not None
+
+
+def count_as(tell: Tell) -> AbstractContextManager[None]:
+    """What is computed inside counts as the connections that ``tell`` gives at its end, and as nothing else."""
+    return nullcontext() if _listener is None else _listener.count_as(tell)
+
+
+def count_elsewhere() -> AbstractContextManager[None]:
+    """What is computed inside is no product of its own: updates of neurons, and weights made anew."""
+    return count_as(tuple)
+
+
+def count_updates(values: int) -> None:
+    """So many values were carried from one step to the next, each multiplied and added to, without a synapse."""
+    if _listener is not None:
+        _listener.count_updates(values)
