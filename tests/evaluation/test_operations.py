@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from snn_action.evaluation.operations import count_model_operations, count_operations
-from snn_action.models import build_model
+from snn_action.models import build_model, find_spikes
 
 
 def test_linear_counts_products_of_non_zero_numbers():
@@ -50,15 +50,6 @@ def test_lstm_meets_its_closed_form():
     assert counted.effective_macs == counted.dense_macs - zero_state
 
 
-def test_a_model_that_spikes_has_accumulates_and_its_synapses_are_dense():
-    model = build_model({"type": "ensemble_array", "n_ensembles": 6, "n_neurons": 5}, 8, 3, seed=0)
-    clip = torch.randn(1, 4, 8)
-    counted = count_model_operations(model, clip, {"populations": {"ensembles": {"per_clip": 11.0}}})
-    assert counted.dense_macs == 4 * (8 * 6 + 6 * 5 + 6 * 3)
-    assert counted.effective_acs == 11
-    assert counted.effective_macs <= 4 * (8 * 6 + 6 * 3)
-
-
 def test_training_mode_is_given_back():
     model = nn.Sequential(nn.Linear(2, 2), nn.Dropout())
     count_operations(model.train(), torch.randn(1, 2))
@@ -92,19 +83,206 @@ def test_other_convolutions_with_nothing_zero_are_dense(layer):
     assert counted.effective_macs == counted.dense_macs > 0
 
 
-def test_an_lmu_meets_its_closed_form():
-    settings = {"type": "lmu", "units": 7, "order": 3, "memory_d": 2, "theta": 6.0, "input_to_hidden": True}
-    model = build_model(settings, 5, 4, seed=0)
-    clip = torch.randn(1, 9, 5)
-    each = 5 * 2 + 2 * 3 * 3 + (6 + 5) * 7 + 7 * 4  # encoder, memory, hidden, logits
-    counted = count_model_operations(model, clip, None)
-    assert counted.dense_macs == 9 * each
-    transition = int((model.memory.A != 0).sum())
-    assert counted.effective_macs == 9 * each - 2 * 9 - (9 - 1) * 2 * (9 - transition)  # the memory begins at zero
-    assert counted.effective_acs == 0
-
-
 def test_switches_come_back_when_the_network_fails():
     with pytest.raises(RuntimeError):
         count_operations(nn.Linear(3, 2).train(), torch.randn(1, 4))
     assert torch.backends.mkldnn.enabled
+
+
+# Every model against a count by hand: D features, T steps, K classes, all weights and inputs other than zero.
+
+D, T, K = 5, 9, 4
+
+
+def count(settings, clip=None, spikes=None):
+    """The model, its operations, and spikes of each population over the clip."""
+    model = build_model(settings, D, K, seed=0)
+    with torch.no_grad():
+        for parameter in model.parameters():  # weights that begin at zero would not be effective
+            parameter.add_(1e-3)
+    clip = torch.randn(1, T, D, generator=torch.Generator().manual_seed(1)) if clip is None else clip
+    counted = count_model_operations(model, clip, spikes)
+    with torch.no_grad():
+        _, state = model.eval()(clip)
+    return model, counted, [round(float(each)) for each in find_spikes(state)]
+
+
+def check(counted, *, macs, zero=0, acs=0.0, spiking=0, neurons=0, states=0):
+    """``macs`` synapses for numbers and ``spiking`` ones for spikes a step, ``zero`` MACs with a zero in all."""
+    assert counted.dense_macs == T * (macs + spiking)
+    assert counted.effective_macs == T * macs - zero
+    assert counted.effective_acs == acs
+    assert counted.neuron_updates == T * neurons
+    assert counted.state_updates == T * states
+
+
+def test_frame_average():
+    model = build_model({"type": "frame_average"}, D, K, seed=0)
+    model.weight.fill_(0.5)
+    check(count_model_operations(model, torch.randn(1, T, D), None), macs=K * D, states=D)
+
+
+def test_lstm():
+    _, counted, _ = count({"type": "lstm", "layers": 2, "units": 7, "readout_units": 6})
+    layers = 4 * 7 * (D + 7) + 4 * 7 * (7 + 7)
+    hidden_at_first = 2 * 4 * 7 * 7
+    assert counted.dense_macs == T * (layers + 7 * 6 + 6 * K)
+    relu = T * 6 * K - (counted.effective_macs - (T * (layers + 7 * 6) - hidden_at_first))
+    assert 0 <= relu <= T * 6 * K  # the ReLU layer's zeros, K products each
+    assert relu % K == 0
+    assert (counted.effective_acs, counted.neuron_updates, counted.state_updates) == (0, 0, T * 2 * 7)
+
+
+FEEDBACK = {"hidden_to_memory": True, "memory_to_memory": True, "hidden_recurrence": True}
+MEMORY = {"units": 7, "order": 3, "memory_d": 2, "theta": 6.0}
+
+
+@pytest.mark.parametrize("trained", ["none", "matrices", "theta"])
+def test_lmu(trained):
+    _, counted, _ = count({"type": "lmu", **MEMORY, "input_to_hidden": True, "trained": trained})
+    each = D * 2 + 2 * (3 * 3 + 3) + (2 * 3 + D) * 7 + 7 * K  # encoder, A m and B u, hidden, logits
+    check(counted, macs=each, zero=2 * 3 * 3)  # the memory is empty at first
+
+
+def test_lmu_that_feeds_back():
+    _, counted, _ = count({"type": "lmu", **MEMORY, **FEEDBACK})
+    memory, hidden = 2 * 3, 7
+    each = D * 2 + 2 * (3 * 3 + 3) + memory * hidden + hidden * K
+    fed = hidden * 2 + memory * 2 + hidden * hidden  # onto u, onto u, onto itself: zero at first
+    check(counted, macs=each + fed, zero=2 * 3 * 3 + fed)
+
+
+@pytest.mark.parametrize("input_to_hidden", [True, False])
+def test_stacked_lmu(input_to_hidden):
+    _, counted, _ = count({"type": "stacked_lmu", **MEMORY, "layers": 2, "input_to_hidden": input_to_hidden})
+    block = 7 * 2 + 2 * (3 * 3 + 3) + (2 * 3 + 7 * input_to_hidden) * 7
+    check(counted, macs=D * 7 + 2 * block + 7 * K, zero=2 * 2 * 3 * 3)
+
+
+SPIKING = {"type": "spiking_lmu", **MEMORY, "units": 30, "max_rates": (300.0, 900.0), "ensemble_neurons": 6}
+
+
+@pytest.mark.parametrize("more", [{}, {"input_to_hidden": True}, {"normalise": False}, {"tau_readout": 0.0005}])
+def test_spiking_lmu(more):
+    _, counted, (spikes,) = count({**SPIKING, **more})
+    assert spikes > 0
+    each = D * 2 + 2 * (3 * 3 + 3) + (2 * 3 + D * ("input_to_hidden" in more)) * 30
+    check(counted, macs=each, zero=2 * 3 * 3, spiking=30 * K, acs=spikes * K, neurons=30, states=K)
+
+
+def test_spiking_lmu_of_differences():
+    _, counted, (spikes,) = count({**SPIKING, "differences": 2})
+    each = D * 2 + 2 * (3 * 3 + 3) + 2 * 3 * 30
+    # of the first two steps there is no difference: nothing enters, and up to the third step the memory is empty
+    zero = 2 * (D * 2 + 2 * 3 + 2 * 3 * 30) + 3 * 2 * 3 * 3
+    check(counted, macs=each, zero=zero, spiking=30 * K, acs=spikes * K, neurons=30, states=K)
+
+
+@pytest.mark.parametrize("spiking_input", [True, False])
+@pytest.mark.parametrize("spiking_memory", [True, False])
+def test_spiking_lmu_with_spiking_parts(spiking_input, spiking_memory):
+    model, counted, spikes = count({**SPIKING, "spiking_input": spiking_input, "spiking_memory": spiking_memory})
+    counts = dict(zip([population.name for population in model.populations], spikes, strict=True))
+    assert all(spikes)
+    values = 2 * spiking_input + 2 * 3 * spiking_memory  # each an ensemble of 6 neurons
+    each = D * 2 + 2 * (3 * 3 + 3) + 2 * 3 * 30 + 6 * values
+    acs = counts["hidden"] * K + counts.get("input", 0) + counts.get("memory", 0)
+    neurons = 30 + 6 * values
+    assert counted.dense_macs == T * (each + 30 * K + 6 * values)
+    assert T * each / 3 < counted.effective_macs <= T * each - 2 * 3 * 3  # silent ensembles decode to zero
+    assert (counted.effective_acs, counted.neuron_updates) == (acs, T * neurons)
+    assert counted.state_updates == T * (K + 2 * 3 * spiking_memory)
+
+
+def test_spiking_lmu_that_sends_rates_has_no_spikes():
+    settings = {**SPIKING, "neuron": {"type": "rectified_linear"}, "gradient": "rate", "spiking_input": True}
+    model, counted, _ = count(settings)
+    assert model.populations == ()
+    each = D * 2 + 2 * (3 * 3 + 3) + 2 * 3 * 30 + 2 * 6 + 2 * 6 + 30 * K  # what neurons send is numbers
+    assert counted.dense_macs == T * each
+    assert (
+        counted.dense_macs / 2 < counted.effective_macs < counted.dense_macs
+    )  # neurons below their intercept send zero
+    assert (counted.effective_acs, counted.neuron_updates) == (0, 0)
+
+
+@pytest.mark.parametrize("tau", [None, 0.005])
+def test_spiking_lmu_of_2020(tau):
+    settings = {"type": "spiking_lmu_2020", "units": 7, "order": 2, "theta": 6.0, "ensemble_neurons": 20, "tau": tau}
+    _, counted, (of_input, of_u, of_memory) = count(settings)
+    encoders = 20 * (D + 1 + 2)
+    each = encoders + 7 + 7 * 7 + 7 * K  # hidden units onto u and onto themselves, logits
+    acs = of_input * (1 + 7) + of_u * 2 + of_memory * (1 + 2 + 7)
+    synapses = 20 * (1 + 7 + 2 + 1 + 2 + 7)
+    assert counted.dense_macs == T * (each + synapses)
+    assert T * each / 2 < counted.effective_macs <= T * each - 7 - 7 * 7  # hidden units are zero at first
+    assert counted.effective_acs == acs > 0
+    assert counted.neuron_updates == T * 60
+    assert counted.state_updates == (0 if tau is None else T * (1 + 2 + 7))
+
+
+@pytest.mark.parametrize("tau", [None, 0.005])
+@pytest.mark.parametrize(
+    ("dimensions", "function", "decoded"), [(1, "identity", 1), (2, "identity", 2), (2, "product", 1)]
+)
+def test_ensemble_array(tau, dimensions, function, decoded):
+    settings = {"type": "ensemble_array", "n_ensembles": 6, "n_neurons": 8, "dimensions": dimensions}
+    _, counted, (spikes,) = count({**settings, "function": function, "tau_input": tau})
+    encoders, decoders = 6 * 8 * dimensions, 6 * 8 * decoded
+    each = D * 6 * dimensions + encoders + 6 * decoded * K
+    assert counted.dense_macs == T * (each + decoders)
+    silent = T * each - counted.effective_macs  # ensembles that decode to zero
+    assert 0 <= silent < T * 6 * decoded * K
+    assert silent % K == 0
+    assert counted.effective_acs == pytest.approx(spikes * decoded)
+    assert spikes > 0
+    assert (counted.neuron_updates, counted.state_updates) == (T * 6 * 8, 0 if tau is None else T * D)
+
+
+def test_several_spikes_in_a_step_are_several_accumulates():
+    neuron = {"type": "spiking_rectified_linear", "amplitude": 0.5}
+    settings = {**SPIKING, "neuron": neuron, "max_rates": (9000.0, 9000.0), "intercepts": (-1.0, -1.0)}
+    model, counted, (spikes,) = count(settings)
+    assert spikes > 2 * T * 30
+    assert counted.effective_acs == spikes * K
+    assert model.populations[0].fan_out == K
+
+
+def test_accumulates_are_those_of_the_mean_test_clip_where_it_is_given():
+    settings = {"type": "ensemble_array", "n_ensembles": 6, "n_neurons": 5}
+    _, own, (spikes,) = count(settings)
+    _, given, _ = count(settings, spikes={"populations": {"ensembles": {"per_clip": 11.0}}})
+    assert (own.effective_acs, given.effective_acs) == (spikes, 11)
+    assert own.dense_macs == given.dense_macs
+    assert own.effective_macs == given.effective_macs
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"type": "lmu", **MEMORY},
+        {"type": "lmu", **MEMORY, **FEEDBACK},
+        {"type": "stacked_lmu", **MEMORY},
+        {**SPIKING, "spiking_input": True, "spiking_memory": True},
+        {"type": "lstm", "layers": 2, "units": 7, "readout_units": 6},
+    ],
+)
+def test_all_steps_at_once_are_counted_as_one_after_another(settings):
+    model, counted, _ = count({**settings, "theta": 6.0} if "theta" in settings else settings)
+    clip = torch.randn(1, T, D, generator=torch.Generator().manual_seed(1))
+    at_once = count_operations(model, clip)
+    spiking = sum(population.neurons * population.fan_out for population in model.populations)
+    assert at_once.dense_macs == counted.dense_macs - T * spiking
+    assert at_once.effective_macs == counted.effective_macs
+    assert at_once.state_updates == counted.state_updates
+
+
+def test_counting_leaves_the_model_and_its_output_alone():
+    model = build_model({**SPIKING, "spiking_memory": True}, D, K, seed=0).train()
+    clip = torch.randn(1, T, D)
+    with torch.no_grad():
+        before = model.eval()(clip)[0]
+    count_model_operations(model.train(), clip, None)
+    assert model.training
+    with torch.no_grad():
+        assert torch.equal(model.eval()(clip)[0], before)

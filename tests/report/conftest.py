@@ -100,7 +100,13 @@ def write_run(
         "spikes": {"per_neuron_per_step": 0.0731, "per_clip": 5848.0, "neurons": 5000} if spiking else None,
         "operations": {
             "backbone": {"dense_macs": 4.82e9, "effective_macs": 3.11e9, "effective_acs": 0.0} if frames else None,
-            "model": {"dense_macs": 8.1e6, "effective_macs": 1.25e6, "effective_acs": 734500.0},
+            "model": {
+                "dense_macs": 8.1e6,
+                "effective_macs": 1.25e6,
+                "effective_acs": 734500.0,
+                "neuron_updates": 80000.0,
+                "state_updates": 8192.0,
+            },
         },
         "seconds": {"extract": 31.25 if frames else None, "train": 412.7, "evaluate": 2.125},
         "videos_per_second": 48.25,

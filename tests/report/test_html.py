@@ -71,6 +71,9 @@ def test_the_numbers_are_those_of_the_metrics_file(reported_run):
     assert page.metrics["operations.backbone.dense_macs"] == "4.82 G"
     assert page.metrics["operations.model.effective_macs"] == "1.25 M"
     assert page.metrics["operations.model.effective_acs"] == "734 k"
+    assert page.metrics["operations.model.neuron_updates"] == "80 k"
+    assert page.metrics["operations.model.state_updates"] == "8,192"
+    assert page.metrics["operations.backbone.neuron_updates"] == NO_VALUE  # a run of an older version
     assert page.metrics["spikes.per_neuron_per_step"] == "0.0731"
     assert page.metrics["spikes.neurons"] == "5,000"
     assert page.metrics["seconds.train"] == "6.9 min"

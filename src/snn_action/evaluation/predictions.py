@@ -75,7 +75,7 @@ def predict_clips(
             seconds += time.perf_counter() - begin
             probabilities[rows, : shares.shape[1]] = shares.numpy()
             masks[rows, : mask.shape[1]] = mask.numpy()
-            for place, count in enumerate(find_spikes(state)):
+            for place, count in enumerate(find_spikes(state) if model.populations else ()):
                 spikes[rows, place] = count.double().cpu().numpy()
             tick(len(mask))
     model.train(was_training)

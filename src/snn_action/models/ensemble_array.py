@@ -30,6 +30,7 @@ from snn_action.models.ensembles import drive, run_in_chunks
 from snn_action.models.readout import Readout, solve_readout
 from snn_action.neurons import spiking_rectified_linear
 from snn_action.neurons.base import Gradient, Neuron, check_finite, check_state
+from snn_action.neurons.counting import is_counting
 from snn_action.neurons.synapse import Lowpass, LowpassState
 from snn_action.registry import registered
 
@@ -144,7 +145,8 @@ class EnsembleArray(TemporalModel):
             else:
                 self.register_buffer(name, part)
         decoded = decoders.shape[2] if s.dimensions > 1 else 1
-        self.populations = (Population("ensembles", s.n_ensembles * s.n_neurons, decoded),)
+        population = Population("ensembles", s.n_ensembles * s.n_neurons, decoded)
+        self.populations = (population,) if self.neuron.spiking else ()
         self.readout = nn.Linear(s.n_ensembles * decoded, num_classes)
 
     def initial_state(self, batch: int, device: torch.device, dtype: torch.dtype) -> State:
@@ -271,7 +273,7 @@ class EnsembleArray(TemporalModel):
     def _plan(self, x: Tensor, state: Any) -> tuple[Gradient, Equations, Equations | None] | None:
         """Mode and equations with which the fused kernel does what is asked now; None where it cannot."""
         neuron = self.neuron
-        if self.settings.dimensions > 1 or not fused.is_available(x):
+        if self.settings.dimensions > 1 or is_counting() or not fused.is_available(x):
             return None
         if any(not isinstance(tensor, Tensor) or tensor.requires_grad for tensor in state):
             return None

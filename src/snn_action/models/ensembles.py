@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from snn_action.neurons.base import Neuron
+from snn_action.neurons.counting import Connection, count_as
 
 CHUNK_VALUES = 2**21  # values of a (B, T, chunk, N) tensor: 8 MiB in float32
 
@@ -29,8 +30,17 @@ def run_ensembles(
         bias: Bias current (e, N).
         decoders: (e, N), or (e, N, F).
     """
-    spikes, state = neuron(drive(values, encoders, bias), state, mask)
-    decoded = (spikes * decoders).sum(-1) if encoders.ndim == 2 else torch.einsum("bten,enf->btef", spikes, decoders)
+
+    def tell() -> list[Connection]:
+        fired = Connection(spikes, decoders, None if encoders.ndim == 2 else 2)
+        return [Connection(values, encoders, 1), *([] if neuron.spiking else [fired])]
+
+    with count_as(tell):
+        spikes, state = neuron(drive(values, encoders, bias), state, mask)
+        if encoders.ndim == 2:
+            decoded = (spikes * decoders).sum(-1)
+        else:
+            decoded = torch.einsum("bten,enf->btef", spikes, decoders)
     return decoded, neuron.count(spikes.sum((1, 2, 3))), state
 
 

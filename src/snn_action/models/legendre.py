@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from snn_action.models.base import take_last
+from snn_action.neurons.counting import Connection, count_as
 
 Discretizer = Literal["zoh", "euler"]
 Trained = Literal["none", "matrices", "theta"]
@@ -151,20 +152,30 @@ class LegendreMemory(nn.Module):
 
     def step(self, u: Tensor, memory: Tensor) -> Tensor:
         """``A m + B u`` of ``u`` (B, size) and ``memory`` (B, size, order)."""
+        with count_as(lambda: self._connect(u, memory)):
+            a, b = self.matrices(u)
+            return torch.addcmul(memory @ a.T, u.unsqueeze(-1), b)
+
+    def _connect(self, u: Tensor, before: Tensor) -> tuple[Connection, Connection]:
+        """What a chip does in the steps of ``u`` (..., size), each with the memory ``before`` it (..., size, order)."""
         a, b = self.matrices(u)
-        return torch.addcmul(memory @ a.T, u.unsqueeze(-1), b)
+        return Connection(before, a), Connection(u, b)
 
     def forward(self, u: Tensor, memory: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Memories (B, T, size, order) at all steps of ``u`` (B, T, size), and that after each clip's last real step.
 
         ``memory`` (B, size, order) is that before the first step; ``mask`` (B, T) a run of true, then false.
         """
+        with count_as(lambda: self._connect(u, torch.cat([memory.unsqueeze(1), memories[:, :-1]], 1))):
+            memories = self._run(u, memory)
+        return memories, take_last(memories, mask)
+
+    def _run(self, u: Tensor, memory: Tensor) -> Tensor:
         batch, steps, size = u.shape
         empty = not (memory.requires_grad or bool(memory.any()))
         if empty and self._prefers_fft(u):
             with torch.autocast(u.device.type, enabled=False):
-                memories = self._convolve(u.to(memory))
-            return memories, take_last(memories, mask)
+                return self._convolve(u.to(memory))
         chunk = steps if steps <= LONGEST_CHUNK else min(CHUNKS, key=lambda size: -steps % size)  # least left over
         count = -(-steps // chunk)
         inputs = F.pad(u.transpose(1, 2), (0, count * chunk - steps)).reshape(-1, count, chunk)
@@ -173,8 +184,7 @@ class LegendreMemory(nn.Module):
         else:
             with torch.autocast(u.device.type, enabled=False):  # what is handed on keeps the state's precision
                 held = self._hand_on(inputs.to(memory), memory.reshape(-1, self.order))
-        memories = held.view(batch, size, count * chunk, self.order)[:, :, :steps].transpose(1, 2)
-        return memories, take_last(memories, mask)
+        return held.view(batch, size, count * chunk, self.order)[:, :, :steps].transpose(1, 2)
 
     def _prefers_fft(self, u: Tensor) -> bool:
         """See the module."""

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from snn_action.neurons.counting import Connection, count_as
+
 
 class Weights(NamedTuple):
     """``E_h`` (d, units), ``E_m`` (d, d order), ``W_m`` (units, d order), ``W_h`` (units, units); None: absent."""
@@ -57,7 +59,24 @@ class _Loop(torch.autograd.Function):
         hs = torch.empty(steps + 1, batch, hidden.shape[1], dtype=hidden.dtype, device=hidden.device)
         ms = torch.empty(steps + 1, batch, size * order, dtype=hidden.dtype, device=hidden.device)
         hs[0], ms[0] = hidden, memory.flatten(1)
-        every_h, every_m, minus_one = hs.unbind(), ms.unbind(), hs.new_full((), -1.0)
+        every_h, every_m = hs.unbind(), ms.unbind()
+        with count_as(lambda: _connect(w, us, hs, ms)):
+            _Loop.advance(w, us, push, every_h, every_m, mask)
+        ctx.save_for_backward(us, hs, ms, mask, *parts)
+        return hs[1:], ms[-1].view(batch, size, order).clone(), hs[-1].clone()
+
+    @staticmethod
+    def advance(
+        w: Weights,
+        us: Tensor,
+        push: Tensor,
+        every_h: tuple[Tensor, ...],
+        every_m: tuple[Tensor, ...],
+        mask: Tensor | None,
+    ) -> None:
+        """All steps: writes into ``us`` and into all but the first of hidden units and memories."""
+        _, batch, size = us.shape
+        order, minus_one = len(w.B), us.new_full((), -1.0)
         for t, (u, pushed, h, m) in enumerate(zip(us, push.unbind(1), every_h, every_m, strict=False)):
             if w.from_hidden is not None:
                 u.addmm_(h, w.from_hidden.T)
@@ -76,8 +95,6 @@ class _Loop(torch.autograd.Function):
                 padded = ~mask[:, t].unsqueeze(1)
                 remembered.copy_(torch.where(padded, m, remembered))
                 after.copy_(torch.where(padded, h, after))
-        ctx.save_for_backward(us, hs, ms, mask, *parts)
-        return hs[1:], ms[-1].view(batch, size, order).clone(), hs[-1].clone()
 
     @staticmethod
     def backward(ctx: Any, dhs: Tensor, dm: Tensor, dh: Tensor) -> tuple[Tensor | None, ...]:
@@ -129,3 +146,11 @@ class _Loop(torch.autograd.Function):
             flat_m.T @ earlier_m.view(-1, order) if needs[9] else None,
             us.reshape(-1) @ flat_m if needs[10] else None,
         )
+
+
+def _connect(w: Weights, us: Tensor, hs: Tensor, ms: Tensor) -> list[Connection]:
+    """What a chip does at all steps: ``us`` (T, B, d), ``hs`` and ``ms`` (T + 1, B, ...) from before the first on."""
+    before = ms[:-1]
+    fed = (hs[:-1], w.from_hidden), (before, w.from_memory), (ms[1:], w.memory), (hs[:-1], w.recurrent)
+    memory = Connection(before.view(*before.shape[:2], -1, len(w.B)), w.A), Connection(us, w.B)
+    return [Connection(inputs, weight) for inputs, weight in fed if weight is not None] + list(memory)

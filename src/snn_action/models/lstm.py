@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from snn_action.models.base import ModelSettings, Scaling, TemporalModel, perturb
+from snn_action.neurons.counting import count_updates
 
 
 class Settings(ModelSettings):
@@ -61,6 +62,7 @@ class LSTM(TemporalModel):
             packed = pack_padded_sequence(x, mask.sum(1).cpu(), batch_first=True, enforce_sorted=False)
             packed, after = self.lstm(packed, before)
             output, _ = pad_packed_sequence(packed, batch_first=True, total_length=steps)
+        count_updates(steps * state.cell.numel())
         output = F.dropout(self.fc(output).relu(), self.settings.dropout, self.training)
         return self.readout(output), State(after[0].transpose(0, 1), after[1].transpose(0, 1))
 

@@ -45,6 +45,7 @@ from snn_action.models.lmu import ReaderSettings, enter, prefer_coefficients
 from snn_action.models.readout import solve_readout
 from snn_action.neurons import spiking_rectified_linear
 from snn_action.neurons.base import Gradient, Neuron, check_finite, hold
+from snn_action.neurons.counting import Connection, count_as, count_elsewhere, count_updates
 from snn_action.neurons.synapse import Lowpass, LowpassState
 from snn_action.registry import registered
 
@@ -161,7 +162,7 @@ class SpikingLMU(TemporalModel):
             populations.insert(0, Population("memory", size * s.ensemble_neurons, 1))
         if s.spiking_input:
             populations.insert(0, Population("input", s.memory_d * s.ensemble_neurons, 1))
-        self.populations = tuple(populations)
+        self.populations = tuple(populations) if self.neuron.spiking else ()
 
     def _make_neuron(self) -> Neuron:
         """Of ensembles: see the module."""
@@ -222,7 +223,8 @@ class SpikingLMU(TemporalModel):
         """See the module."""
         spikes, after = self._spike(x, state, mask)
         shown = drop(spikes / self.rate_unit, self.settings.dropout, self.training)
-        drive = F.linear(shown, self.readout.weight).to(shown)  # the leak keeps its precision under autocast
+        with count_as(lambda: () if self.neuron.spiking else (Connection(shown, self.readout.weight),)):
+            drive = F.linear(shown, self.readout.weight).to(shown)  # the leak keeps its precision under autocast
         logits, leaky = self.leak(drive, state.leaky, mask)
         return logits + self.readout.bias, after._replace(leaky=leaky)
 
@@ -256,20 +258,28 @@ class SpikingLMU(TemporalModel):
         """What the spiking memory decodes to at all steps (B, T, memory_d, order), and the state after them."""
         assert self.memory_ensembles is not None
         s = self.settings
-        a, b = self.memory.matrices(state.memory)
+        with count_elsewhere():
+            a, b = self.memory.matrices(state.memory)
         keep = math.exp(-self.neuron.dt / s.tau_memory)
         feedback = a - keep * torch.eye(s.order, dtype=a.dtype, device=a.device)  # (1 - a) A'
         memory, activity, decoded = state.memory, state.coefficients, []
         assert activity is not None
         for t, u in enumerate(drive.to(memory).unbind(1)):
             last = activity.decoded.view_as(memory)  # type: ignore[union-attr]
-            new = torch.addcmul(keep * memory + last @ feedback.T, u.unsqueeze(-1), b)
+            new = _advance(keep * memory, last, u, feedback, b)
             values, after = self.memory_ensembles(new.flatten(1).unsqueeze(1), activity, None)
             decoded.append(values.view_as(memory))
             real = None if mask is None else mask[:, t]
             memory = new if real is None else hold(new, memory, real)
             activity = after if real is None else hold(after, activity, real)
         return torch.stack(decoded, 1), memory, activity
+
+
+def _advance(kept: Tensor, decoded: Tensor, u: Tensor, feedback: Tensor, b: Tensor) -> Tensor:
+    """One step of the spiking memory (B, memory_d, order); ``kept`` is what its synapse keeps of the last one."""
+    count_updates(kept.numel())
+    with count_as(lambda: (Connection(decoded, feedback), Connection(u, b))):
+        return torch.addcmul(kept + decoded @ feedback.T, u.unsqueeze(-1), b)
 
 
 def build(settings: Settings, in_features: int, num_classes: int) -> SpikingLMU:

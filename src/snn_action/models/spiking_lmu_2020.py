@@ -34,6 +34,7 @@ from snn_action.models.legendre import THETA, legendre_matrices
 from snn_action.models.lmu import glorot
 from snn_action.neurons import lif
 from snn_action.neurons.base import Gradient, Neuron, check_finite, hold
+from snn_action.neurons.counting import Connection, count_as, count_updates
 from snn_action.registry import registered
 
 MAX_RATES, INTERCEPTS = (200.0, 400.0), (-1.0, 0.9)  # Nengo's defaults
@@ -143,7 +144,8 @@ class SpikingLMU2020(TemporalModel):
             self.weights["dm"].copy_((a - keep * torch.eye(order)) @ decoders / (1 - keep))
             self.weights["dh"].copy_(onto_hidden @ decoders)
         fan_outs = {"input": 1 + units, "u": order, "memory": 1 + order + units}
-        self.populations = tuple(Population(name, n, fan_out) for name, fan_out in fan_outs.items())
+        populations = (Population(name, n, fan_out) for name, fan_out in fan_outs.items())
+        self.populations = tuple(populations) if neuron.spiking else ()
 
     def initial_state(self, batch: int, device: torch.device, dtype: torch.dtype) -> State:
         """No spikes, zero hidden units."""
@@ -157,18 +159,26 @@ class SpikingLMU2020(TemporalModel):
         """See the module; what depends on the input alone is computed for all steps at once."""
         w = self.weights
         seen, entered = self.input(x, state.input, mask)
-        onto_u, onto_hidden = F.linear(seen, w["au"]), F.linear(seen, w["ah"])
+        onto_u, onto_hidden = self._pass_on(seen, "au"), self._pass_on(seen, "ah")
+        if self.input.keep:  # behind the weights: one filter a value that spikes add up to
+            count_updates(x.shape[0] * x.shape[1] * (1 + self.settings.order + self.settings.units))
         entering, memory, hidden, outputs = state.entering, state.memory, state.hidden, []
         for t, (drive, push) in enumerate(zip(onto_u.unbind(1), onto_hidden.unbind(1), strict=True)):
-            u = drive + F.linear(hidden, w["hu"]) + F.linear(memory.output, w["du"])
+            u = drive + F.linear(hidden, w["hu"]) + self._pass_on(memory.output, "du")
             c, new_entering = self.entering(u.unsqueeze(1), entering, None)
-            m = F.linear(memory.output, w["dm"]) + F.linear(c[:, 0], w["cm"])
+            m = self._pass_on(memory.output, "dm") + self._pass_on(c[:, 0], "cm")
             d, new_memory = self.memory(m.unsqueeze(1), memory, None)
-            new_hidden = torch.tanh(push + F.linear(hidden, w["hh"]) + F.linear(d[:, 0], w["dh"]))
+            new_hidden = torch.tanh(push + F.linear(hidden, w["hh"]) + self._pass_on(d[:, 0], "dh"))
             before, after = (entering, memory, hidden), (new_entering, new_memory, new_hidden)
             entering, memory, hidden = after if mask is None else hold(after, before, mask[:, t])
             outputs.append(hidden)
         return self.readout(torch.stack(outputs, 1)), State(entered, entering, memory, hidden)
+
+    def _pass_on(self, output: Tensor, name: str) -> Tensor:
+        """What the ``output`` (..., N) of an ensemble gives through the weights of that name."""
+        weight = self.weights[name]
+        with count_as(lambda: () if self.populations else (Connection(output, weight),)):
+            return F.linear(output, weight)
 
 
 def build(settings: Settings, in_features: int, num_classes: int) -> SpikingLMU2020:

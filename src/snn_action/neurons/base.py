@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from snn_action.errors import ConfigError
 from snn_action.kernels import dispatch, neurons
 from snn_action.kernels.program import Equations, UnknownOperationError, trace
+from snn_action.neurons.counting import count_elsewhere
 from snn_action.neurons.surrogate import pass_gradient
 from snn_action.registry import Settings
 
@@ -90,6 +91,11 @@ class Neuron(nn.Module, ABC):
         else:
             check_state(state, _lay_out(type(self), self.settings, *shape, current.dtype), current.device)
         check_finite(current)
+        with count_elsewhere():
+            return self._send(current, state, mask)
+
+    def _send(self, current: Tensor, state: Any, mask: Tensor | None) -> tuple[Tensor, Any]:
+        """``forward`` on checked input, by gradient mode."""
         if self.gradient == "rate" and self.training and self.spiking:
             return silence(self.rate(current), mask), state
         if self.gradient == "surrogate" or not self.spiking or not torch.is_grad_enabled():

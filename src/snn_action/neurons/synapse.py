@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from snn_action.neurons.base import check_state, hold
+from snn_action.neurons.counting import count_elsewhere, count_updates
 
 
 class Synapse(nn.Module, ABC):
@@ -42,10 +43,12 @@ class Synapse(nn.Module, ABC):
         else:
             check_state(state, self.initial_state(x.shape[0], x.shape[2], torch.device("meta"), x.dtype), x.device)
         filtered = []
-        for t, now in enumerate(x.unbind(1)):
-            value, new = self.advance(now, state)
-            filtered.append(value)
-            state = new if mask is None else hold(new, state, mask[:, t])
+        with count_elsewhere():
+            for t, now in enumerate(x.unbind(1)):
+                value, new = self.advance(now, state)
+                filtered.append(value)
+                state = new if mask is None else hold(new, state, mask[:, t])
+        count_updates(x.shape[1] * sum(tensor.numel() for tensor in state))
         return torch.stack(filtered).transpose(0, 1), state  # in memory as it was made, one step after another
 
     @abstractmethod

@@ -54,15 +54,17 @@ class Spikes(Part):
 
 
 class Operations(Part):
-    """Multiply-accumulates and accumulates of one clip; null where they were not counted."""
+    """Operations of one clip, as ``evaluation.operations`` says; null where they were not counted."""
 
     dense_macs: float
     effective_macs: float | None = None
     effective_acs: float | None = None
+    neuron_updates: float | None = None
+    state_updates: float | None = None
 
     @property
     def effective(self) -> float:
-        """Operations that take part in the result: effective ones where counted, dense ones elsewhere."""
+        """Operations of synapses that take part in the result: effective ones where counted, dense ones elsewhere."""
         if self.effective_macs is None and self.effective_acs is None:
             return self.dense_macs
         return (self.effective_macs or 0.0) + (self.effective_acs or 0.0)
