@@ -1,0 +1,61 @@
+"""Operations of every temporal model on a file of UCF101 features: what the spikes of one save, and what they cost.
+
+    python benchmarks/operations.py FEATURES.npz [--models lmu ...]
+
+Each model is trained as ``configs/ucf101_features_<model>.json`` says, with seed 0. What is counted, and how, is said in
+``src/snn_action/evaluation/operations.py``.
+"""
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from table import headline, make_table, run_seeds, write_section
+from ucf101_features import MODELS
+
+MAC, AC = 4.6, 0.9  # pJ in 45 nm, 32-bit floating point (Horowitz 2014)
+MILLION = 1e6
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("features", type=Path)
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS)
+    arguments = parser.parse_args()
+    given = np.load(arguments.features)
+    classes, (_, steps, size) = len(given["class_names"]), given["features"].shape
+    rows, test_videos = [], 0
+    with tempfile.TemporaryDirectory() as folder:
+        common = [f"dataset.path={arguments.features.resolve()}", f"save_dir={folder}", "evaluation.test_curve=false"]
+        for model in arguments.models:
+            (run,) = run_seeds(f"ucf101_features_{model}.json", [*common, "evaluation.baseline=false"], 1)
+            done, spikes, test_videos = run["operations"]["model"], run["spikes"], run["test_videos"]
+            energy = (MAC * done["effective_macs"] + AC * done["effective_acs"]) / MILLION
+            rows.append(
+                [
+                    f"`{model}`",
+                    f"{100 * headline(run):.1f}",
+                    *(f"{done[key] / MILLION:.2f}" for key in ("dense_macs", "effective_macs", "effective_acs")),
+                    *(f"{done[key] / MILLION:.3f}" for key in ("neuron_updates", "state_updates")),
+                    f"{spikes['per_neuron_per_step']:.3f}" if spikes else "-",
+                    f"{energy:.0f}",
+                ]
+            )
+    header = (
+        *("model", "video %", "dense MACs, M", "effective MACs, M", "effective ACs, M", "neuron updates, M"),
+        *("state updates, M", "spikes / neuron / step", "energy, µJ"),
+    )
+    write_section(
+        f"Operations of a clip: {classes} of 101 classes of UCF101, {test_videos} test videos",
+        f"Of one clip of {steps} steps, of the temporal model alone, given {size} features a step, in millions; seed 0. "
+        "The backbone that made the features is not in them: a VGG-16 takes about 15,500 M dense MACs a frame, "
+        f"{15.5 * steps:,.0f} G a clip, beside which all of these are small. The energy is an estimate from the counts "
+        f"of synapses alone ({MAC} pJ a MAC, {AC} pJ an AC: 45 nm, 32-bit floating point), not a measurement: memory, "
+        "which costs more, is not in it, nor are updates of neurons and states.",
+        make_table(header, rows),
+    )
+
+
+if __name__ == "__main__":
+    main()
