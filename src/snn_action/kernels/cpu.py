@@ -21,9 +21,10 @@ _LINE, _MATRIX, _CUBE = numba.float32[::1], numba.float32[:, ::1], numba.float32
 _STATES = numba.float32[:, :, :, ::1]
 _WHOLE, _WHOLES = numba.intp, numba.intp[::1]
 
-# Numba keeps machine code on disk by the file of a function alone; what is called here stands in others too
+# Numba keeps machine code on disk by the file of a function alone; what is called here stands in another too. Strips
+# are called by their address: their code is kept by what it does.
 _SOURCES = hashlib.sha256(
-    b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
+    b"".join(Path(__file__).with_name(name).read_bytes() for name in ("cpu.py", "machine_code.py")) + bytes([LANES])
 ).hexdigest()
 
 

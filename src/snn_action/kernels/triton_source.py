@@ -4,62 +4,24 @@ Names in it: ``a0`` the current, ``s`` states, ``p`` parameters, ``v`` and ``w``
 ``g0`` the gradient of the output, ``h`` those of the states, ``q`` sums of those of parameters.
 """
 
+import ctypes
 import math
+import struct
 from collections.abc import Sequence
 
+from snn_action.kernels.operations import INSTRUCTIONS
 from snn_action.kernels.program import Constant, Equations, Program, Value
-
-_FORMULAS = {
-    "add": "{0} + {1}",
-    "sub": "{0} - {1}",
-    "mul": "{0} * {1}",
-    "div": "{0} / {1}",
-    "neg": "-{0}",
-    "abs": "tl.abs({0})",
-    "sqrt": "tl.sqrt({0})",
-    "floor": "tl.floor({0})",
-    "ceil": "tl.ceil({0})",
-    "rint": "({0} + 12582912.0) - 12582912.0",
-    "max": "tl.where({0} < {1}, {1}, {0})",
-    "min": "tl.where({0} > {1}, {1}, {0})",
-    "exp": "tl.exp({0})",
-    "expm1": "expm1({0})",
-    "log": "tl.log({0})",
-    "log1p": "log1p({0})",
-    "tanh": "tanh({0})",
-    "sigmoid": "1 / (1 + tl.exp(-({0})))",
-    "gt": "{0} > {1}",
-    "ge": "{0} >= {1}",
-    "lt": "{0} < {1}",
-    "le": "{0} <= {1}",
-    "eq": "{0} == {1}",
-    "ne": "{0} != {1}",
-    "and": "{0} & {1}",
-    "or": "{0} | {1}",
-    "not": "{0} == 0",
-    "where": "tl.where({0}, {1}, {2})",
-}
 
 HEAD = """import triton
 import triton.language as tl
 
 
 @triton.jit
-def expm1(x):
-    near = x * (1 + x / 2 * (1 + x / 3 * (1 + x / 4 * (1 + x / 5 * (1 + x / 6 * (1 + x / 7))))))
-    return tl.where(tl.abs(x) < 0.3, near, tl.exp(x) - 1)
-
-
-@triton.jit
-def log1p(x):
-    u = 1 + x
-    return tl.where(u == 1, x, tl.log(u) * x / tl.where(u == 1, 1.0, u - 1))
-
-
-@triton.jit
-def tanh(x):
-    e = expm1(2 * tl.minimum(tl.maximum(x, -9.5), 9.5))
-    return e / (e + 2)
+def rint(x):
+    size = tl.abs(x)
+    whole = tl.where(size < 8388608.0, (size + 8388608.0) - 8388608.0, size)
+    sign = x.to(tl.int32, bitcast=True) & -2147483648
+    return (whole.to(tl.int32, bitcast=True) | sign).to(tl.float32, bitcast=True)
 
 """
 
@@ -120,18 +82,88 @@ class Text:
 
     def __init__(self, program: Program, names: Sequence[str], prefix: str) -> None:
         self.names = [*names]
-        self.lines = []
-        for i, instruction in enumerate(program.instructions):
-            self.names.append(f"{prefix}{i}")
+        machine = _Lines(prefix)
+        for instruction in program.instructions:
             operands = [self.operand(value) for value in instruction.values]
-            self.lines.append(f"{prefix}{i} = {_FORMULAS[instruction.name].format(*operands)}")
+            self.names.append(INSTRUCTIONS[instruction.name].formula(machine, *operands))  # type: ignore[misc]
+        self.lines = machine.lines
         self.results = [self.operand(value) for value in program.results]
 
     def operand(self, value: Value) -> str:
         """A value's name, or its number."""
-        if not isinstance(value, Constant):
-            return self.names[value]
-        return f"({value.number!r})" if math.isfinite(value.number) else f'float("{value.number!r}")'
+        return write_number(value.number) if isinstance(value, Constant) else self.names[value]
+
+
+def write_number(number: float) -> str:
+    """A float32 number as Triton has it: a subnormal one would be float64."""
+    if isinstance(number, bool):
+        return f"tl.full([], {int(number)}, tl.int1)"
+    if 0 < abs(number) < 2.0**-126:
+        bits = struct.unpack("i", struct.pack("f", number))[0]
+        return f"tl.full([], {bits}, tl.int32).to(tl.float32, bitcast=True)"
+    return f"({number!r})" if math.isfinite(number) else f'float("{number!r}")'
+
+
+class _Lines:
+    """The machine of ``operations``: a line of text each, whose result has a name."""
+
+    def __init__(self, prefix: str) -> None:
+        self.prefix = prefix
+        self.lines: list[str] = []
+
+    def _name(self, expression: str) -> str:
+        name = f"{self.prefix}{len(self.lines)}"
+        self.lines.append(f"{name} = {expression}")
+        return name
+
+    def number(self, number: float) -> str:
+        return write_number(ctypes.c_float(number).value)
+
+    def whole(self, number: int) -> str:
+        return f"({number})"
+
+    def add(self, x: str, y: str) -> str:
+        return self._name(f"{x} + {y}")
+
+    def subtract(self, x: str, y: str) -> str:
+        return self._name(f"{x} - {y}")
+
+    def multiply(self, x: str, y: str) -> str:
+        return self._name(f"{x} * {y}")
+
+    def divide(self, x: str, y: str) -> str:
+        return self._name(f"tl.div_rn({x}, {y})")
+
+    def fma(self, x: str, y: str, z: str) -> str:
+        return self._name(f"tl.fma({x}, {y}, {z})")
+
+    def negate(self, x: str) -> str:
+        return self._name(f"-{x}")
+
+    def call(self, name: str, x: str) -> str:
+        function = {"rint": "rint", "sqrt": "tl.sqrt_rn"}.get(name, f"tl.{name}")
+        return self._name(f"{function}({x})")
+
+    def compare(self, sign: str, x: str, y: str) -> str:
+        return self._name(f"{x} {sign} {y}")
+
+    def choose(self, flag: str, x: str, y: str) -> str:
+        return self._name(f"tl.where({flag}, {x}, {y})")
+
+    def logic(self, name: str, x: str, y: str) -> str:
+        return self._name(f"{x} {dict(zip(('and', 'or', 'xor'), '&|^', strict=True))[name]} {y}")
+
+    def bits(self, x: str) -> str:
+        return self._name(f"{x}.to(tl.int32, bitcast=True)")
+
+    def from_bits(self, bits: str) -> str:
+        return self._name(f"{bits}.to(tl.float32, bitcast=True)")
+
+    def from_whole(self, whole: str) -> str:
+        return self._name(f"{whole}.to(tl.float32)")
+
+    def integer(self, name: str, x: str, y: str) -> str:
+        return self._name(f"{x} {name} {y}")
 
 
 def fill(template: str, **parts: Sequence[str] | str) -> str:

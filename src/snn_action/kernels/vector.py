@@ -2,24 +2,27 @@
 
 A compiler vectorises loops where it can prove that nothing overlaps; a loop over time that carries a voltage is none
 of those. Here each instruction of a ``Program`` is written for 16 neurons at once; LLVM splits the vectors where a
-processor's registers are shorter. A product and a sum are rounded once where the processor can (fma).
+processor's registers are shorter. A product and a sum are rounded once where the processor can (fma) and where that
+changes no infinity: where the product cannot be infinite.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from llvmlite import ir
 
-from snn_action.kernels.program import Constant, Program, Value
+from snn_action.kernels.operations import INSTRUCTIONS
+from snn_action.kernels.program import Constant, Instruction, Program, Range, Value
 
 LANES = 16
 _INT = ir.IntType(32)
 _LONG = ir.IntType(64)
 _TYPE = ir.VectorType(ir.FloatType(), LANES)
 _INTS = ir.VectorType(_INT, LANES)
-_FLAGS = ("contract",)
+_FLAGS = ir.VectorType(ir.IntType(1), LANES)
+_CONTRACT: tuple[str, ...] = ("contract",)
 
 Vector = Any  # an LLVM value of 16 numbers
 
@@ -89,9 +92,9 @@ def loop(
 
 def prepare(builder: Any, program: Program, inputs: Mapping[int, Vector]) -> dict[int, Vector]:
     """Those values of a program that follow from some of its inputs alone: written before a loop, not inside it."""
-    values = dict(inputs)
+    values, ranges = dict(inputs), program.ranges()
     for i in sorted(program.fixed(list(inputs))):
-        values[i] = _write(builder, program.instructions[i - program.inputs], values)
+        values[i] = _write(builder, program.instructions[i - program.inputs], values, ranges)
     return values
 
 
@@ -100,9 +103,10 @@ def apply(
 ) -> list[Vector]:
     """The results of a program."""
     values: dict[int, Vector] = {**dict(enumerate(inputs)), **(prepared or {})}
+    ranges = program.ranges()
     for i, instruction in enumerate(program.instructions, program.inputs):
         if i not in values:
-            values[i] = _write(builder, instruction, values)
+            values[i] = _write(builder, instruction, values, ranges)
     return [_operand(value, values) for value in program.results]
 
 
@@ -113,12 +117,12 @@ def fma(builder: Any, a: Vector, b: Vector, c: Vector) -> Vector:
 
 def add(builder: Any, a: Vector, b: Vector) -> Vector:
     """``a + b``."""
-    return builder.fadd(a, b, flags=_FLAGS)
+    return builder.fadd(a, b, flags=_CONTRACT)
 
 
 def mul(builder: Any, a: Vector, b: Vector) -> Vector:
     """``a b``."""
-    return builder.fmul(a, b, flags=_FLAGS)
+    return builder.fmul(a, b, flags=_CONTRACT)
 
 
 def choose(builder: Any, real: Vector, a: Vector, b: Vector) -> Vector:
@@ -134,138 +138,82 @@ def call(builder: Any, name: str, *vectors: Vector) -> Vector:
 
 
 def _operand(value: Value, values: Mapping[int, Vector]) -> Vector:
-    return constant(value.number) if isinstance(value, Constant) else values[value]
+    if not isinstance(value, Constant):
+        return values[value]
+    if isinstance(value.number, bool):
+        return ir.Constant(_FLAGS, [int(value.number)] * LANES)
+    return constant(value.number)
 
 
-def _write(builder: Any, instruction: Any, values: Mapping[int, Vector]) -> Vector:
+def _write(builder: Any, instruction: Instruction, values: Mapping[int, Vector], ranges: Sequence[Range]) -> Vector:
     operands = [_operand(value, values) for value in instruction.values]
-    return _OPERATIONS[instruction.name](builder, *operands)
+    if instruction.name == "mul" and any(_is_small(value, ranges) for value in instruction.values):
+        return mul(builder, *operands)
+    return INSTRUCTIONS[instruction.name].formula(_Vectors(builder), *operands)  # type: ignore[misc]
 
 
-def _compare(sign: str) -> Callable[..., Vector]:
-    if sign == "!=":  # what is not a number differs from everything
-        return lambda b, x, y: b.fcmp_unordered(sign, x, y)
-    return lambda b, x, y: b.fcmp_ordered(sign, x, y)
+def _is_small(factor: Value, ranges: Sequence[Range]) -> bool:
+    low, high = (factor.number, factor.number) if isinstance(factor, Constant) else ranges[factor]
+    return low >= -1 and high <= 1
 
 
-def _max(b: Any, x: Vector, y: Vector) -> Vector:
-    """Of which the first may be no number, and then stays so."""
-    return b.select(b.fcmp_ordered("<", x, y), y, x)
+class _Vectors:
+    """The machine of ``operations``: vectors of 16 numbers, of 16 whole numbers and of 16 flags."""
 
+    _INTEGER: ClassVar = {"+": "add", "-": "sub", "&": "and_", "|": "or_", "<<": "shl", ">>": "ashr"}
+    _LOGIC: ClassVar = {"and": "and_", "or": "or_", "xor": "xor"}
 
-def _min(b: Any, x: Vector, y: Vector) -> Vector:
-    return b.select(b.fcmp_ordered(">", x, y), y, x)
+    def __init__(self, builder: Any) -> None:
+        self.builder = builder
 
+    def number(self, number: float) -> Vector:
+        return constant(number)
 
-def _polynomial(b: Any, x: Vector, coefficients: Sequence[float]) -> Vector:
-    """Horner's scheme, the highest power first."""
-    result = constant(coefficients[0])
-    for coefficient in coefficients[1:]:
-        result = fma(b, result, x, constant(coefficient))
-    return result
+    def whole(self, number: int) -> Vector:
+        return ir.Constant(_INTS, [number] * LANES)
 
+    def add(self, x: Vector, y: Vector) -> Vector:
+        return add(self.builder, x, y)
 
-def _power_of_two(b: Any, exponent: Vector) -> Vector:
-    """2 to the power of integers from -126 to 127."""
-    bits = b.shl(b.add(exponent, ir.Constant(_INTS, [127] * LANES)), ir.Constant(_INTS, [23] * LANES))
-    return b.bitcast(bits, _TYPE)
+    def subtract(self, x: Vector, y: Vector) -> Vector:
+        return self.builder.fsub(x, y, flags=_CONTRACT)
 
+    def multiply(self, x: Vector, y: Vector) -> Vector:
+        return self.builder.fmul(x, y)
 
-def _expm1_parts(b: Any, x: Vector) -> tuple[Vector, Vector]:
-    """``s`` and ``q`` with ``exp(x) = s (1 + q)``, s a power of two; x is kept within [-87, 88]."""
-    x = _min(b, _max(b, x, constant(-87.0)), constant(88.0))
-    magic = constant(12582912.0)  # 1.5 2^23: adding it rounds to a whole number, which its last bits hold
-    shifted = fma(b, x, constant(1.4426950408889634), magic)
-    whole = b.fsub(shifted, magic)
-    r = fma(b, whole, constant(-0.693145751953125), x)
-    r = fma(b, whole, constant(-1.428606765330187e-06), r)
-    series = _polynomial(b, r, [1 / 5040, 1 / 720, 1 / 120, 1 / 24, 1 / 6, 0.5])
-    q = fma(b, b.fmul(r, r), series, r)
-    exponent = b.sub(b.bitcast(shifted, _INTS), ir.Constant(_INTS, [0x4B400000] * LANES))
-    return _power_of_two(b, exponent), q
+    def divide(self, x: Vector, y: Vector) -> Vector:
+        return self.builder.fdiv(x, y)
 
+    def fma(self, x: Vector, y: Vector, z: Vector) -> Vector:
+        return fma(self.builder, x, y, z)
 
-def _exp(b: Any, x: Vector) -> Vector:
-    scale, q = _expm1_parts(b, x)
-    return fma(b, scale, q, scale)
+    def negate(self, x: Vector) -> Vector:
+        return self.builder.fneg(x)
 
+    def call(self, name: str, x: Vector) -> Vector:
+        return call(self.builder, "llvm.fabs" if name == "abs" else f"llvm.{name}", x)
 
-def _expm1(b: Any, x: Vector) -> Vector:
-    scale, q = _expm1_parts(b, x)
-    return fma(b, scale, q, b.fsub(scale, constant(1.0)))
+    def compare(self, sign: str, x: Vector, y: Vector) -> Vector:
+        compare = self.builder.fcmp_unordered if sign == "!=" else self.builder.fcmp_ordered
+        return compare(sign, x, y)
 
+    def choose(self, flag: Vector, x: Vector, y: Vector) -> Vector:
+        return self.builder.select(flag, x, y)
 
-def _log1p(b: Any, x: Vector) -> Vector:
-    """``e ln 2 + log(1 + f)`` with ``1 + x = 2^e (1 + f)``, f in [-0.293, 0.414], for x > -1."""
-    x = _min(b, x, constant(3e38))
-    bits = b.bitcast(b.fadd(x, constant(1.0)), _INTS)
-    exponent = b.ashr(b.sub(bits, ir.Constant(_INTS, [0x3F3504F3] * LANES)), ir.Constant(_INTS, [23] * LANES))
-    inverse = _power_of_two(b, b.sub(ir.Constant(_INTS, [0] * LANES), exponent))
-    f = fma(b, x, inverse, b.fsub(inverse, constant(1.0)))
-    return _log_of(b, f, exponent)
+    def logic(self, name: str, x: Vector, y: Vector) -> Vector:
+        return getattr(self.builder, self._LOGIC[name])(x, y)
 
+    def bits(self, x: Vector) -> Vector:
+        return self.builder.bitcast(x, _INTS)
 
-def _log(b: Any, x: Vector) -> Vector:
-    bits = b.bitcast(x, _INTS)
-    exponent = b.ashr(b.sub(bits, ir.Constant(_INTS, [0x3F3504F3] * LANES)), ir.Constant(_INTS, [23] * LANES))
-    mantissa = b.bitcast(b.sub(bits, b.shl(exponent, ir.Constant(_INTS, [23] * LANES))), _TYPE)
-    return _log_of(b, b.fsub(mantissa, constant(1.0)), exponent)
+    def from_bits(self, bits: Vector) -> Vector:
+        return self.builder.bitcast(bits, _TYPE)
 
+    def from_whole(self, whole: Vector) -> Vector:
+        return self.builder.sitofp(whole, _TYPE)
 
-def _log_of(b: Any, f: Vector, exponent: Vector) -> Vector:
-    """``e ln 2 + f - (f^2 / 2 - s (f^2 / 2 + R))``, s = f / (2 + f), R the series of atanh from its second term on."""
-    s = b.fdiv(f, b.fadd(f, constant(2.0)))
-    z = b.fmul(s, s)
-    series = b.fmul(z, _polynomial(b, z, [2 / 9, 2 / 7, 2 / 5, 2 / 3]))
-    half = b.fmul(constant(0.5), b.fmul(f, f))
-    whole = b.sitofp(exponent, _TYPE)
-    tail = b.fsub(half, b.fmul(s, b.fadd(half, series)))
-    tail = b.fsub(tail, b.fmul(whole, constant(1.428606765330187e-06)))
-    return fma(b, whole, constant(0.693145751953125), b.fsub(f, tail))
-
-
-def _tanh(b: Any, x: Vector) -> Vector:
-    """``e / (e + 2)`` with ``e = exp(2 x) - 1``."""
-    x = _min(b, _max(b, x, constant(-9.5)), constant(9.5))
-    e = _expm1(b, b.fadd(x, x))
-    return b.fdiv(e, b.fadd(e, constant(2.0)))
-
-
-def _sigmoid(b: Any, x: Vector) -> Vector:
-    one = constant(1.0)
-    return b.fdiv(one, b.fadd(one, _exp(b, b.fneg(x))))
-
-
-_OPERATIONS: dict[str, Callable[..., Vector]] = {
-    "add": add,
-    "sub": lambda b, x, y: b.fsub(x, y, flags=_FLAGS),
-    "mul": mul,
-    "div": lambda b, x, y: b.fdiv(x, y),
-    "neg": lambda b, x: b.fneg(x),
-    "abs": lambda b, x: call(b, "llvm.fabs", x),
-    "sqrt": lambda b, x: call(b, "llvm.sqrt", x),
-    "floor": lambda b, x: call(b, "llvm.floor", x),
-    "ceil": lambda b, x: call(b, "llvm.ceil", x),
-    "rint": lambda b, x: call(b, "llvm.rint", x),
-    "max": _max,
-    "min": _min,
-    "exp": _exp,
-    "expm1": _expm1,
-    "log": _log,
-    "log1p": _log1p,
-    "tanh": _tanh,
-    "sigmoid": _sigmoid,
-    "gt": _compare(">"),
-    "ge": _compare(">="),
-    "lt": _compare("<"),
-    "le": _compare("<="),
-    "eq": _compare("=="),
-    "ne": _compare("!="),
-    "and": lambda b, x, y: b.and_(x, y),
-    "or": lambda b, x, y: b.or_(x, y),
-    "not": lambda b, x: b.not_(x),
-    "where": lambda b, condition, x, y: b.select(condition, x, y),
-}
+    def integer(self, name: str, x: Vector, y: Vector) -> Vector:
+        return getattr(self.builder, self._INTEGER[name])(x, y)
 
 
 def _long(number: Any) -> Any:
