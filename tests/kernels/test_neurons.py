@@ -1,9 +1,15 @@
+import logging
+import random
+from typing import Literal
+
 import pytest
 import torch
 
 from snn_action import registry
 from snn_action.kernels import neurons as fused
-from snn_action.neurons.base import Neuron
+from snn_action.neurons import base
+from snn_action.neurons.base import Neuron, NeuronSettings
+from snn_action.neurons.spiking import Voltage
 
 MODULES = dict(registry.items("neuron"))
 SURROGATES = ("arctan", "sigmoid", "triangle", "super_spike", "multi_gaussian")
@@ -157,10 +163,142 @@ def test_equations_may_be_asked_for_while_operations_are_counted():
     """A counter's hooks on modules see nothing of the tracing."""
     from torch.utils.flop_counter import FlopCounterMode
 
-    from snn_action.neurons import base
-
-    base._trace.cache_clear()
+    base._equations.clear()
     neuron = build("plif")
     current = torch.zeros(2, 7, 5, requires_grad=True)
     with FlopCounterMode(display=False):
         neuron(current)[0].sum().backward()
+
+
+class ShapedSettings(NeuronSettings):
+    """Of a neuron whose step a test chooses."""
+
+    type: Literal["shaped"] = "shaped"
+
+
+class Shaped(Neuron):
+    """A membrane that adds up ``shape(current)``; a subclass a test, as a class is named once."""
+
+    gradients = ("surrogate",)
+
+    def __init__(self, *arguments) -> None:
+        super().__init__(*arguments)
+        self.scale = 2.0
+
+    def shape(self, current):
+        return self.scale * current
+
+    def advance(self, current, state):
+        voltage = state.voltage + self.shape(current)
+        return voltage, Voltage(voltage)
+
+    def initial_state(self, batch, shape, device, dtype):
+        return Voltage(torch.zeros(batch, *shape, device=device, dtype=dtype))
+
+    rate = gain_bias = None
+
+
+def make_shaped(shape=None) -> Neuron:
+    return type("Shaped", (Shaped,), {"shape": shape or Shaped.shape})(ShapedSettings())
+
+
+def use_pytorch(neuron: Neuron, current: torch.Tensor):
+    """Step by step, without kernels."""
+    state, outputs = neuron.initial_state(len(current), current.shape[2:], current.device, current.dtype), []
+    for now in current.unbind(1):
+        output, state = neuron.advance(now, state)
+        outputs.append(output)
+    return torch.stack(outputs, 1)
+
+
+def branch(_, current):
+    return current if current.sum() > 0 else -current
+
+
+FALLBACKS = {
+    "a data-dependent if": (branch, "cannot be recorded"),
+    "whole numbers": (lambda _, current: current.int().to(current.dtype), "int32"),
+    "a function unheard of": (lambda _, current: current.sin(), "aten.sin.default"),
+    "a number of the shape": (lambda _, current: current * current.shape[-1], "shape"),
+}
+
+
+@pytest.mark.parametrize("name", FALLBACKS)
+def test_a_step_that_is_not_known_runs_on_pytorchs_operations_and_is_named_once(name, caplog):
+    shape, reason = FALLBACKS[name]
+    neuron, current = make_shaped(shape), torch.randn(3, 7, 5, generator=torch.Generator().manual_seed(0))
+    caplog.set_level(logging.INFO)
+    for training in (True, False, True):
+        assert torch.equal(neuron.train(training)(current)[0], use_pytorch(neuron, current))
+        neuron.scale += 1
+    (record,) = [record for record in caplog.records if "no fused kernel" in record.getMessage()]
+    assert record.levelno == logging.WARNING
+    assert "shaped" in record.getMessage()
+    assert reason in record.getMessage()
+
+
+def test_a_random_step_stays_random():
+    neuron = make_shaped(lambda _, current: current + torch.rand_like(current))
+    output, _ = neuron(torch.zeros(1, 2, 50))
+    assert len(output.unique()) == 100
+    neuron = make_shaped(lambda _, current: current + random.random())
+    assert len(neuron(torch.zeros(1, 20, 3))[0].unique()) == 20
+
+
+def test_an_attribute_that_changes_later_counts():
+    neuron, current = make_shaped(), torch.ones(2, 3, 4)
+    for scale in (2.0, 3.0, -1, True):
+        neuron.scale = scale
+        assert neuron.equations("output") is not None
+        assert torch.equal(neuron(current)[0], use_pytorch(neuron, current))
+    other = type(neuron)(ShapedSettings())
+    assert torch.equal(other(current)[0], use_pytorch(other, current))
+    noisy = make_shaped(lambda self, current: current * (2.0 if self.training else 1.0))
+    assert noisy.equations("output") is not None
+    assert torch.equal(noisy.train()(current)[0], 2 * noisy.eval()(current)[0])
+    neuron.dt = 0.5
+    assert torch.equal(neuron.count(neuron(current)[0]), 0.5 * neuron(current)[0])
+
+
+HELD = {
+    "a buffer": (lambda neuron: neuron.register_buffer("kept", torch.tensor(2.0)), lambda neuron: neuron.kept.fill_(5)),
+    "a tensor": (lambda neuron: setattr(neuron, "kept", torch.tensor(2.0)), lambda neuron: neuron.kept.fill_(5)),
+    "a dict": (lambda neuron: setattr(neuron, "kept", {"": 2.0}), lambda neuron: neuron.kept.update({"": 5.0})),
+}
+
+
+@pytest.mark.parametrize("name", HELD)
+def test_what_a_neuron_holds_and_may_change_is_used_as_it_is(name):
+    def shape(self, current):
+        return current * (self.kept[""] if isinstance(self.kept, dict) else self.kept.item())
+
+    hold, change = HELD[name]
+    neuron, current = make_shaped(shape), torch.ones(2, 3, 4)
+    hold(neuron)
+    assert torch.equal(neuron(current)[0][0, :, 0], torch.tensor([2.0, 4.0, 6.0]))
+    change(neuron)
+    assert torch.equal(neuron(current)[0][0, :, 0], torch.tensor([5.0, 10.0, 15.0]))
+
+
+def test_a_step_that_counts_itself_is_not_fused():
+    def shape(self, current):
+        self.scale += 1
+        return current
+
+    neuron = make_shaped(shape)
+    neuron(torch.zeros(2, 3, 4))
+    assert neuron.scale == 5
+
+
+def test_asking_for_equations_leaves_the_neuron_as_it_is():
+    neuron = build("plif")
+    before = {name: id(value) for name, value in neuron.named_parameters()}
+    assert neuron.equations("output") is not None
+    assert {name: id(value) for name, value in neuron.named_parameters()} == before
+    assert "w" not in vars(neuron)
+
+
+def test_a_square_is_fused():
+    neuron, current = make_shaped(lambda _, current: current**2), torch.randn(2, 6, 4)
+    assert neuron.equations("output") is not None
+    torch.testing.assert_close(neuron(current)[0], use_pytorch(neuron, current))

@@ -38,7 +38,7 @@ def neurons_forward(current, spikes, before, after, lengths, own, B, T, N, BLOCK
         row = (clip * T + t) * N + n
         a0 = tl.load(current + row, mask=ok, other=0.0)
         {step}
-        tl.store(spikes + row, tl.where(t < length, {output} + tl.zeros([BLOCK], tl.float32), 0.0), mask=ok)
+        tl.store(spikes + row, tl.where(t < length, {output}, tl.zeros([BLOCK], tl.float32)), mask=ok)
         {hold}
     {store_states}
 """
@@ -70,7 +70,7 @@ def neurons_backward(current, grads, before, of_state, lengths, own, room, grad_
         g0 = tl.load(grads + row, mask=ok, other=0.0)
         {back}
         real = ok & (t < length)
-        tl.store(grad_current + row, tl.where(real, {of_current} + tl.zeros([BLOCK], tl.float32), 0.0), mask=ok)
+        tl.store(grad_current + row, tl.where(real, {of_current}, tl.zeros([BLOCK], tl.float32)), mask=ok)
         {hold_gradients}
     {store_gradients}
     {store_params}
@@ -138,7 +138,7 @@ class _Lines:
         return self._name(f"tl.fma({x}, {y}, {z})")
 
     def negate(self, x: str) -> str:
-        return self._name(f"-{x}")
+        return self._name(f"{x} * -1.0")  # Triton takes -x for 0 - x, which has no -0
 
     def call(self, name: str, x: str) -> str:
         function = {"rint": "rint", "sqrt": "tl.sqrt_rn"}.get(name, f"tl.{name}")

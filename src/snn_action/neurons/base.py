@@ -3,7 +3,9 @@
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from copy import copy
 from functools import lru_cache
+from types import FunctionType
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -114,8 +116,11 @@ class Neuron(nn.Module, ABC):
         return spikes * (self.dt / self.amplitude)
 
     def equations(self, unit: Unit) -> Equations | None:
-        """What fused kernels compute in the place of ``advance`` (or of ``rate``); None where they cannot."""
-        return _trace(type(self), self.settings, unit)
+        """What fused kernels compute in the place of ``advance`` (or of ``rate``); None where they cannot.
+
+        It is that of the neuron as it is now: attributes that have changed since the last call count.
+        """
+        return find_equations(self, unit)
 
     def _run(self, current: Tensor, state: Any, mask: Tensor | None) -> tuple[Tensor, Any]:
         equations = self.equations("output") if dispatch.is_available(current) else None
@@ -161,30 +166,92 @@ def _lay_out(cls: type[Neuron], settings: NeuronSettings, batch: int, shape: Seq
     return cls(settings, cls.gradients[0]).initial_state(batch, shape, torch.device("meta"), dtype)
 
 
-@lru_cache(maxsize=256)
-def _trace(cls: type[Neuron], settings: NeuronSettings, unit: Unit) -> Equations | None:
-    neuron = cls(settings, cls.gradients[-1]).eval()
-    if any(parameter.numel() != 1 for parameter in neuron.parameters()):
+_equations: dict[Any, Equations | None] = {}  # of neurons, by all that they are made of
+_MOST_EQUATIONS = 256
+_unfused: set[type[Neuron]] = set()  # of which it was said
+
+
+def find_equations(neuron: Neuron, unit: Unit) -> Equations | None:
+    """See ``Neuron.equations``; a class of neurons that has none is named once, with the reason."""
+    try:
+        key = type(neuron), unit, torch.get_default_dtype(), _describe(neuron)
+        if key not in _equations:
+            if len(_equations) >= _MOST_EQUATIONS:
+                _equations.clear()
+            _equations[key] = None  # until it is known better
+            _equations[key] = _trace(neuron, unit)
+        return _equations[key]
+    except ConfigError:  # it has no closed form of its rate, say, which is no fault of the kernels
         return None
+    except UnknownOperationError as error:
+        if type(neuron) not in _unfused:
+            _unfused.add(type(neuron))
+            logger.warning(
+                "%s has no fused kernel, so PyTorch's own operations are used, which are slower: %s",
+                neuron.settings.type,
+                error,
+            )
+        return None
+
+
+def _trace(neuron: Neuron, unit: Unit) -> Equations:
+    """The equations of a copy whose parameters are given like states."""
     names = [name for name, _ in neuron.named_parameters()]
-    for name in names:
-        delattr(neuron, name)
-    layout = type(neuron.initial_state(1, (1,), torch.device("cpu"), torch.float32))
+    if any(parameter.numel() != 1 for parameter in neuron.parameters()):
+        raise UnknownOperationError("a parameter that is not a single number")
+    copied = _copy(neuron)
+    owners = [copied.get_submodule(name.rpartition(".")[0]) for name in names]
+    layout = type(copied.initial_state(1, (1,), torch.device("meta"), torch.float32))
     states = 0 if unit == "rate_count" else len(layout._fields)
 
     def step(current: Tensor, *values: Tensor) -> tuple[Tensor, ...]:
-        for name, value in zip(names, values[states:], strict=True):
-            setattr(neuron, name, value)
+        for owner, name, value in zip(owners, names, values[states:], strict=True):
+            vars(owner)[name.rpartition(".")[2]] = value
         if unit == "rate_count":
-            return (neuron.count(neuron.rate(current)),)
-        output, after = neuron.advance(current, layout(*values[:states]))
-        return output if unit == "output" else neuron.count(output), *after
+            return (copied.count(copied.rate(current)),)
+        output, after = copied.advance(current, layout(*values[:states]))
+        return output if unit == "output" else copied.count(output), *after
 
-    try:
-        return trace(step, states, len(names))
-    except (ConfigError, UnknownOperationError) as error:
-        logger.info("%s has no fused kernel (%s); PyTorch's own operations are used", settings.type, error)
-        return None
+    equations = trace(step, states, len(names))
+    for owner, name in zip(owners, names, strict=True):
+        del vars(owner)[name.rpartition(".")[2]]
+    if _describe(copied) != _describe(neuron):
+        raise UnknownOperationError("a step that changes the neuron's own attributes")
+    return equations
+
+
+def _copy(module: nn.Module) -> Any:
+    """A module and those in it, without parameters, so that what takes their places leaves the module as it is."""
+    copied = copy(module)
+    copied._parameters = {}
+    copied._modules = {name: None if part is None else _copy(part) for name, part in module._modules.items()}
+    return copied
+
+
+_OF_ANY_MODULE = frozenset(vars(nn.Module())) - {"training"}
+
+
+def _describe(module: nn.Module) -> tuple[Any, ...]:
+    """All that a recorded step of a module may depend on, but for its parameters, as something that can be compared.
+
+    Raises:
+        UnknownOperationError: an attribute may change without being seen.
+    """
+    if any(buffer is not None for buffer in module._buffers.values()):
+        raise UnknownOperationError(f"its buffer {next(iter(module._buffers))!r}, which may change")
+    own = [(name, _describe_value(name, value)) for name, value in vars(module).items() if name not in _OF_ANY_MODULE]
+    parts = [(name, type(part), _describe(part)) for name, part in module._modules.items() if part is not None]
+    return (*own, *parts)
+
+
+def _describe_value(name: str, value: Any) -> Any:
+    if value is None or isinstance(value, bool | int | float | str | bytes | type):
+        return type(value), repr(value)
+    if isinstance(value, Settings) or (isinstance(value, FunctionType) and not value.__closure__):
+        return value
+    if isinstance(value, tuple | list):
+        return type(value), *(_describe_value(name, each) for each in value)
+    raise UnknownOperationError(f"its attribute {name!r}, a {type(value).__name__} that may change")
 
 
 def fill(number: float, batch: int, shape: Sequence[int], device: torch.device, dtype: torch.dtype) -> Tensor:

@@ -90,10 +90,7 @@ class RandomSpiking(Neuron):
 
     def equations(self, unit: Unit) -> Equations | None:
         """Of the rate alone: fused kernels have no integers to draw from."""
-        if unit != "rate_count":
-            return None
-        with torch.random.fork_rng(devices=[]):  # tracing lays out a state, which draws a clip
-            return super().equations(unit)
+        return super().equations(unit) if unit == "rate_count" else None
 
     def advance(self, current: Tensor, state: Any) -> tuple[Tensor, Any]:
         """See the module; a sequence of one step."""

@@ -16,7 +16,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from snn_action.errors import ConfigError
-from snn_action.neurons.base import Gradient, Neuron, NeuronSettings, is_prefix, silence
+from snn_action.neurons.base import Gradient, Neuron, NeuronSettings, Unit, is_prefix, silence
 from snn_action.neurons.surrogate import SURROGATES, Surrogate, SurrogateName, attach
 
 
@@ -64,6 +64,10 @@ class SlidingPSN(Neuron):
         super().__init__(settings, gradient)
         self.weights = nn.Parameter(0.5 ** torch.arange(settings.order))
         self.threshold = nn.Parameter(torch.tensor(1.0))
+
+    def equations(self, unit: Unit) -> None:  # noqa: ARG002 - the contract names it
+        """None: all steps are one convolution over time."""
+        return
 
     def advance(self, current: Tensor, state: State) -> tuple[Tensor, State]:
         """See the module; a sequence of one step."""
