@@ -38,7 +38,7 @@ ONE: dict[str, list[Callable[[Tensor], Tensor]]] = {
     "ceil": [torch.ceil],
     "rint": [torch.round],
     "exp": [torch.exp],
-    "expm1": [torch.expm1],
+    "expm1": [torch.expm1, lambda x: torch.expm1(x.clamp(-50, 3))],
     "log": [torch.log],
     "log1p": [torch.log1p, lambda x: torch.log1p(x.clamp(min=-0.9))],
     "tanh": [torch.tanh],
@@ -82,6 +82,7 @@ OF_GRADIENTS = {  # of these, and where a line is used by others alone
     "logical_and_": "clamp",
     "clamp_min": "clamp",
     "log1p_above": "log1p",
+    "expm1_near": "expm1",
 }
 NEAR_ONE = {"expm1", "tanh", "sigmoid"}  # whose derivative is made of their result, which is rounded near 1
 

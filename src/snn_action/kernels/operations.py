@@ -26,10 +26,10 @@ class Machine(Protocol):
         """A constant of whole numbers."""
 
     def add(self, x: Any, y: Any) -> Any:
-        """Sum; a product in it may be rounded with it."""
+        """Sum."""
 
     def subtract(self, x: Any, y: Any) -> Any:
-        """Difference; a product in it may be rounded with it."""
+        """Difference."""
 
     def multiply(self, x: Any, y: Any) -> Any:
         """Product."""
@@ -98,15 +98,18 @@ def _with_sign(m: Machine, value: Any, of: Any) -> Any:
 # (exp(r) - 1 - r) / r^2 on [-0.347, 0.7], to 1e-8 of exp(r) - 1
 _SERIES = (0.000227876978, 0.00138676483, 0.00832834322, 0.0416672495, 0.166666859, 0.499999991)
 _MAGIC = 12582912.0  # 1.5 2^23: adding it rounds to a whole number, which its last bits hold
+NEAR = (-87.0, 88.0)
 _HIGHEST, _TOP = 88.37, 89.0  # of x whose nearest power of two is below 2^128; exp is infinite
 
 
 def _reduce(m: Machine, x: Any, low: float, high: float) -> tuple[Any, Any]:
     """``n`` and ``q`` with ``exp(x) = 2^n (1 + q)``, n at most 127; x is kept within [low, high]."""
-    x = _at_least(m, x, low)
-    bounded = x = _at_most(m, x, high)
-    if high > _HIGHEST:
-        bounded = _at_most(m, x, _HIGHEST)
+    x = _at_most(m, _at_least(m, x, low), high)
+    return _reduce_near(m, x, _at_most(m, x, _HIGHEST) if high > _HIGHEST else x)
+
+
+def _reduce_near(m: Machine, x: Any, bounded: Any) -> tuple[Any, Any]:
+    """The same, where x is within bounds, and ``bounded`` within those of n."""
     shifted = m.fma(bounded, m.number(1.4426950408889634), m.number(_MAGIC))
     whole = m.subtract(shifted, m.number(_MAGIC))
     r = m.fma(whole, m.number(-0.693145751953125), x)
@@ -125,13 +128,20 @@ def _exp(m: Machine, x: Any) -> Any:
 
 def _expm1_of(m: Machine, x: Any, low: float, high: float) -> Any:
     """Without the sign of a zero."""
-    n, q = _reduce(m, x, low, high)
+    return _join_expm1(m, *_reduce(m, x, low, high))
+
+
+def _join_expm1(m: Machine, n: Any, q: Any) -> Any:
     scale = _power_of_two(m, n)
     return m.fma(scale, q, m.subtract(scale, m.number(1.0)))
 
 
 def _expm1(m: Machine, x: Any) -> Any:
     return _with_sign(m, _expm1_of(m, x, -87.0, _TOP), x)
+
+
+def _expm1_near(m: Machine, x: Any) -> Any:
+    return _with_sign(m, _join_expm1(m, *_reduce_near(m, x, x)), x)
 
 
 def _tanh(m: Machine, x: Any) -> Any:
@@ -186,7 +196,7 @@ def _log1p_above(m: Machine, x: Any) -> Any:
     inverse = _power_of_two(m, m.integer("-", m.whole(1), exponent))  # 2^(1 - e), which is never subnormal
     f = m.multiply(m.number(0.5), m.fma(x, inverse, m.subtract(inverse, m.number(2.0))))
     result = _log_of(m, f, m.from_whole(exponent))
-    return _with_sign(m, m.choose(m.compare("==", x, m.number(math.inf)), x, result), x)
+    return m.choose(m.compare("==", m.add(x, x), x), x, result)  # 0, -0 and infinity stay
 
 
 def _log1p(m: Machine, x: Any) -> Any:
@@ -341,6 +351,7 @@ TABLE = (
     Operation("clamp_max", _TWO, FLOAT, 0, {}, lambda m, x, y: m.choose(m.compare(">", x, y), y, x)),
     Operation("exp", _ONE, FLOAT, 2, {"exp.default": 1}, _exp),
     Operation("expm1", _ONE, FLOAT, 3, {"expm1.default": 1}, _expm1),
+    Operation("expm1_near", _ONE, FLOAT, 3, {}, _expm1_near),  # where x is known to be within NEAR
     Operation("log", _ONE, FLOAT, 2, {"log.default": 1}, _log),
     Operation("log1p", _ONE, FLOAT, 3, {"log1p.default": 1}, _log1p),
     Operation("log1p_above", _ONE, FLOAT, 3, {}, _log1p_above),  # where x is known to be above -1

@@ -21,6 +21,7 @@ from snn_action.kernels.operations import (
     FLAG,
     FLOAT,
     INSTRUCTIONS,
+    NEAR,
     NO_GRADIENT,
     OVERLOADS,
     SAME,
@@ -398,17 +399,19 @@ class _Writer:
                 kept.append(Instruction(instruction.name, tuple(map(moved, instruction.values))))
         program = Program(self.inputs, tuple(kept), tuple(map(moved, results)))
         ranges = program.ranges()
-        simpler = (
-            instruction._replace(name="log1p_above")
-            if instruction.name == "log1p" and _least(ranges, instruction.values[0]) > -1
-            else instruction
-            for instruction in kept
-        )
+        simpler = [instruction._replace(name=_find_name(instruction, ranges)) for instruction in kept]
         return program._replace(instructions=tuple(simpler))
 
 
-def _least(ranges: Sequence[Range], value: Value) -> float:
-    return value.number if isinstance(value, Constant) else ranges[value][0]
+def _find_name(instruction: Instruction, ranges: Sequence[Range]) -> str:
+    """That of the instruction which does the same with less, where its value's range lets it."""
+    value = instruction.values[0]
+    low, high = (value.number, value.number) if isinstance(value, Constant) else ranges[value]
+    if instruction.name == "log1p" and low > -1:
+        return "log1p_above"
+    if instruction.name == "expm1" and low >= NEAR[0] and high <= NEAR[1]:
+        return "expm1_near"
+    return instruction.name
 
 
 def _is_power_of_two(number: float) -> bool:

@@ -2,8 +2,8 @@
 
 A compiler vectorises loops where it can prove that nothing overlaps; a loop over time that carries a voltage is none
 of those. Here each instruction of a ``Program`` is written for 16 neurons at once; LLVM splits the vectors where a
-processor's registers are shorter. A product and a sum are rounded once where the processor can (fma) and where that
-changes no infinity: where the product cannot be infinite.
+processor's registers are shorter. A product and a sum are rounded once where the processor can (fma), and where that
+changes no infinity: where the product is never infinite, or what is added never large.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def prepare(builder: Any, program: Program, inputs: Mapping[int, Vector]) -> dic
     """Those values of a program that follow from some of its inputs alone: written before a loop, not inside it."""
     values, ranges = dict(inputs), program.ranges()
     for i in sorted(program.fixed(list(inputs))):
-        values[i] = _write(builder, program.instructions[i - program.inputs], values, ranges)
+        values[i] = _write(builder, program, i, values, ranges)
     return values
 
 
@@ -104,9 +104,9 @@ def apply(
     """The results of a program."""
     values: dict[int, Vector] = {**dict(enumerate(inputs)), **(prepared or {})}
     ranges = program.ranges()
-    for i, instruction in enumerate(program.instructions, program.inputs):
+    for i in range(program.inputs, program.inputs + len(program.instructions)):
         if i not in values:
-            values[i] = _write(builder, instruction, values, ranges)
+            values[i] = _write(builder, program, i, values, ranges)
     return [_operand(value, values) for value in program.results]
 
 
@@ -145,16 +145,34 @@ def _operand(value: Value, values: Mapping[int, Vector]) -> Vector:
     return constant(value.number)
 
 
-def _write(builder: Any, instruction: Instruction, values: Mapping[int, Vector], ranges: Sequence[Range]) -> Vector:
+def _write(builder: Any, program: Program, place: int, values: Mapping[int, Vector], ranges: Sequence[Range]) -> Vector:
+    instruction = program.instructions[place - program.inputs]
     operands = [_operand(value, values) for value in instruction.values]
-    if instruction.name == "mul" and any(_is_small(value, ranges) for value in instruction.values):
-        return mul(builder, *operands)
+    if instruction.name == "mul":
+        return mul(builder, *operands)  # what adds it says whether both are rounded once
+    if instruction.name in ("add", "sub") and _may_contract(program, instruction, ranges):
+        write = builder.fadd if instruction.name == "add" else builder.fsub
+        return write(*operands, flags=_CONTRACT)
     return INSTRUCTIONS[instruction.name].formula(_Vectors(builder), *operands)  # type: ignore[misc]
 
 
-def _is_small(factor: Value, ranges: Sequence[Range]) -> bool:
-    low, high = (factor.number, factor.number) if isinstance(factor, Constant) else ranges[factor]
-    return low >= -1 and high <= 1
+_LARGE = 2.0**60  # what is smaller does not bring an infinite product back
+
+
+def _may_contract(program: Program, instruction: Instruction, ranges: Sequence[Range]) -> bool:
+    """Whether a sum's products may be rounded with it: those by at most 1, and those to which nothing large is added."""
+
+    def size(value: Value) -> float:
+        return abs(value.number) if isinstance(value, Constant) else max(map(abs, ranges[value]))
+
+    def is_product_at_risk(value: Value) -> bool:
+        if isinstance(value, Constant) or value < program.inputs:
+            return False
+        maker = program.instructions[value - program.inputs]
+        return maker.name == "mul" and all(size(factor) > 1 for factor in maker.values)
+
+    a, b = instruction.values
+    return not (is_product_at_risk(a) and size(b) > _LARGE) and not (is_product_at_risk(b) and size(a) > _LARGE)
 
 
 class _Vectors:
@@ -173,10 +191,10 @@ class _Vectors:
         return ir.Constant(_INTS, [number] * LANES)
 
     def add(self, x: Vector, y: Vector) -> Vector:
-        return add(self.builder, x, y)
+        return self.builder.fadd(x, y)
 
     def subtract(self, x: Vector, y: Vector) -> Vector:
-        return self.builder.fsub(x, y, flags=_CONTRACT)
+        return self.builder.fsub(x, y)
 
     def multiply(self, x: Vector, y: Vector) -> Vector:
         return self.builder.fmul(x, y)
