@@ -10,6 +10,7 @@ bitstream specification 6.2 and annex B, the AV1 bitstream specification 5.3 and
 
 import re
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 
 Count = Callable[[bytes], int | None]
 
@@ -27,12 +28,27 @@ def frame_counter(codec: str, intra_only: bool, extradata: bytes | None) -> Coun
         intra_only: Whether each of its frames stands alone.
         extradata: Headers of the stream, from its container.
     """
+    try:
+        counter = _choose(codec, intra_only, extradata or b"")
+    except IndexError:  # headers that end too early
+        return _unknown
+
+    def count(data: bytes) -> int | None:
+        try:
+            return counter(data)
+        except IndexError:
+            return None
+
+    return count
+
+
+def _choose(codec: str, intra_only: bool, extradata: bytes) -> Count:
     if codec in ("h264", "hevc"):
-        return _Nal(codec, extradata or b"")
+        return _Nal(codec, extradata)
     if codec in ("mpeg4", "mpeg1video", "mpeg2video"):
         return _Mpeg(codec)
     name = {"libvpx": "vp8", "libvpx-vp9": "vp9", "libdav1d": "av1", "libaom-av1": "av1"}.get(codec, codec)
-    simple: dict[str, Count] = {"vp8": _vp8, "vp9": _vp9, "av1": _av1}
+    simple: dict[str, Count] = {"vp8": _vp8, "vp9": _vp9, "av1": _av1, "ffv1": _whole}
     return simple.get(name, _whole if intra_only else _unknown)
 
 
@@ -192,7 +208,7 @@ def _is_progressive(unit: bytes) -> bool:
 
 def _split_start_codes(data: bytes) -> Iterator[bytes]:
     places = [match.end() for match in _START.finditer(data)]
-    for start, end in zip(places, [*places[1:], len(data) + 3], strict=True):
+    for start, end in pairwise([*places, len(data) + 3]):
         yield data[start : end - 3]
 
 

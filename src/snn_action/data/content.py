@@ -1,6 +1,7 @@
 """What a video is known by, wherever it lies: a digest of its content."""
 
 import hashlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from snn_action.data.catalog import Catalog
+
+
+def path_text(path: Path) -> str:
+    """The whole path as text for a database; bytes that are no UTF-8 as escapes."""
+    return os.fsencode(path.absolute()).decode("utf-8", "backslashreplace")
 
 
 def digest_content(path: Path) -> str:

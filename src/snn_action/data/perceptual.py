@@ -21,7 +21,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from snn_action.config import LimitSettings
-from snn_action.data.content import digest_content
+from snn_action.data.content import digest_content, path_text
 from snn_action.data.decode import DECODER_VERSION, open_video
 from snn_action.data.workers import Failure, map_apart
 from snn_action.errors import VideoError
@@ -116,7 +116,7 @@ def fingerprint_videos(
         found[index] = result
         if states[index] is not None and result.digest is not None and result.reason in ("", NO_PATTERN):
             pictures = b"" if result.pictures is None else result.pictures.tobytes()
-            new.append((str(paths[index].absolute()), str(states[index]), result.digest, pictures))
+            new.append((path_text(paths[index]), str(states[index]), result.digest, pictures))
         if len(new) == _WRITTEN_TOGETHER:
             _remember(cache, new)
             new = []
@@ -198,7 +198,7 @@ def _recall(cache: Path, paths: Sequence[Path], states: Sequence[str | None]) ->
             database.execute(_TABLE)  # an older cache has another table
             for index, (path, state) in enumerate(zip(paths, states, strict=True)):
                 question = "SELECT digest, frames FROM fingerprints WHERE path = ? AND state = ?"
-                row = database.execute(question, (str(path.absolute()), state)).fetchone()
+                row = database.execute(question, (path_text(path), state)).fetchone()
                 if row is not None and len(row[1]) % SIDE**2 == 0:
                     pictures = np.frombuffer(row[1], np.int8).reshape(-1, SIDE, SIDE) if row[1] else None
                     found[index] = Fingerprint(row[0], pictures, "" if row[1] else NO_PATTERN)

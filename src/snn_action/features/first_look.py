@@ -4,6 +4,7 @@ Each video that the store does not know is opened, but neither read to its end n
 much is broken is refused before hours of extraction, not after them.
 """
 
+import os
 from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
@@ -23,7 +24,8 @@ def look_first(
     paths = {index: path for index in indices if (path := catalog.videos[index].path) is not None}
     look = partial(_look, limits=limits)
     asked = list(paths.values())
-    found = map_apart(look, asked, workers, limits.timeout) if workers and asked else map(look, asked)
+    many = max(workers, os.cpu_count() or 1)  # opening is mostly waiting
+    found = map_apart(look, asked, many, limits.timeout) if workers and asked else map(look, asked)
     bad = {}
     with track("Opening videos", len(paths), progress) as tick:
         for (index, path), reason in zip(paths.items(), found, strict=True):

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from snn_action.backbones import Backbone
 from snn_action.config import ClipSettings
-from snn_action.data.content import digest_content
+from snn_action.data.content import digest_content, path_text
 from snn_action.data.decode import DECODER_VERSION
 from snn_action.data.transforms import TRANSFORM_VERSION
 
@@ -71,7 +71,7 @@ def digest_videos(
         for (path, state, known), digest in zip(asked, found, strict=True):
             digests.append(digest)
             if known is None and isinstance(state, str) and isinstance(digest, str):
-                new.append((_text(path), state, digest))
+                new.append((path_text(path), state, digest))
             if len(new) == _WRITTEN_TOGETHER:
                 _remember(database, new)
                 new = []
@@ -92,11 +92,6 @@ def _remember(database: sqlite3.Connection, rows: list[tuple[str, str, str]]) ->
         database.executemany("INSERT OR REPLACE INTO digests VALUES (?, ?, ?)", rows)
 
 
-def _text(path: Path) -> str:
-    """A path for the database; bytes that are no UTF-8 as escapes."""
-    return os.fsencode(path.absolute()).decode("utf-8", "backslashreplace")
-
-
 def _state(path: Path) -> str | OSError:
     """What changes when a file or folder changes: sizes and times."""
     try:
@@ -113,7 +108,8 @@ def _state(path: Path) -> str | OSError:
 def _look_up(database: sqlite3.Connection, path: Path, state: str | OSError) -> str | OSError | None:
     if isinstance(state, OSError):
         return state
-    row = database.execute("SELECT digest FROM digests WHERE path = ? AND state = ?", (_text(path), state)).fetchone()
+    question = "SELECT digest FROM digests WHERE path = ? AND state = ?"
+    row = database.execute(question, (path_text(path), state)).fetchone()
     return None if row is None else str(row[0])
 
 
