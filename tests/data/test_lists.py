@@ -85,6 +85,58 @@ def test_folds_by_name():
         fold_by_name(["1", "1"], "x")
 
 
+SPLITS = [
+    ["Train", "Test"],
+    ["TRAIN", "tst"],
+    ["training", " Testing "],
+    [b"train", b"Test"],
+    ["b'train'", 'b"test"'],
+    ["train_set", "Test Set"],
+    ["trn", "TEST"],
+]
+
+
+@pytest.mark.parametrize("words", SPLITS, ids=str)
+def test_any_spelling_of_training_and_test_is_one_fold(words):
+    train, test = words
+    assert fold_by_name([train, test, train], "x") == [Fold("test", (0, 2), (1,))]
+
+
+def test_spellings_may_be_mixed():
+    assert fold_by_name(["train", "Train", "training", "test", "TEST"], "x") == [Fold("test", (0, 1, 2), (3, 4))]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (["train", "val", "test", "val"], "'val' 2 times.*validation_share"),
+        (["Train", "dev"], "'dev' 1 times.*validation_share"),
+        ([True, False, True], "'True' 2 times"),
+        (["true", "false"], "does not plainly name a fold"),
+        (["yes", "no"], "does not plainly name a fold"),
+        ([0, 1, 1], "'1' 2 times"),
+        (["train", "1", "2"], "'train' beside names of folds"),
+        (["train1", "test1"], "does not plainly name a fold"),
+        (["Training (a)", "Testing (a)"], "does not plainly name a fold"),
+        (["seen", "unseen"], "does not plainly name a fold"),
+        (["anna", "eval"], "does not plainly name a fold"),
+        (["", "test"], "'' 1 times"),
+        ([float("nan"), 1.0, 2.0], "'nan' 1 times"),
+        (["anna", "Anna", "bob"], "in two ways"),
+    ],
+    ids=str,
+)
+def test_what_may_be_meant_in_two_ways_is_an_error_with_counts(values, message):
+    with pytest.raises(ConfigError, match=f"x: split .*{message}"):
+        fold_by_name(values, "x")
+
+
+def test_plain_names_and_numbers_are_folds():
+    assert [fold.name for fold in fold_by_name([1.0, 2.0, 10.0], "x")] == ["1", "2", "10"]
+    assert [fold.name for fold in fold_by_name(["anna", "bob"], "x")] == ["anna", "bob"]
+    assert [fold.name for fold in fold_by_name(["fold_1", "fold_2"], "x")] == ["fold_1", "fold_2"]
+
+
 def test_choosing_a_fold():
     folds = fold_by_name(["daria", "denis", "eli"], "x")
     assert choose_folds(folds, "all") == tuple(folds)

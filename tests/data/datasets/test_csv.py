@@ -66,6 +66,31 @@ def test_tables_that_do_not_fit(make_catalog, table, rows, header, message):
         make_catalog("csv", write(table, *rows, header=header))
 
 
+def test_a_column_twice_and_a_video_twice(make_catalog, table):
+    rows = [row + ",x" for row in TRAIN_TEST]
+    with pytest.raises(ConfigError, match=r"line 1: column label is there twice"):
+        make_catalog("csv", write(table, *rows, header="path,label,group,split,label\n"))
+    for again in ("./videos/1.mp4", "videos/../videos/1.mp4"):
+        with pytest.raises(ConfigError, match=r"line 6: .* stands in line 3, too, as 'box' and not 'wave'"):
+            make_catalog("csv", write(table, *TRAIN_TEST, f"{again},wave,d,test"))
+    (table.parent / "link.mp4").symlink_to(table.parent / "videos/1.mp4")
+    with pytest.raises(ConfigError, match=r"videos/1\.mp4 \(box\) and link\.mp4 \(wave\) are one file"):
+        make_catalog("csv", write(table, *TRAIN_TEST, "link.mp4,wave,d,test"))
+
+
+def test_names_in_either_form_and_with_a_line_break(make_catalog, table, videos):
+    videos.touch(table.parent, "videos/e\u0301.mp4", "videos/a\nb.mp4")
+    rows = (*TRAIN_TEST, "videos/\u00e9.mp4,wave,d,test", '"videos/a\nb.mp4",box,d,test')
+    catalog = make_catalog("csv", write(table, *rows))
+    assert [video.name for video in catalog.videos[4:]] == ["videos/\u00e9.mp4", "videos/a\\nb.mp4"]
+    assert all(video.path.exists() for video in catalog.videos)
+
+
+def test_a_split_in_capitals_is_one_fold(make_catalog, table):
+    (fold,) = make_catalog("csv", write(table, *(row.replace("train", "Train") for row in TRAIN_TEST))).folds
+    assert (fold.train, fold.test) == ((0, 1), (2, 3))
+
+
 def test_files_that_are_no_table(make_catalog, table):
     with pytest.raises(ConfigError, match=r"table\.csv: cannot read the table: .*set dataset\.path"):
         make_catalog("csv", table)

@@ -62,6 +62,34 @@ def test_folds_by_number(load):
     assert load({"split": 2}, split=split).folds[0].test == (2, 3)
 
 
+@pytest.mark.parametrize(
+    "split", [np.array(["Train"] * 4 + ["Test"] * 2), np.array([b"train"] * 4 + [b"test"] * 2)], ids=["text", "bytes"]
+)
+def test_a_split_in_other_spelling_is_one_fold(load, split):
+    (fold,) = load(split=split).folds
+    assert (fold.train, fold.test) == ((0, 1, 2, 3), (4, 5))
+
+
+def test_truth_values_are_no_split(load):
+    with pytest.raises(ConfigError, match="'False' 4 times"):
+        load(split=np.array([False] * 4 + [True] * 2))
+
+
+def test_padding_is_no_data(load):
+    features = make_arrays()["features"].astype(np.float32)
+    lengths = np.array([4, 2, 3, 4, 4, 1])
+    padded = features.copy()
+    padded[1, 2:], padded[2, 3], padded[5, 1] = np.nan, np.inf, np.nan
+    found = load(features=padded, lengths=lengths).arrays.features
+    assert np.isfinite(found).all()
+    for index, length in enumerate(lengths):
+        np.testing.assert_array_equal(found[index, :length], features[index, :length])
+    assert not found[1, 2:].any()
+    padded[2, 2, 0] = np.nan
+    with pytest.raises(ConfigError, match="features hold NaN or infinity, first in video 2"):
+        load(features=padded, lengths=lengths)
+
+
 def with_value(value):
     features = make_arrays()["features"].astype(np.float32)
     features[3, 1, 2] = value

@@ -1,3 +1,5 @@
+import unicodedata
+
 import pytest
 
 from snn_action.errors import ConfigError
@@ -82,6 +84,38 @@ def test_lists(make_catalog, root):
         make_catalog("folder", root, **write_lists(root, train, ["box/none.mp4", "box/person2_0.mp4"]))
     with pytest.raises(ConfigError, match=r"box/person1_0\.mp4 is in .*train\.txt, too"):
         make_catalog("folder", root, **write_lists(root, train, train[:1]))
+
+
+def test_an_entry_that_fits_two_files_names_both(make_catalog, root, videos):
+    videos.touch(root, "box/person1_0.avi")
+    with pytest.raises(ConfigError, match=r"train\.txt: box/person1_0 fits .*person1_0\.avi and .*person1_0\.mp4"):
+        make_catalog("folder", root, **write_lists(root, ["box/person1_0", "clap/person1_0"], ["box/person2_0"]))
+    lists = write_lists(root, ["box/person1_0.mp4", "clap/person1_0"], ["box/person2_0", "clap/person2_0"])
+    assert len(make_catalog("folder", root, **lists).folds[0].train) == 2
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_lists_and_files_in_either_form(make_catalog, tmp_path, videos, form):
+    other = {"NFC": "NFD", "NFD": "NFC"}[form]
+    root = videos.touch(
+        tmp_path / "mine", *(unicodedata.normalize(form, f"\u00e0{c}/\u00e9{i}.mp4") for c in "ab" for i in (0, 1))
+    )
+    sides = ([unicodedata.normalize(other, f"\u00e0{c}/\u00e9{i}.mp4") for c in "ab"] for i in (0, 1))
+    catalog = make_catalog("folder", root, **write_lists(root, *sides))
+    assert [video.name for video in catalog.videos] == [f"\u00e0{c}/\u00e9{i}.mp4" for c in "ab" for i in (0, 1)]
+    assert catalog.class_names == ("\u00e0a", "\u00e0b")
+    assert (catalog.folds[0].train, catalog.folds[0].test) == ((0, 2), (1, 3))
+
+
+def test_one_file_in_two_classes(make_catalog, root):
+    (root / "clap" / "again.mp4").symlink_to(root / "box" / "person1_0.mp4")
+    with pytest.raises(ConfigError, match=r"box/person1_0\.mp4 \(box\) and clap/again\.mp4 \(clap\) are one file"):
+        make_catalog("folder", root)
+
+
+def test_a_link_to_itself_is_a_video_that_is_named_when_it_is_read(make_catalog, root):
+    (root / "box" / "loop").symlink_to(root / "box" / "loop")
+    assert "box/loop" in [video.name for video in make_catalog("folder", root).videos]
 
 
 @pytest.mark.parametrize(
