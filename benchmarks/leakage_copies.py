@@ -190,6 +190,11 @@ def is_film_chosen(film: str) -> bool:
     return int(hashlib.sha256(film.encode()).hexdigest(), 16) % 2 == 0
 
 
+def find_among(prints: list[Fingerprint]) -> list[tuple[int, int]]:
+    """Pairs of different videos that are called copies."""
+    return [(one.left, one.right) for one in find_copies(prints, prints, lambda left, right: left >= right)]
+
+
 def draw(paths: Sequence[Path], count: int) -> list[Path]:
     """Some of the videos, always the same."""
     chosen = np.random.default_rng(0).choice(len(paths), min(count, len(paths)), replace=False)
@@ -223,20 +228,21 @@ def main() -> None:
             copies.append(path_copies)
             print(f"{place + 1} of {len(drawn)} videos altered", file=sys.stderr, flush=True)
         real = [list(pool.map(partial(fingerprint_video, limits=LIMITS), paths)) for paths in sets]
+        pairs_of_real = pool.map(find_among, real)
+        pairs_of_copies = list(pool.map(partial(find_copies, trained), zip(*copies, strict=True)))
 
     rows = []
-    for place, name in enumerate(ALTERATIONS):
-        pairs = [(one.left, one.right) for one in find_copies(trained, [copy[place] for copy in copies])]
+    for name, kind in zip(ALTERATIONS, pairs_of_copies, strict=True):
+        pairs = [(one.left, one.right) for one in kind]
         found = sum(left == right for left, right in pairs)
         alarms = len({right for left, right in pairs if sources[left] != sources[right]})
         rows.append([name, f"{found} of {len(drawn)}", str(alarms)])
         print(rows[-1], file=sys.stderr, flush=True)
     lines = [make_table(["copy", "found", "false alarms"], rows), ""]
-    for title, kind, find, paths, prints in zip(
-        ("J-HMDB", "Weizmann"), ("film", "subject"), (find_film, find_subject), sets, real, strict=True
+    for title, kind, find, paths, pairs in zip(
+        ("J-HMDB", "Weizmann"), ("film", "subject"), (find_film, find_subject), sets, pairs_of_real, strict=True
     ):
         names = [find(path) for path in paths]
-        pairs = [(one.left, one.right) for one in find_copies(prints, prints, lambda left, right: left >= right)]
         other = [pair for pair in pairs if names[pair[0]] != names[pair[1]]]
         same = sum(names[i] == names[j] for j in range(len(names)) for i in range(j))
         total = len(names) * (len(names) - 1) // 2

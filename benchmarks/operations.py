@@ -2,7 +2,7 @@
 
     python benchmarks/operations.py FEATURES.npz [--models lmu ...]
 
-Each model is trained as ``configs/ucf101_features_<model>.json`` says, with seed 0. What is counted, and how, is said in
+Each model is trained as ``configs/ucf101_features_<model>.json`` says, with seed 0. What is counted, and how, stands in
 ``src/snn_action/evaluation/operations.py``.
 """
 
@@ -48,7 +48,7 @@ def main() -> None:
     )
     write_section(
         f"Operations of a clip: {classes} of 101 classes of UCF101, {test_videos} test videos",
-        f"Of one clip of {steps} steps, of the temporal model alone, given {size} features a step, in millions; seed 0. "
+        f"Of one clip of {steps} steps, of the temporal model alone, given {size} features a step, in millions. "
         "The backbone that made the features is not in them: a VGG-16 takes about 15,500 M dense MACs a frame, "
         f"{15.5 * steps:,.0f} G a clip, beside which all of these are small. The energy is an estimate from the counts "
         f"of synapses alone ({MAC} pJ a MAC, {AC} pJ an AC: 45 nm, 32-bit floating point), not a measurement: memory, "

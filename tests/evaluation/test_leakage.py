@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -5,19 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from snn_action.config import Config, FeatureSettings
 from snn_action.data.catalog import Catalog, Fold, Video
-from snn_action.data.perceptual import FRAMES, SIDE
+from snn_action.data.perceptual import NO_PATTERN, SIDE, Fingerprint
 from snn_action.errors import ConfigError
 from snn_action.evaluation import leakage
 from snn_action.evaluation.guard import refuse_leaks
 from snn_action.evaluation.leakage import (
-    NEAR,
-    NOISE,
-    PLAIN,
-    SHARE,
+    SEEN,
+    UNSEEN,
     Leak,
     Leakage,
-    compare,
     examine_split,
     find_common_groups,
     find_duplicates,
@@ -109,55 +108,89 @@ def test_a_leak_stops_with_examples_and_the_way_out_unless_allowed():
         refuse_leaks(many, policy="refuse")
 
 
-def draw(rng, contrast=40.0):
-    return np.clip(rng.normal(128, contrast, (FRAMES, SIDE, SIDE)), 0, 255).astype(np.uint8)
-
-
-def disturb(rng, hash_, deviation):
-    return np.clip(hash_ + rng.normal(0, deviation, hash_.shape), 0, 255).astype(np.uint8)
-
-
-@given(st.integers(0, 2**31), st.floats(0, 6), st.floats(0, 60))
-def test_the_comparison_is_that_of_all_pairs(seed, deviation, contrast):
+def move_something(seed, n=20):
+    """Pictures of a place of noise before which a patch of noise moves."""
     rng = np.random.default_rng(seed)
-    left = [draw(rng, contrast) for _ in range(6)]
-    right = [disturb(rng, left[place], deviation) for place in (2, 0, 5)] + [draw(rng, contrast) for _ in range(3)]
-    expected = []
-    for i, a in enumerate(left):
-        for j, b in enumerate(right):
-            distance = np.sqrt(((a.astype(float) - b) ** 2).mean())
-            least = min(a.std(), b.std())
-            if least >= PLAIN and distance <= min(NEAR, max(NOISE, SHARE * least)):
-                expected.append((i, j))
-    assert sorted(compare(left, right)) == expected
+    pictures = np.tile(rng.normal(0, 32, (SIDE, SIDE)).clip(-127, 127).astype(np.int8), (n, 1, 1))
+    for time in range(n):
+        pictures[time, 4 + time // 2 : 14 + time // 2, time : time + 8] = rng.integers(-100, 100, (10, 8))
+    return pictures
 
 
-def test_more_videos_than_are_compared_at_once(monkeypatch):
-    monkeypatch.setattr(leakage, "_ROWS", 4)
-    rng = np.random.default_rng(0)
-    left = [draw(rng) for _ in range(11)]
-    assert list(compare(left, [disturb(rng, left[9], 1), disturb(rng, left[3], 1)])) == [(3, 1), (9, 0)]
-    assert list(compare([], left)) == list(compare(left, [])) == []
+def fingerprint_six():
+    return [Fingerprint(str(place), move_something(place)) for place in range(6)]
 
 
-def test_videos_that_look_alike_are_named_in_pairs_unless_their_group_tells():
-    rng = np.random.default_rng(0)
-    hashes = [draw(rng) for _ in range(6)]
-    hashes[4], hashes[2] = disturb(rng, hashes[1], 1), None
+def tell_copies(catalog, prints):
+    found = zip(catalog.folds, find_duplicates(catalog, prints), strict=True)
+    return [leak for fold, pairs in found for leak in tell_duplicates(catalog, fold, pairs)]
+
+
+def test_copies_are_named_in_pairs_unless_their_group_tells():
+    prints = fingerprint_six()
+    prints[4] = Fingerprint("other", prints[1].pictures)
+    prints[5] = Fingerprint("another", prints[2].pictures[:, :, ::-1])
     catalog = make_catalog()
-    (leak,) = tell_duplicates(catalog, catalog.folds[0], find_duplicates(catalog, catalog.folds[0], hashes))
-    assert leak.kind == "duplicate"
-    assert "1 of 2 test videos look like training videos" in leak.text
+    (leak,) = tell_copies(catalog, prints)
+    assert (leak.kind, leak.fold) == ("duplicate", "1")
+    assert "2 of 2 test videos look like training videos" in leak.text
     assert "v_Walk_g02_c04.avi like Walk/v_Walk_g00_c01.avi" in leak.text
-    same = make_catalog(("a", "a", "b", "b", "a", "c"))
-    assert find_duplicates(same, same.folds[0], hashes) == []
+    assert "v_Walk_g02_c05.avi like Walk/v_Walk_g01_c02.avi (mirrored)" in leak.text
+    same = make_catalog(("a", "a", "b", "b", "a", "b"))
+    assert tell_copies(same, prints) == []
     unknown = make_catalog((None,) * 6)
-    assert len(find_duplicates(unknown, unknown.folds[0], hashes)) == 1
+    assert len(tell_copies(unknown, prints)) == 1
+    assert tell_copies(catalog, fingerprint_six()) == []
 
 
-def test_black_frames_are_like_nothing():
-    black = np.zeros((FRAMES, SIDE, SIDE), np.uint8)
-    assert list(compare([black], [black])) == []
+def test_the_same_content_is_found_whatever_it_shows():
+    prints = [Fingerprint(str(place), None, NO_PATTERN) for place in range(6)]
+    prints[4] = Fingerprint("0", None, "damaged")
+    (leak,) = tell_copies(make_catalog(), prints)
+    assert "1 of 2 test videos" in leak.text
+    assert "v_Walk_g02_c04.avi like Walk/v_Walk_g00_c00.avi (the same content)" in leak.text
+
+
+def test_each_fold_has_its_own_copies():
+    prints = fingerprint_six()
+    prints[5] = Fingerprint("other", prints[0].pictures)
+    catalog = make_catalog(groups=(None,) * 6)
+    folds = (Fold("both train", (0, 5, 1), (2, 3)), Fold("apart", (1, 2, 5), (0, 4)), Fold("in neither", (1,), (2, 5)))
+    leaks = tell_copies(Catalog(catalog.class_names, catalog.videos, folds), prints)
+    assert [(leak.fold, "1 of 2 test videos" in leak.text) for leak in leaks] == [("apart", True)]
+
+
+def test_what_could_not_be_compared_is_named_and_the_test_is_clean_as_far_as_compared(monkeypatch):
+    prints = fingerprint_six()
+    prints[0] = Fingerprint("x", None, NO_PATTERN)
+    prints[3] = Fingerprint("y", None, "v.avi: the decoder hangs: given up after 300 s")
+    monkeypatch.setattr(leakage, "fingerprint_videos", lambda *_: prints)
+    catalog = make_catalog()
+    videos = tuple(replace(video, path=Path(video.name)) for video in catalog.videos)
+    found, pairs = leakage.examine_videos(
+        replace(catalog, videos=videos), Config.model_construct(features=FeatureSettings())
+    )
+    assert pairs == [[]]
+    names = ("Walk/v_Walk_g00_c00.avi", "Walk/v_Walk_g01_c03.avi")
+    assert found.leaks == ()
+    assert found.not_compared == names
+    assert found.verdict == "clean as far as compared, 2 not compared"
+    summary = found.to_dict()
+    assert summary["clean"]
+    assert summary["verdict"] == found.verdict
+    assert summary["not_compared"] == list(names)
+    (note,) = found.notes()
+    assert found.verdict in note
+    assert all(name in note for name in names)
+    compared, plain, failed = found.checked
+    assert compared == f"near-duplicates: 4 of 6 videos compared. {SEEN} {UNSEEN}"
+    assert "1 videos show no pattern" in plain
+    assert names[0] in plain
+    assert "1 videos could not be read" in failed
+    assert names[1] in failed
+    assert Leakage((), ()).verdict == "clean"
+    assert Leakage((Leak("group", "1", "text"),), (), names).verdict == "not clean"
+    refuse_leaks(found, policy="refuse")
 
 
 def test_the_page_shows_the_table_that_the_benchmark_wrote_into_the_results():

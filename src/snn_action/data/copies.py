@@ -10,7 +10,8 @@
    So a part cut out, another frame rate and a reversal do not matter.
 5. A pair is a copy where, along that line, what changes in the one changes in the other: each picture less its blur
    and less the mean over the line, correlated over all cells and frames. Another person before the same wall, or the
-   same person a minute later, has the same picture but not the same changes.
+   same person a minute later, has the same picture but not the same changes. Where the one lies on the other as it is,
+   they must agree more than where its cells had to be made anew.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -24,7 +25,9 @@ from snn_action.data.perceptual import SIDE, Fingerprint, Pictures
 
 RESEMBLES = 0.85  # correlation of two coarse frames from which a pair is looked at
 SAME_PICTURE = 0.8  # correlation of the two frames when one is laid over the other
-SAME_CHANGES = 0.75  # correlation of what changes from which a pair is a copy
+SAME_CHANGES = 0.87  # correlation of what changes from which a pair is a copy, where the one lies on the other as it is
+SAME_MOVED = 0.7  # and where it had to be moved or scaled by ``MOVED`` of half a side: cells are then made anew
+MOVED = 0.015
 STILL = 0.02  # share of a picture's contrast: changes below it count as none
 
 CONTENT, LOOKS, MIRRORED = "same content", "looks alike", "looks alike, mirrored"
@@ -37,14 +40,15 @@ _BATCH = 128  # pairs that are laid over each other at once
 _STEPS, _LONGEST = 8, 0.1  # of the search for shift and scale; a step's length in half sides
 _KEPT = 0.9  # share of the cells that count while one is laid over the other
 _SCALES, _SHIFT = (0.7, 1.43), 0.4  # within which they are sought
-_SPEEDS = (1.0, 1 / 2, 2.0, 5 / 6, 6 / 5)
-_LINE = 24  # frames, at most, of a line
+_SPEEDS = (1.0, 1 / 2, 2.0, 5 / 6, 6 / 5)  # at which the one may play beside the other
+_LINE = 24  # frames of a line are enough
 _LEAST, _SHARE = 6, 0.4  # frames, and share of the shorter video, that a line covers at least
 _BLUR = 1.0  # cells
 _REFINE = 4  # frames of a line that are laid over each other together
 _PROMISING = 0.3  # changes that agree so much that the pair is laid over each other again
 
 Array = npt.NDArray[np.float32]
+_UNMOVED = np.array([1, 0, 1, 0], np.float32)
 _GRID = np.asarray((2 * np.arange(SIDE) + 1) / SIDE - 1, np.float32)
 
 
@@ -90,8 +94,8 @@ def find_copies(
     batch: list[_Candidate] = []
 
     def examine() -> None:
-        for candidate, changes in zip(batch, compare(left, right, batch), strict=True):
-            if changes >= SAME_CHANGES:
+        for candidate, (changes, moved) in zip(batch, compare(left, right, batch), strict=True):
+            if changes >= (SAME_MOVED if moved >= MOVED else SAME_CHANGES):
                 found.setdefault((candidate.left, candidate.right), MIRRORED if candidate.mirror else LOOKS)
         batch.clear()
 
@@ -106,23 +110,29 @@ def find_copies(
 
 
 def compare(left: Sequence[Fingerprint], right: Sequence[Fingerprint], candidates: Sequence[_Candidate]) -> Array:
-    """How much the changes of each pair agree, -1 to 1; -1, too, where the one does not fit over the other."""
-    agreement = np.full(len(candidates), -1, np.float32)
+    """How much the changes of each pair agree, and how far the one was moved to lie on the other, ``(P, 2)``.
+
+    Agreement is from -1 to 1; -1, too, where the one does not fit over the other.
+    """
+    result = np.tile(np.array([-1, 0], np.float32), (len(candidates), 1))
     if not candidates:
-        return agreement
+        return result
     pairs = [(_get(left[c.left]), _get(right[c.right], c.mirror)) for c in candidates]
     a = np.stack([x[c.frame_left][None] for c, (x, _) in zip(candidates, pairs, strict=True)]).astype(np.float32)
     b = np.stack([y[c.frame_right][None] for c, (_, y) in zip(candidates, pairs, strict=True)]).astype(np.float32)
-    placement, fit = _lay_over(a, b, np.array([[c.scale, 0, c.scale, 0] for c in candidates], np.float32))
-    for place in np.flatnonzero(fit >= SAME_PICTURE):
-        x, y = pairs[place]
-        line, changes = _follow(x, y, placement[place])
+    placements, fit = _lay_over(a, b, np.array([[c.scale, 0, c.scale, 0] for c in candidates], np.float32))
+    for place in np.flatnonzero(fit >= SAME_PICTURE).tolist():
+        (x, y), placement, candidate = pairs[place], placements[place], candidates[place]
+        pace = right[candidate.right].stride / left[candidate.left].stride
+        line, changes = _follow(x, y, placement, pace)
         if changes >= _PROMISING:
             i, j = line[:, np.unique(np.linspace(0, line.shape[1] - 1, _REFINE).round().astype(int))]
-            better, _ = _lay_over(x[i][None].astype(np.float32), y[j][None].astype(np.float32), placement[place][None])
-            changes = max(changes, _follow(x, y, better[0])[1])
-        agreement[place] = changes
-    return agreement
+            better = _lay_over(x[i][None].astype(np.float32), y[j][None].astype(np.float32), placement[None])[0][0]
+            again = _follow(x, y, better, pace)[1]
+            if again > changes:
+                changes, placement = again, better
+        result[place] = changes, np.abs(placement - _UNMOVED).max()
+    return result
 
 
 def _get(fingerprint: Fingerprint, mirror: bool = False) -> Pictures:
@@ -232,7 +242,7 @@ def _lay_over(a: Array, b: Array, placement: Array) -> tuple[Array, Array]:
         columns = [picture, np.ones_like(b), across * _GRID, across, down * _GRID[:, None], down]
         matrix = np.stack([(column.reshape(pairs, -1) * weights) for column in columns], 1)
         square = matrix @ matrix.transpose(0, 2, 1)
-        square += 1e-4 * np.trace(square, axis1=1, axis2=2)[:, None, None] * np.eye(6, dtype=np.float32) / 6
+        square[:, range(6), range(6)] = 1.0001 * square[:, range(6), range(6)] + 1e-3  # never singular
         target = matrix @ (b.reshape(pairs, -1) * weights)[..., None]
         solution = np.linalg.solve(square.astype(np.float64), target.astype(np.float64))[..., 0]
         delta = solution[:, 2:] / np.maximum(solution[:, :1], 0.2)
@@ -249,30 +259,24 @@ def _standardise(values: Array, weights: Array) -> Array:
     return np.asarray(centred / np.sqrt(np.maximum((centred**2).sum(1, keepdims=True) / total, 1e-6)), np.float32)
 
 
-def _follow(x: Pictures, y: Pictures, placement: Array) -> tuple[npt.NDArray[np.int64], float]:
-    """The line of frames of ``x`` and ``y`` along which their changes agree most, and how much they agree."""
+def _follow(x: Pictures, y: Pictures, placement: Array, pace: float = 1.0) -> tuple[npt.NDArray[np.int64], float]:
+    """The line of frames of ``x`` and ``y`` along which their changes agree most, and how much they agree.
+
+    ``pace`` frames of ``x`` take as long as one of ``y``, where both play as fast.
+    """
     moved, inside = _move(x[None].astype(np.float32), placement[None])
     a, b = (_sharpen(frames)[:, inside[0]] for frames in (moved[0], y.astype(np.float32)))
     change_a, change_b = a - a.mean(0), b - b.mean(0)
     product = change_a @ change_b.T
     energy_a, energy_b = (change_a**2).sum(1), (change_b**2).sum(1)
     best, line = -2.0, np.empty((2, 0), np.int64)
-    j = np.unique(np.linspace(0, len(b) - 1, _LINE).round().astype(int))
-    for speed in (sign * speed for speed in _SPEEDS for sign in (1, -1)):
-        reach = speed * (len(b) - 1)
-        starts = np.arange(np.floor(min(0.0, -reach)), len(a) + max(0.0, -reach), 0.5)
-        i = np.rint(speed * j + starts[:, None]).astype(int)
-        there = (i >= 0) & (i < len(a))
-        count = there.sum(1)
-        share = count / len(j) * max(1.0, abs(speed) * len(b) / len(a))
-        there, i = (part[(count >= min(_LEAST, len(j))) & (share >= _SHARE)] for part in (there, i.clip(0, len(a) - 1)))
-        if not len(i):
-            continue
-        joint = np.sqrt((energy_a[i] * there).sum(1) * (energy_b[j] * there).sum(1))
-        agreement = (product[i, j] * there).sum(1) / np.maximum(joint, 1e-6)
-        most = int(agreement.argmax())
-        if agreement[most] > best:
-            best, line = float(agreement[most]), np.stack([i[most][there[most]], j[there[most]]])
+    for ratio in (sign * speed * pace for speed in _SPEEDS for sign in (1, -1)):
+        # of the coarser video all frames have a place in the finer one
+        turned = abs(ratio) < 1
+        grid, fine, coarse = (product.T, energy_b, energy_a) if turned else (product, energy_a, energy_b)
+        i, j, agreement = _find_line(grid, fine, coarse, 1 / ratio if turned else ratio)
+        if agreement > best:
+            best, line = agreement, np.stack([j, i] if turned else [i, j])
     if not line.size:
         return line, -1.0
     a, b = a[line[0]], b[line[1]]
@@ -280,6 +284,26 @@ def _follow(x: Pictures, y: Pictures, placement: Array) -> tuple[npt.NDArray[np.
     change_a, change_b = a - a.mean(0), b - b.mean(0)
     changes, joint = (change_a * change_b).sum(), np.sqrt((change_a**2).sum() * (change_b**2).sum())
     return line, float((changes + STILL**2 * picture) / max(joint + STILL**2 * whole, 1e-6))
+
+
+def _find_line(product: Array, fine: Array, coarse: Array, ratio: float) -> tuple[Any, Any, float]:
+    """Frames ``i = ratio * j + start`` of which the changes agree most, by their products ``(I, J)`` and energies."""
+    count_i, count_j = product.shape
+    j = np.arange(0, count_j, max(1, int(min(count_j, count_i / abs(ratio))) // _LINE))
+    reach = ratio * (count_j - 1)
+    starts = np.arange(np.floor(min(0.0, -reach)), count_i + max(0.0, -reach), 0.5)
+    i = np.rint(ratio * j + starts[:, None]).astype(np.int64)
+    there = (i >= 0) & (i < count_i)
+    count = there.sum(1)
+    share = count / len(j) * max(1.0, abs(ratio) * count_j / count_i)
+    enough = (count >= min(_LEAST, len(j))) & (share >= _SHARE)
+    there, i = there[enough], i[enough].clip(0, count_i - 1)
+    if not len(i):
+        return i, j, -2.0
+    joint = np.sqrt((fine[i] * there).sum(1) * (coarse[j] * there).sum(1))
+    agreement = (product[i, j] * there).sum(1) / np.maximum(joint, 1e-6)
+    most = int(agreement.argmax())
+    return i[most][there[most]], j[there[most]], float(agreement[most])
 
 
 def _sharpen(frames: Array) -> Array:

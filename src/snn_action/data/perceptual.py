@@ -40,20 +40,28 @@ _UNIFORM = 0.05  # of all grey levels' spread that the cells of a bar may be spr
 _VERSION = f"2 {DECODER_VERSION}"
 _TABLE = (
     "CREATE TABLE IF NOT EXISTS fingerprints "
-    "(path TEXT PRIMARY KEY, state TEXT NOT NULL, digest TEXT NOT NULL, frames BLOB NOT NULL)"
+    "(path TEXT PRIMARY KEY, state TEXT NOT NULL, digest TEXT NOT NULL, stride INTEGER NOT NULL, frames BLOB NOT NULL)"
 )
 _WRITTEN_TOGETHER = 200  # fingerprints that a kill may lose
 
 Pictures = npt.NDArray[np.int8]
+_Row = tuple[str, str, str, int, bytes]
 
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What a video is compared by: pictures ``(N, SIDE, SIDE)``, or why there are none; None where nothing is known."""
+    """What a video is compared by; its digest, its pictures or both may be unknown.
+
+    Attributes:
+        digest: SHA-256 of its content.
+        pictures: Of every ``stride``-th frame, ``(N, SIDE, SIDE)``, in ``UNIT`` of the video's contrast.
+        reason: Why there are no pictures.
+    """
 
     digest: str | None
     pictures: Pictures | None
     reason: str = ""
+    stride: int = 1
 
 
 def fingerprint_video(path: Path, limits: LimitSettings) -> Fingerprint:
@@ -63,20 +71,14 @@ def fingerprint_video(path: Path, limits: LimitSettings) -> Fingerprint:
         VideoError: names the file and why it cannot be read.
         OSError: it cannot be opened.
     """
-    pictures = shrink_video(path, limits)
-    return Fingerprint(digest_content(path), pictures, "" if pictures is not None else NO_PATTERN)
-
-
-def shrink_video(path: Path, limits: LimitSettings) -> Pictures | None:
-    """The pictures ``(N, SIDE, SIDE)`` of a video without its bars, or None where it shows no pattern.
-
-    Raises:
-        VideoError: names the file and why it cannot be read.
-        OSError: it cannot be opened.
-    """
     source = open_video(path, limits)
     stride = max(min(-(-source.n_frames // _FRAMES), _STRIDE), -(-source.n_frames // _MOST))
-    cells = np.stack([_shrink(frame) for frame in source.read(range(0, source.n_frames, stride))])
+    pictures = _standardise(np.stack([_shrink(frame) for frame in source.read(range(0, source.n_frames, stride))]))
+    return Fingerprint(digest_content(path), pictures, "" if pictures is not None else NO_PATTERN, stride)
+
+
+def _standardise(cells: npt.NDArray[np.uint8]) -> Pictures | None:
+    """The pictures of frames ``(N, H, W)`` without their bars, or None where they show no pattern."""
     box = _find_picture(cells)
     if box is None:
         return None
@@ -97,7 +99,7 @@ def fingerprint_videos(
 ) -> list[Fingerprint]:
     """The fingerprint of each video; one that cannot be read has no pictures but a reason.
 
-    Fingerprints are kept in the file ``cache`` by path, size and time; one that cannot be used is done without.
+    Fingerprints are kept in the file ``cache`` by path, size, times and inode; one that cannot be used is done without.
 
     Args:
         paths: Video files and folders of frames.
@@ -111,12 +113,12 @@ def fingerprint_videos(
     left = [index for index, fingerprint in enumerate(found) if fingerprint is None]
     for _ in range(len(paths) - len(left)):
         tick()
-    new: list[tuple[str, str, str, bytes]] = []
+    new: list[_Row] = []
     for index, result in zip(left, _compute([paths[index] for index in left], limits, workers), strict=True):
         found[index] = result
         if states[index] is not None and result.digest is not None and result.reason in ("", NO_PATTERN):
             pictures = b"" if result.pictures is None else result.pictures.tobytes()
-            new.append((path_text(paths[index]), str(states[index]), result.digest, pictures))
+            new.append((path_text(paths[index]), str(states[index]), result.digest, result.stride, pictures))
         if len(new) == _WRITTEN_TOGETHER:
             _remember(cache, new)
             new = []
@@ -166,6 +168,8 @@ def _fingerprint_or_reason(path: Path, limits: LimitSettings) -> Fingerprint:
         return fingerprint_video(path, limits)
     except (VideoError, OSError) as error:
         return Fingerprint(_digest(path), None, str(error))
+    except Exception as error:  # of a library, on a file that it was not made for: costs this video
+        return Fingerprint(_digest(path), None, f"{path}: {type(error).__name__}: {error}")
 
 
 def _digest(path: Path) -> str | None:
@@ -180,12 +184,13 @@ def _state(path: Path) -> str | None:
     try:
         if not path.is_dir():
             status = path.stat()
-            return f"{_VERSION} {status.st_size} {status.st_mtime_ns}"
+            return f"{_VERSION} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns} {status.st_ino}"
         with os.scandir(path) as entries:
             every = [entry.stat() for entry in entries]
     except OSError:
         return None
-    size, newest = sum(status.st_size for status in every), max((status.st_mtime_ns for status in every), default=0)
+    size = sum(status.st_size for status in every)
+    newest = max((max(status.st_mtime_ns, status.st_ctime_ns) for status in every), default=0)
     return f"{_VERSION} {len(every)} {size} {newest}"
 
 
@@ -197,23 +202,23 @@ def _recall(cache: Path, paths: Sequence[Path], states: Sequence[str | None]) ->
         with closing(sqlite3.connect(cache, timeout=60.0)) as database:
             database.execute(_TABLE)  # an older cache has another table
             for index, (path, state) in enumerate(zip(paths, states, strict=True)):
-                question = "SELECT digest, frames FROM fingerprints WHERE path = ? AND state = ?"
+                question = "SELECT digest, stride, frames FROM fingerprints WHERE path = ? AND state = ?"
                 row = database.execute(question, (path_text(path), state)).fetchone()
-                if row is not None and len(row[1]) % SIDE**2 == 0:
-                    pictures = np.frombuffer(row[1], np.int8).reshape(-1, SIDE, SIDE) if row[1] else None
-                    found[index] = Fingerprint(row[0], pictures, "" if row[1] else NO_PATTERN)
+                if row is not None and len(row[2]) % SIDE**2 == 0:
+                    pictures = np.frombuffer(row[2], np.int8).reshape(-1, SIDE, SIDE) if row[2] else None
+                    found[index] = Fingerprint(row[0], pictures, "" if row[2] else NO_PATTERN, row[1])
     except sqlite3.Error as error:
         logger.warning("%s: cannot be used (%s); videos are looked at anew", cache, error)
     return found
 
 
-def _remember(cache: Path, rows: Sequence[tuple[str, str, str, bytes]]) -> None:
+def _remember(cache: Path, rows: Sequence[_Row]) -> None:
     if not rows:
         return
     try:
         cache.parent.mkdir(parents=True, exist_ok=True)
         with closing(sqlite3.connect(cache, timeout=60.0)) as database, database:
             database.execute(_TABLE)
-            database.executemany("INSERT OR REPLACE INTO fingerprints VALUES (?, ?, ?, ?)", rows)
+            database.executemany("INSERT OR REPLACE INTO fingerprints VALUES (?, ?, ?, ?, ?)", rows)
     except (sqlite3.Error, OSError) as error:
         logger.warning("%s: cannot be written (%s)", cache, error)

@@ -4,7 +4,7 @@
 kind           what is found
 =============  ==============================================================================================
 ``group``      a group (person, scene, source) on both sides of a split
-``duplicate``  a test video that looks like a training video: another encoding, size or name of the same film
+``duplicate``  a test video that is a copy of a training video, as it is or altered
 ``backbone``   a test video, or another video of its group, that the backbone itself learned from, as far as
                the provenance of its weights names them
 ``origin``     a dataset of features that says itself that its network may have seen test videos

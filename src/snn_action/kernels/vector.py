@@ -160,7 +160,7 @@ _LARGE = 2.0**60  # what is smaller does not bring an infinite product back
 
 
 def _may_contract(program: Program, instruction: Instruction, ranges: Sequence[Range]) -> bool:
-    """Whether a sum's products may be rounded with it: those by at most 1, and those to which nothing large is added."""
+    """Whether a sum's products may be rounded with it: those by at most 1, or to which nothing large is added."""
 
     def size(value: Value) -> float:
         return abs(value.number) if isinstance(value, Constant) else max(map(abs, ranges[value]))

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from snn_action.errors import ConfigError
+from snn_action.evaluation.leakage import examine_split
 
 
 def make_arrays(**changes):
@@ -46,10 +47,12 @@ def test_optional_arrays(load):
     assert [video.group for video in catalog.videos] == ["x", "x", "y", "y", "z", "z"]
 
 
-def test_groups_are_unknown_where_a_name_is_not_ucf101s(load):
+def test_a_name_that_is_not_ucf101s_leaves_the_others_their_groups(load):
     ids = make_arrays()["video_ids"]
     ids[3] = "some.avi"
-    assert {video.group for video in load(video_ids=ids).videos} == {None}
+    catalog = load(video_ids=ids)
+    assert [video.group for video in catalog.videos] == ["A_g00", "B_g00", "A_g01", None, "A_g02", "B_g02"]
+    assert "groups: known of 5 of 6 videos" in examine_split(catalog, None).checked
 
 
 def test_double_precision_is_read_as_single(load):

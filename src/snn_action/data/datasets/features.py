@@ -7,7 +7,7 @@
 ``video_ids``      (V,)            text, each once
 ``split``          (V,)            ``train`` or ``test``, or the name or number of the fold that tests the video
 ``lengths``        (V,) optional   real time steps of each video, 1 to T; without it all T are real
-``groups``         (V,) optional   text; without it the groups of UCF101's ``v_<Class>_gXX_cYY``, else unknown
+``groups``         (V,) optional   text; without it those of names like UCF101's ``v_<Class>_gXX_cYY``
 ``backbone_videos``  (N,) optional  text: videos that the network behind the features learned from
 =================  ==============  ===========================================================================
 """
@@ -148,9 +148,8 @@ def _check_range(source: Path, name: str, array: _Array, low: int, high: int) ->
     return array.astype(np.int64)
 
 
-def _read_groups(ids: list[str], groups: _Array | None) -> list[str] | list[None]:
+def _read_groups(ids: list[str], groups: _Array | None) -> list[str | None]:
     if groups is not None:
         return [str(group) for group in groups]
     matches = [_UCF_NAME.fullmatch(name) for name in ids]
-    found = [match[1] for match in matches if match]
-    return found if len(found) == len(ids) else [None] * len(ids)
+    return [match[1] if match else None for match in matches]
