@@ -22,7 +22,7 @@ from PIL import Image
 
 from snn_action.config import LimitSettings
 from snn_action.data.content import digest_content, path_text
-from snn_action.data.decode import DECODER_VERSION, open_video
+from snn_action.data.decode import DECODER_VERSION, FrameSource, open_video, use_video
 from snn_action.data.workers import Failure, map_apart
 from snn_action.errors import VideoError
 
@@ -71,10 +71,15 @@ def fingerprint_video(path: Path, limits: LimitSettings) -> Fingerprint:
         VideoError: names the file and why it cannot be read.
         OSError: it cannot be opened.
     """
-    source = open_video(path, limits)
-    stride = max(min(-(-source.n_frames // _FRAMES), _STRIDE), -(-source.n_frames // _MOST))
-    pictures = _standardise(np.stack([_shrink(frame) for frame in source.read(range(0, source.n_frames, stride))]))
+    cells, stride = use_video(open_video(path, limits), _read_cells)
+    pictures = _standardise(cells)
     return Fingerprint(digest_content(path), pictures, "" if pictures is not None else NO_PATTERN, stride)
+
+
+def _read_cells(source: FrameSource) -> tuple[npt.NDArray[np.uint8], int]:
+    """Frames spread over a video, shrunk, and their distance."""
+    stride = max(min(-(-source.n_frames // _FRAMES), _STRIDE), -(-source.n_frames // _MOST))
+    return np.stack([_shrink(frame) for frame in source.read(range(0, source.n_frames, stride))]), stride
 
 
 def _standardise(cells: npt.NDArray[np.uint8]) -> Pictures | None:

@@ -124,8 +124,7 @@ def _find_left(
     keys, unread = find_keys(catalog, config, backbone, contents.digests)
     present, opened = store.find([key for streams in keys.values() for key in streams.values()]), contents.opened
     left = {i for i, streams in keys.items() if i not in opened and any(key not in present for key in streams.values())}
-    limits, workers = config.features.limits, config.features.workers
-    bad = {**unread, **contents.bad, **look_first(catalog, left, limits, workers, progress)}
+    bad = {**unread, **contents.bad, **look_first(catalog, left, config, progress)}
     check_share(catalog, bad, config.dataset.max_bad_share, "")
     return {index: streams for index, streams in keys.items() if index not in bad}, bad
 

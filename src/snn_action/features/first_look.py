@@ -9,20 +9,36 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 
-from snn_action.config import LimitSettings
+from snn_action.config import Config, LimitSettings
 from snn_action.data.catalog import Catalog
-from snn_action.data.decode import look_at
+from snn_action.data.decode import look_at, open_video
 from snn_action.data.workers import Failure, map_apart
 from snn_action.errors import VideoError, WorkError, printable
 from snn_action.progress import track
 
+FEW = 500  # videos that are read to their ends, to name all that is wrong, where too many do not open
 
-def look_first(
-    catalog: Catalog, indices: Iterable[int], limits: LimitSettings, workers: int, progress: bool
+
+def look_first(catalog: Catalog, indices: Iterable[int], config: Config, progress: bool) -> dict[int, str]:
+    """Why videos cannot be used, by index, of those that do not even open. Without workers they are opened here.
+
+    Where they are too many for ``dataset.max_bad_share``, the others of a small dataset are read to their ends, so that
+    all that is wrong is named at once.
+    """
+    bad = _look_at(catalog, indices, config, progress)
+    total = len(catalog.videos)
+    if len(bad) > config.dataset.max_bad_share * total and total <= FEW:
+        others = [index for index in range(total) if index not in bad]
+        bad |= _look_at(catalog, others, config, progress, whole=True)
+    return bad
+
+
+def _look_at(
+    catalog: Catalog, indices: Iterable[int], config: Config, progress: bool, whole: bool = False
 ) -> dict[int, str]:
-    """Why videos cannot be used, by index, of those that do not even open. Without workers they are opened here."""
+    limits, workers = config.features.limits, config.features.workers
     paths = {index: path for index in indices if (path := catalog.videos[index].path) is not None}
-    look = partial(_look, limits=limits)
+    look = partial(_look, limits=limits, whole=whole)
     asked = list(paths.values())
     many = max(workers, os.cpu_count() or 1)  # opening is mostly waiting
     found = map_apart(look, asked, many, limits.timeout) if workers and asked else map(look, asked)
@@ -35,9 +51,9 @@ def look_first(
     return bad
 
 
-def _look(path: Path, limits: LimitSettings) -> str | None:
+def _look(path: Path, limits: LimitSettings, whole: bool) -> str | None:
     try:
-        look_at(path, limits)
+        (open_video if whole else look_at)(path, limits)
     except VideoError as error:
         return str(error)
     except OSError as error:

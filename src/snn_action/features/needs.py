@@ -67,7 +67,7 @@ def read_contents(catalog: Catalog, config: Config, progress: bool = False) -> C
     finally:
         store.close()
     opened = frozenset(index for index, is_new in enumerate(new) if is_new)
-    bad = look_first(catalog, sorted(opened), settings.limits, settings.workers, progress)
+    bad = look_first(catalog, sorted(opened), config, progress)
     check_share(catalog, bad, config.dataset.max_bad_share, "")
     return Contents(digest_catalog(catalog, settings.store, settings.index, progress), opened, bad)
 
