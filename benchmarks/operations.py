@@ -1,9 +1,9 @@
 """Operations of every temporal model on a file of UCF101 features: what the spikes of one save, and what they cost.
 
-    python benchmarks/operations.py FEATURES.npz [--models lmu ...]
+    python benchmarks/operations.py FEATURES.npz [--models lmu ...] [--epochs N]
 
-Each model is trained as ``configs/ucf101_features_<model>.json`` says, with seed 0. What is counted, and how, stands in
-``src/snn_action/evaluation/operations.py``.
+Each model is trained as ``configs/ucf101_features_<model>.json`` says, with seed 0; ``--epochs`` shortens the training.
+What is counted, and how, is said in ``src/snn_action/evaluation/operations.py``.
 """
 
 import argparse
@@ -11,8 +11,12 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from table import headline, make_table, run_seeds, write_section
+import torch
+from table import make_table, run_seeds, write_section
 from ucf101_features import MODELS
+
+from snn_action.compat import torchvision
+from snn_action.evaluation import count_operations
 
 MAC, AC = 4.6, 0.9  # pJ in 45 nm, 32-bit floating point (Horowitz 2014)
 MILLION = 1e6
@@ -22,20 +26,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("features", type=Path)
     parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS)
+    parser.add_argument("--epochs", type=int)
     arguments = parser.parse_args()
+    frame = count_operations(torchvision.models.vgg16(weights=None), torch.rand(1, 3, 224, 224)).dense_macs
     given = np.load(arguments.features)
     classes, (_, steps, size) = len(given["class_names"]), given["features"].shape
     rows, test_videos = [], 0
     with tempfile.TemporaryDirectory() as folder:
         common = [f"dataset.path={arguments.features.resolve()}", f"save_dir={folder}", "evaluation.test_curve=false"]
         for model in arguments.models:
-            (run,) = run_seeds(f"ucf101_features_{model}.json", [*common, "evaluation.baseline=false"], 1)
+            overrides = [*common, "evaluation.baseline=false"]
+            if arguments.epochs is not None:
+                overrides.append(f"training.epochs={arguments.epochs}")
+            (run,) = run_seeds(f"ucf101_features_{model}.json", overrides, 1)
             done, spikes, test_videos = run["operations"]["model"], run["spikes"], run["test_videos"]
             energy = (MAC * done["effective_macs"] + AC * done["effective_acs"]) / MILLION
             rows.append(
                 [
                     f"`{model}`",
-                    f"{100 * headline(run):.1f}",
                     *(f"{done[key] / MILLION:.2f}" for key in ("dense_macs", "effective_macs", "effective_acs")),
                     *(f"{done[key] / MILLION:.3f}" for key in ("neuron_updates", "state_updates")),
                     f"{spikes['per_neuron_per_step']:.3f}" if spikes else "-",
@@ -43,16 +51,18 @@ def main() -> None:
                 ]
             )
     header = (
-        *("model", "video %", "dense MACs, M", "effective MACs, M", "effective ACs, M", "neuron updates, M"),
+        *("model", "dense MACs, M", "effective MACs, M", "effective ACs, M", "neuron updates, M"),
         *("state updates, M", "spikes / neuron / step", "energy, µJ"),
     )
     write_section(
         f"Operations of a clip: {classes} of 101 classes of UCF101, {test_videos} test videos",
-        f"Of one clip of {steps} steps, of the temporal model alone, given {size} features a step, in millions. "
-        "The backbone that made the features is not in them: a VGG-16 takes about 15,500 M dense MACs a frame, "
-        f"{15.5 * steps:,.0f} G a clip, beside which all of these are small. The energy is an estimate from the counts "
-        f"of synapses alone ({MAC} pJ a MAC, {AC} pJ an AC: 45 nm, 32-bit floating point), not a measurement: memory, "
-        "which costs more, is not in it, nor are updates of neurons and states.",
+        f"Of one clip of {steps} steps, of the temporal model alone, given {size} features a step, in millions; seed 0"
+        f"{'' if arguments.epochs is None else f', trained for {arguments.epochs} epochs instead of in full'}. The "
+        "backbone is not in them: torchvision's VGG-16, which such features come from, has "
+        f"{frame / 1e9:.1f} G dense MACs a frame, {steps * frame / 1e9:.0f} G a clip, beside which all of these are "
+        "small. The energy is an estimate from the counts of synapses alone "
+        f"({MAC} pJ a MAC, {AC} pJ an AC: 45 nm, 32-bit floating point), not a "
+        "measurement: memory, which costs more, is not in it, nor are updates of neurons and states.",
         make_table(header, rows),
     )
 
