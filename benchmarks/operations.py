@@ -47,7 +47,7 @@ def main() -> None:
                     *(f"{done[key] / MILLION:.2f}" for key in ("dense_macs", "effective_macs", "effective_acs")),
                     *(f"{done[key] / MILLION:.3f}" for key in ("neuron_updates", "state_updates")),
                     f"{spikes['per_neuron_per_step']:.3f}" if spikes else "-",
-                    f"{energy:.0f}",
+                    f"{energy:.3g}",
                 ]
             )
     header = (
@@ -57,7 +57,7 @@ def main() -> None:
     write_section(
         f"Operations of a clip: {classes} of 101 classes of UCF101, {test_videos} test videos",
         f"Of one clip of {steps} steps, of the temporal model alone, given {size} features a step, in millions; seed 0"
-        f"{'' if arguments.epochs is None else f', trained for {arguments.epochs} epochs instead of in full'}. The "
+        f"{'' if arguments.epochs is None else f', of {arguments.epochs} epoch(s) of training instead of all'}. The "
         "backbone is not in them: torchvision's VGG-16, which such features come from, has "
         f"{frame / 1e9:.1f} G dense MACs a frame, {steps * frame / 1e9:.0f} G a clip, beside which all of these are "
         "small. The energy is an estimate from the counts of synapses alone "
