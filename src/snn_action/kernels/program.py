@@ -371,6 +371,8 @@ class _Writer:
             return made_a.values[0]
         if name in ("add", "sub") and made_b is not None and made_b.name == "neg":
             return self.put("sub" if name == "add" else "add", a, made_b.values[0])
+        if name == "add" and made_a is not None and made_a.name == "neg":
+            return self.put("sub", b, made_a.values[0])
         if not isinstance(b, Constant):
             return None
         if name in ("max", "min") and not math.isnan(b.number):

@@ -150,9 +150,9 @@ def _write(builder: Any, program: Program, place: int, values: Mapping[int, Vect
     operands = [_operand(value, values) for value in instruction.values]
     if instruction.name == "mul":
         return mul(builder, *operands)  # what adds it says whether both are rounded once
-    if instruction.name in ("add", "sub") and _may_contract(program, instruction, ranges):
+    if instruction.name in ("add", "sub"):
         write = builder.fadd if instruction.name == "add" else builder.fsub
-        return write(*operands, flags=_CONTRACT)
+        return write(*operands, flags=_CONTRACT if _may_contract(program, instruction, ranges) else ())
     return INSTRUCTIONS[instruction.name].formula(_Vectors(builder), *operands)  # type: ignore[misc]
 
 
@@ -160,7 +160,7 @@ _LARGE = 2.0**60  # what is smaller does not bring an infinite product back
 
 
 def _may_contract(program: Program, instruction: Instruction, ranges: Sequence[Range]) -> bool:
-    """Whether a sum's products may be rounded with it: those by at most 1, or to which nothing large is added."""
+    """Whether a sum's products may be rounded with it: those by 1 at most, those to which nothing large is added."""
 
     def size(value: Value) -> float:
         return abs(value.number) if isinstance(value, Constant) else max(map(abs, ranges[value]))
@@ -169,6 +169,8 @@ def _may_contract(program: Program, instruction: Instruction, ranges: Sequence[R
         if isinstance(value, Constant) or value < program.inputs:
             return False
         maker = program.instructions[value - program.inputs]
+        if maker.name == "neg":
+            return is_product_at_risk(maker.values[0])
         return maker.name == "mul" and all(size(factor) > 1 for factor in maker.values)
 
     a, b = instruction.values
@@ -191,13 +193,13 @@ class _Vectors:
         return ir.Constant(_INTS, [number] * LANES)
 
     def add(self, x: Vector, y: Vector) -> Vector:
-        return self.builder.fadd(x, y)
+        return add(self.builder, x, y)
 
     def subtract(self, x: Vector, y: Vector) -> Vector:
-        return self.builder.fsub(x, y)
+        return self.builder.fsub(x, y, flags=_CONTRACT)
 
     def multiply(self, x: Vector, y: Vector) -> Vector:
-        return self.builder.fmul(x, y)
+        return mul(self.builder, x, y)
 
     def divide(self, x: Vector, y: Vector) -> Vector:
         return self.builder.fdiv(x, y)
