@@ -196,7 +196,7 @@ def _log1p_above(m: Machine, x: Any) -> Any:
     inverse = _power_of_two(m, m.integer("-", m.whole(1), exponent))  # 2^(1 - e), which is never subnormal
     f = m.multiply(m.number(0.5), m.fma(x, inverse, m.subtract(inverse, m.number(2.0))))
     result = _log_of(m, f, m.from_whole(exponent))
-    return m.choose(m.compare("==", m.add(x, x), x), x, result)  # 0, -0 and infinity stay
+    return _with_sign(m, m.choose(m.compare("==", x, m.number(math.inf)), x, result), x)
 
 
 def _log1p(m: Machine, x: Any) -> Any:
