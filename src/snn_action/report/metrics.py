@@ -146,6 +146,7 @@ class Leakage(Part):
     dropped: int = 0
     leaks: tuple[Leak, ...] = ()
     checked: tuple[str, ...] = ()
+    not_compared: tuple[str, ...] = ()
 
 
 class FoldResult(Part):

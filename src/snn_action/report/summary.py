@@ -30,6 +30,8 @@ def describe_metrics(metrics: dict[str, Any], folder: Path) -> str:
         orders = (("frames in random order", "shuffled"), ("first frame repeated", "first_frame"))
         texts = [f"{words} {_percent(controls[name]['accuracy']['video'], None, clean)}" for words, name in orders]
         lines.append(f"the same weights, {', '.join(texts)}")
+    if metrics["leakage"].get("not_compared"):
+        lines.append(f"leakage: {metrics['leakage']['verdict']}")
     lines += [f"test videos: {metrics['test_videos']}", f"report: {folder / 'report.html'}"]
     return "\n".join(lines)
 
