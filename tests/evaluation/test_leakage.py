@@ -155,7 +155,11 @@ def test_each_fold_has_its_own_copies():
     prints = fingerprint_six()
     prints[5] = Fingerprint("other", prints[0].pictures)
     catalog = make_catalog(groups=(None,) * 6)
-    folds = (Fold("both train", (0, 5, 1), (2, 3)), Fold("apart", (1, 2, 5), (0, 4)), Fold("in neither", (1,), (2, 5)))
+    folds = (
+        Fold("both train", (0, 5, 1), (2, 3)),
+        Fold("apart", (1, 2, 5), (0, 4)),
+        Fold("in neither", (1, 4), (2, 5)),
+    )
     leaks = tell_copies(Catalog(catalog.class_names, catalog.videos, folds), prints)
     assert [(leak.fold, "1 of 2 test videos" in leak.text) for leak in leaks] == [("apart", True)]
 
