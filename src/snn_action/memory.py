@@ -7,29 +7,47 @@ blocks are kept, they are used again.
 
 import ctypes
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of mallopt(3)
 _KEPT = 2**30
 _USUAL = 2**25  # what glibc's own thresholds grow to under such a load
 
+_lock = threading.Lock()
+_inside = 0  # how many, in all threads
+
 
 @contextmanager
 def keep_freed_memory() -> Iterator[None]:
-    """While inside, freed blocks up to 1 GiB stay with the process; after, they are given back.
+    """While anybody is inside, freed blocks up to 1 GiB stay; when the last one leaves, they are given back.
 
-    Only on Linux with glibc; elsewhere it does nothing.
+    It may be entered again inside itself, and by several threads. Only on Linux with glibc; elsewhere it does nothing.
     """
-    library = ctypes.CDLL(None) if sys.platform == "linux" else None
-    if library is None or not hasattr(library, "mallopt") or not hasattr(library, "malloc_trim"):
+    global _inside
+    library = _find_library()
+    if library is None:
         yield
         return
-    library.mallopt(_MMAP_THRESHOLD, _KEPT)
-    library.mallopt(_TRIM_THRESHOLD, _KEPT)
+    with _lock:
+        if _inside == 0:
+            library.mallopt(_MMAP_THRESHOLD, _KEPT)
+            library.mallopt(_TRIM_THRESHOLD, _KEPT)
+        _inside += 1
     try:
         yield
     finally:
-        library.mallopt(_MMAP_THRESHOLD, _USUAL)
-        library.mallopt(_TRIM_THRESHOLD, 2 * _USUAL)
-        library.malloc_trim(0)
+        with _lock:
+            _inside -= 1
+            if _inside == 0:
+                library.mallopt(_MMAP_THRESHOLD, _USUAL)
+                library.mallopt(_TRIM_THRESHOLD, 2 * _USUAL)
+                library.malloc_trim(0)
+
+
+def _find_library() -> Any:
+    """The C library, if it is glibc."""
+    library = ctypes.CDLL(None) if sys.platform == "linux" else None
+    return library if hasattr(library, "mallopt") and hasattr(library, "malloc_trim") else None

@@ -1,7 +1,8 @@
-"""Fused loops on the CPU (Numba): strips of neurons over all time steps, shared out among threads.
+"""Fused loops on the CPU (Numba): strips of neurons over all time steps.
 
-``strips`` writes what one thread does for 16 neurons, this module which strips there are and where their numbers lie.
-Each result is summed in the same order whatever the number of threads.
+``strips`` writes what is done for 16 neurons, this module which strips there are and where their numbers lie. A
+function does its jobs from ``begin`` to ``end``, which depend on no others, and holds no lock while it does:
+``dispatch`` shares them out among threads. Each result is summed in the same order whatever the number of threads.
 """
 
 import hashlib
@@ -12,11 +13,13 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from snn_action.kernels import cache
 from snn_action.kernels.machine_code import call
 from snn_action.kernels.vector import LANES
 
 Array = npt.NDArray[np.float32]
-_inline: Any = numba.njit(cache=True, error_model="numpy")
+settings: Any = numba.config
+_inline: Any = numba.njit(error_model="numpy", nogil=True)
 _LINE, _MATRIX, _CUBE = numba.float32[::1], numba.float32[:, ::1], numba.float32[:, :, ::1]
 _STATES = numba.float32[:, :, :, ::1]
 _WHOLE, _WHOLES = numba.intp, numba.intp[::1]
@@ -28,10 +31,22 @@ _SOURCES = hashlib.sha256(
 ).hexdigest()
 
 
-def _parallel(*types: Any) -> Any:
+def _compile(*types: Any) -> Any:
+    """Compile a function of ``begin``, ``end`` and ``types``, or take it from the folder where such are kept."""
+    signature = numba.void(_WHOLE, _WHOLE, *types)
+
     def compile_function(function: Any) -> Any:
         function.__qualname__ += f"_{_SOURCES[:16]}"
-        return numba.njit(numba.void(*types), cache=True, error_model="numpy", parallel=True)(function)
+        folder, usual = cache.find_folder("numba"), settings.CACHE_DIR
+        if folder is not None:
+            settings.CACHE_DIR = str(folder)
+            try:
+                return numba.njit(signature, cache=True, error_model="numpy", nogil=True)(function)
+            except (OSError, RuntimeError) as error:  # the disk is full, or there is no source file
+                cache.say(str(error))
+            finally:
+                settings.CACHE_DIR = usual
+        return numba.njit(signature, error_model="numpy", nogil=True)(function)
 
     return compile_function
 
@@ -89,8 +104,9 @@ def _place_states(states: Array, e: int, first: int) -> Any:
     return _place(states[0, e], first if states.shape[3] > 1 else 0)
 
 
-@_parallel(_CUBE, *[_MATRIX] * 3, _STATES, _MATRIX, _LINE, *[_WHOLE] * 3, _CUBE, _MATRIX, _STATES)
+@_compile(_CUBE, *[_MATRIX] * 3, _STATES, _MATRIX, _LINE, *[_WHOLE] * 3, _CUBE, _MATRIX, _STATES)
 def array_forward(
+    begin: int, end: int,
     x: Array, gain: Array, bias: Array, decoders: Array, before: Array, real: Array, params: Array,
     width: int, wide: int, single: int, decoded: Array, counts: Array, after: Array,
 ) -> None:  # fmt: skip
@@ -103,7 +119,7 @@ def array_forward(
     ensembles, steps, batch = x.shape
     states, _, neurons, clips = before.shape
     masked, kept, ps = real.size > 0, after.size > 0, _place(params)
-    for e in numba.prange(ensembles):
+    for e in range(begin, end):
         values, mask, sums, count = _room(steps), _room(steps), _room(steps), _room(1)
         v = _room(states * neurons)
         decoded[e] = 0
@@ -141,10 +157,11 @@ def array_forward(
         v[:] = 0
 
 
-@_parallel(
+@_compile(
     _CUBE, *[_MATRIX] * 3, _STATES, _MATRIX, _LINE, *[_WHOLE] * 3, numba.boolean, _CUBE, _MATRIX, _CUBE, _CUBE, _MATRIX
 )
 def array_backward(
+    begin: int, end: int,
     x: Array, gain: Array, bias: Array, decoders: Array, before: Array, real: Array, params: Array,
     width: int, wide: int, single: int, through_time: bool,
     grad_decoded: Array, grad_counts: Array, grad_x: Array, grad_weights: Array, grad_params: Array,
@@ -156,7 +173,7 @@ def array_backward(
     ensembles, steps, batch = x.shape
     states, _, neurons, clips = before.shape
     masked, ps = real.size > 0, _place(params)
-    for e in numba.prange(ensembles):
+    for e in range(begin, end):
         values, mask, wanted, out = _room(steps), _room(steps), _room(steps), _room(steps)
         v, each, of, totals = _room(states * neurons), _room(1), _room(3 * neurons), _room(params.size)
         passed = _room(steps * states if through_time else 0)
@@ -203,10 +220,11 @@ def array_backward(
         mask[:] = 0
 
 
-@_parallel(_CUBE, _WHOLES, _CUBE, _LINE, *[_WHOLE] * 3, _CUBE)
+@_compile(_CUBE, _WHOLES, _CUBE, _LINE, *[_WHOLE] * 3, _CUBE)
 def neurons_forward(
-    current: Array, lengths: Any, states: Array, params: Array, width: int, wide: int, single: int, spikes: Array
-) -> None:
+    begin: int, end: int, current: Array, lengths: Any, states: Array, params: Array,
+    width: int, wide: int, single: int, spikes: Array,
+) -> None:  # fmt: skip
     """Write spikes (B, T, N), zero on padding; replace ``states`` (S, B, N) by those after each clip's last real step.
 
     ``current`` is (B, T, N), ``lengths`` (B,) the number of real steps.
@@ -215,7 +233,7 @@ def neurons_forward(
     ps = _place(params)
     block = LANES * width
     blocks = (neurons + block - 1) // block
-    for job in numba.prange(batch * blocks):
+    for job in range(begin, end):
         clip, n = job // blocks, job % blocks * block
         length, last = lengths[clip], min(n + block, neurons)
         spikes[clip, length:, n:last] = 0
@@ -237,9 +255,9 @@ def neurons_forward(
             n += filled
 
 
-@_parallel(_CUBE, _WHOLES, _CUBE, _CUBE, _LINE, _WHOLE, _CUBE, _CUBE, _MATRIX)
+@_compile(_CUBE, _WHOLES, _CUBE, _CUBE, _LINE, _WHOLE, _CUBE, _CUBE, _MATRIX)
 def neurons_backward(
-    current: Array, lengths: Any, states: Array, grad_states: Array, params: Array, strip: int,
+    begin: int, end: int, current: Array, lengths: Any, states: Array, grad_states: Array, params: Array, strip: int,
     grads: Array, grad_current: Array, grad_params: Array,
 ) -> None:  # fmt: skip
     """Write gradients of ``current`` (B, T, N) and of each job's parameters (B ceil(N / 16), P).
@@ -250,7 +268,7 @@ def neurons_backward(
     batch, steps, neurons = current.shape
     ps = _place(params)
     blocks = (neurons + LANES - 1) // LANES
-    for job in numba.prange(batch * blocks):
+    for job in range(begin, end):
         clip, n = job // blocks, job % blocks * LANES
         length, filled = lengths[clip], min(neurons - n, LANES)
         grad_current[clip, length:, n : n + filled] = 0

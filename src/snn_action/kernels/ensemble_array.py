@@ -8,14 +8,14 @@ Only tensors ``(B, T, E)`` and ``(E, N)`` are made, and the states (B, E, N) onc
 Backward passes compute the spikes again.
 """
 
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
-from snn_action.kernels import dispatch
-from snn_action.kernels.program import Equations
+from snn_action.kernels import again, dispatch
+from snn_action.kernels.program import Equations, Step
 
 Mode = Literal["rate", "spike_aware", "surrogate"]
 
@@ -46,6 +46,7 @@ def run(
     mode: Mode = "spike_aware",
     out: Tensor | None = None,
     keep_states: bool = True,
+    steps: tuple[Step, Step | None] | None = None,
 ) -> Fused:
     """Gradients go to ``values``, the three weights and ``parameters``; none runs through the states given.
 
@@ -65,6 +66,7 @@ def run(
             through states) or ``surrogate`` (through time).
         out: Memory (S, E, N, B) for the states that are returned.
         keep_states: False: none are, which spares their memory.
+        steps: What ``equations`` and ``rates`` were traced from; without them gradients cannot be differentiated again.
 
     Raises:
         ValueError: wrong shapes, or values that ``is_available`` does not admit.
@@ -90,20 +92,27 @@ def run(
     if rates is None and mode != "surrogate":
         raise ValueError(f"mode {mode!r} needs the neuron's rate")
     used = rates if mode == "rate" and rates else equations
-    plan = _Plan(used, None if mode == "surrogate" else rates, mask, out, keep_states)
+    traced: tuple[Step | None, Step | None] | None = steps
+    if steps is not None and mode != "spike_aware":
+        traced = steps[1] if mode == "rate" else steps[0], None
+    plan = _Plan(used, None if mode == "surrogate" else rates, mask, out, keep_states, traced)
     given = () if mode == "rate" else states
     decoded, spikes, *after = _Fused.apply(plan, values, gain, bias, decoders, len(given), *given, *parameters)
     return Fused(decoded, spikes, states if mode == "rate" and keep_states else tuple(after))
 
 
 class _Plan(NamedTuple):
-    """What the kernel does, and with which mask and memory; without ``rates``, back through time."""
+    """What the kernel does, and with which mask and memory; without ``rates``, back through time.
+
+    ``steps`` are what ``equations``, and the rates that its derivative is taken from, were traced from.
+    """
 
     equations: Equations
     rates: Equations | None
     mask: Tensor | None
     out: Tensor | None
     keep_states: bool
+    steps: tuple[Step | None, Step | None] | None
 
 
 class _Fused(torch.autograd.Function):
@@ -118,7 +127,7 @@ class _Fused(torch.autograd.Function):
         arguments = x, *weights, before, real, params
         # Not the memory for states: the backward pass would keep it from being used again.
         ctx.plan, ctx.count, ctx.variant = plan._replace(out=None), count, (padding, before.shape[3] == 1)
-        ctx.save_for_backward(*arguments)
+        ctx.save_for_backward(values, gain, bias, decoders, before, real, *rest[count:])
         if values.is_cuda:
             from snn_action.kernels import gpu
 
@@ -137,17 +146,29 @@ class _Fused(torch.autograd.Function):
             if plan.keep_states:
                 after = x.new_empty(count, *gain.shape, len(values)) if plan.out is None else plan.out[:count]
             made = dispatch.arrays(decoded, counts, after)
-            cpu.array_forward(*dispatch.arrays(*arguments), width, wide, single, *made)
+            dispatch.share_out(
+                cpu.array_forward,
+                len(x),
+                x.numel() * gain.shape[1],
+                *dispatch.arrays(*arguments),
+                *(width, wide, single, *made),
+            )
         states = [state.permute(2, 0, 1) for state in after]
         ctx.mark_non_differentiable(*states)
         return decoded.permute(2, 1, 0), counts.sum(0), *states
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         equations, rates, *_ = ctx.plan
-        x, *weights, before, real, params = ctx.saved_tensors
-        gain, of_decoded, of_spike = weights[0], _lay(grads[0]), grads[1].contiguous()
+        values, gain, bias, decoders, before, real, *own = ctx.saved_tensors
+        if again.is_asked():
+            steps = ctx.plan.steps
+            replay = None if steps is None else partial(_replay, *steps, ctx.plan.mask, before)
+            found = again.differentiate(replay, (values, gain, bias, decoders, *own), grads[:2])
+            return None, *found[:4], None, *[None] * ctx.count, *found[4:]
+        x, weights = _lay(values.detach()), [weight.detach().contiguous() for weight in (gain, bias, decoders)]
+        params = dispatch.join(tuple(own), x)
+        of_decoded, of_spike = _lay(grads[0]), grads[1].contiguous()
         if x.is_cuda:
             from snn_action.kernels import gpu
 
@@ -156,20 +177,53 @@ class _Fused(torch.autograd.Function):
             )
             return _give_back(ctx.count, grad_x, grad_weights, dispatch.part(grad_params, params))
         cpu, strips = dispatch.load()
-        grad_x, grad_weights = torch.empty_like(x), gain.new_empty(3, *gain.shape)
-        grad_params = gain.new_empty(len(gain), len(params))
+        grad_x, grad_weights = torch.empty_like(x), x.new_empty(3, *gain.shape)
+        grad_params = x.new_empty(len(gain), len(params))
         if rates is None:
             width, wide = 1, strips.array_backward(equations, *ctx.variant)
             single = wide
         else:
             width = strips.choose_backward_width(equations.forward, rates.backward)
             wide, single = (strips.array_backward_of_rates(equations, rates, each, *ctx.variant) for each in (width, 1))
-        cpu.array_backward(
-            *dispatch.arrays(*ctx.saved_tensors),
+        dispatch.share_out(
+            cpu.array_backward,
+            len(x),
+            x.numel() * gain.shape[1],
+            *dispatch.arrays(x, *weights, before, real, params),
             *(width, wide, single, rates is None),
             *dispatch.arrays(of_decoded, of_spike.unsqueeze(0), grad_x, grad_weights, grad_params),
         )
         return _give_back(ctx.count, grad_x, grad_weights, dispatch.part(grad_params.sum(0), params))
+
+
+def _replay(
+    step: Step,
+    rate: Step | None,
+    mask: Tensor | None,
+    before: Tensor,
+    values: Tensor,
+    gain: Tensor,
+    bias: Tensor,
+    decoders: Tensor,
+    *parameters: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """Decoded values (B, T, E) and spikes (B,), with PyTorch's own operations; derivatives of ``rate`` where given."""
+    held, counted = tuple(state.permute(2, 0, 1) for state in before), []  # (B, E, N), or (1, E, N)
+    for t, now in enumerate(values.unbind(1)):
+        current = torch.addcmul(bias, now.unsqueeze(-1), gain)
+        with torch.set_grad_enabled(rate is None):
+            count, *after = step(current, *held, *parameters)
+        if rate is not None:
+            (smooth,) = rate(current, *parameters)
+            count = smooth + (count - smooth).detach()
+        if mask is not None:
+            real = mask[:, t].view(-1, 1, 1)
+            count = count * real
+            after = [torch.where(real, new, old) for new, old in zip(after, held, strict=True)]
+        counted.append(count)
+        held = tuple(after)
+    counts = torch.stack(counted, 1)
+    return (counts * decoders).sum(-1), counts.sum((1, 2, 3))
 
 
 def _give_back(states: int, grad_x: Tensor, grad_weights: Tensor, of_params: list[Tensor]) -> tuple[Tensor | None, ...]:

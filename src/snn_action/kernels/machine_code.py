@@ -1,46 +1,42 @@
 """Machine code for this processor: functions of addresses and counts, compiled by LLVM and kept on disk.
 
 A function is ``void (i64, i64, ...)``; Numba code calls it by its address with ``call``. LLVM comes with Numba, so no
-compiler is needed. What was compiled is kept in ``$XDG_CACHE_HOME/snn_action/kernels`` (``~/.cache`` by default) under
-a digest of the instructions and of the processor; where that folder cannot be written it is compiled anew.
+compiler is needed. What was compiled is kept (see ``cache``) under a digest of the instructions and of the processor,
+which is this one, or what ``NUMBA_CPU_NAME`` and ``NUMBA_CPU_FEATURES`` say.
 """
 
 import hashlib
 import logging
-import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import llvmlite
 from llvmlite import binding, ir
+from numba import config as numba_config
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from snn_action.files import write_atomic
+from snn_action.kernels import cache
 
 logger = logging.getLogger(__name__)
 
+FOLDER = "strips"
+settings: Any = numba_config
 _ADDRESS = ir.IntType(64)
 _engines: list[Any] = []  # what owns the machine code; it lives as long as the process
 
 
 def compile_function(name: str, count: int, emit: Callable[[Any, list[Any]], None]) -> int:
     """The address of a function of ``count`` integers; ``emit(builder, integers)`` writes what it does."""
-    module = ir.Module(name)
-    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [_ADDRESS] * count), name)
-    builder = ir.IRBuilder(function.append_basic_block())
-    emit(builder, list(function.args))
-    builder.ret_void()
+    text = write_function(name, count, emit)
     binding.initialize_native_target()
     binding.initialize_native_asmprinter()
-    processor, features = binding.get_host_cpu_name(), binding.get_host_cpu_features().flatten()
+    processor, features = choose_processor()
     target = binding.Target.from_default_triple().create_target_machine(
         cpu=processor, features=features, opt=3, jit=True
     )
     engine = binding.create_mcjit_compiler(binding.parse_assembly(""), target)
-    text = str(module)
     key = "\n".join([text, processor, features, llvmlite.__version__])
     engine.add_object_file(_fetch(key, text, target))
     engine.finalize_object()
@@ -49,24 +45,39 @@ def compile_function(name: str, count: int, emit: Callable[[Any, list[Any]], Non
     return address
 
 
+def write_function(name: str, count: int, emit: Callable[[Any, list[Any]], None]) -> str:
+    """The function in LLVM's language, for any processor."""
+    module = ir.Module(name)
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [_ADDRESS] * count), name)
+    builder = ir.IRBuilder(function.append_basic_block())
+    emit(builder, list(function.args))
+    builder.ret_void()
+    return str(module)
+
+
+def choose_processor() -> tuple[str, str]:
+    """Name and features of the processor that is compiled for, as Numba chooses them."""
+    processor, features = settings.CPU_NAME, settings.CPU_FEATURES
+    if features is None:
+        features = binding.get_host_cpu_features().flatten()
+    return processor or binding.get_host_cpu_name(), features
+
+
 def _fetch(key: str, text: str, target: Any) -> Any:
     """The object code of a module, from disk where it is there and whole."""
-    cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    digest = hashlib.sha256(key.encode()).hexdigest()
-    path = Path(cache) / "snn_action" / "kernels" / f"{digest[:32]}.o"
-    try:
-        kept = path.read_bytes()
-        if hashlib.sha256(kept[:-32]).digest() == kept[-32:]:
-            return binding.ObjectFileRef.from_data(kept[:-32])
-        logger.warning("%s: is broken, so the kernel is compiled again", path)
-    except OSError:
-        logger.info("compiling a fused kernel; it is kept in %s", path.parent)
+    folder = cache.find_folder(FOLDER)
+    path = None if folder is None else folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.o"
+    if path is not None:
+        try:
+            kept = cache.read(path)
+            if hashlib.sha256(kept[:-32]).digest() == kept[-32:]:
+                return binding.ObjectFileRef.from_data(kept[:-32])
+            logger.warning("%s: is broken, so the kernel is compiled again", path)
+        except OSError:
+            logger.info("compiling a fused kernel; it is kept in %s", path.parent)
     code: bytes = target.emit_object(binding.parse_assembly(text))
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, code + hashlib.sha256(code).digest())
-    except OSError as error:
-        logger.info("%s: cannot be written (%s), so the kernel is compiled again next time", path, error)
+    if path is not None:
+        cache.write(path, code + hashlib.sha256(code).digest())
     return binding.ObjectFileRef.from_data(code)
 
 

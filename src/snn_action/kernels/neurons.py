@@ -4,14 +4,14 @@ Forward writes nothing but the output; backward goes forward once more and then 
 16 neurons at a time, so that memory does not grow with stored membranes.
 """
 
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
-from snn_action.kernels import dispatch
-from snn_action.kernels.program import Equations
+from snn_action.kernels import again, dispatch
+from snn_action.kernels.program import Equations, Step
 
 
 def run(
@@ -20,6 +20,7 @@ def run(
     equations: Equations,
     parameters: tuple[Tensor, ...] = (),
     lengths: Tensor | None = None,
+    step: Step | None = None,
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Outputs (B, T, ...) and states (B, ...) after each clip's last real step; gradients go to all tensors given.
 
@@ -29,6 +30,7 @@ def run(
         equations: Of one step.
         parameters: What the neuron learns, each a single number.
         lengths: Real steps of each clip (B,); None: all. On padding outputs are zero.
+        step: What the equations were traced from; without it gradients cannot be differentiated again.
 
     Raises:
         ValueError: a wrong dtype or device, or shapes that do not fit.
@@ -52,58 +54,83 @@ def run(
     elif not current.is_cuda and bool(((lengths < 0) | (lengths > current.shape[1])).any()):
         raise ValueError(f"lengths must be from 0 to {current.shape[1]}")
     flat, *rest = _Fused.apply(
-        equations, lengths, current.flatten(2), *(state.flatten(1) for state in states), *parameters
+        equations, step, lengths, current.flatten(2), *(state.flatten(1) for state in states), *parameters
     )
     return flat.view(current.shape), tuple(state.view(shape) for state in rest)
 
 
 class _Fused(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, equations: Equations, lengths: Tensor, current: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
-        current, states, params = current.contiguous(), _stack(rest, equations, current), rest[equations.states :]
-        joined = dispatch.join(params, current)
-        ctx.equations = equations
-        ctx.save_for_backward(current, lengths, states, joined)
+    def forward(
+        ctx: Any, equations: Equations, step: Step | None, lengths: Tensor, current: Tensor, *rest: Tensor
+    ) -> tuple[Tensor, ...]:
+        ctx.equations, ctx.step = equations, step
+        ctx.save_for_backward(lengths, current, *rest)
+        current, states, params = _lay(equations, current, rest)
         if current.is_cuda:
             from snn_action.kernels import gpu
 
             with torch.cuda.device_of(current):  # Triton takes the current GPU
-                spikes, after = gpu.neurons_forward(equations, current, lengths, states, joined)
+                spikes, after = gpu.neurons_forward(equations, current, lengths, states, params)
             return spikes, *after.unbind(0)
         cpu, strips = dispatch.load()
         width = strips.choose_width(equations.forward)
         wide, single = (strips.neurons_forward(equations, each) for each in (width, 1))
         spikes, after = torch.empty_like(current), states.clone()
-        cpu.neurons_forward(
-            *dispatch.arrays(current, lengths, after, joined), width, wide, single, *dispatch.arrays(spikes)
+        dispatch.share_out(
+            cpu.neurons_forward,
+            len(current) * -(-current.shape[2] // (strips.LANES * width)),
+            current.numel(),
+            *dispatch.arrays(current, lengths, after, params),
+            *(width, wide, single, *dispatch.arrays(spikes)),
         )
         return spikes, *after.unbind(0)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        current, lengths, states, params = ctx.saved_tensors
+        equations = ctx.equations
+        lengths, *given = ctx.saved_tensors
+        if again.is_asked():
+            replay = None if ctx.step is None else partial(_replay, ctx.step, equations.states, lengths)
+            return None, None, None, *again.differentiate(replay, given, grads)
+        current, states, params = _lay(equations, given[0], tuple(given[1:]))
         grad_states = torch.stack(grads[1:]) if len(grads) > 1 else torch.empty_like(states)
         if current.is_cuda:
             from snn_action.kernels import gpu
 
             grad_current, grad_states, summed = gpu.neurons_backward(
-                ctx.equations, current, lengths, states, params, grads[0].contiguous(), grad_states
+                equations, current, lengths, states, params, grads[0].contiguous(), grad_states
             )
-            return None, None, grad_current, *grad_states.unbind(0), *dispatch.part(summed, params)
+            return None, None, None, grad_current, *grad_states.unbind(0), *dispatch.part(summed, params)
         cpu, strips = dispatch.load()
         grad_current = torch.empty_like(current)
         jobs = len(current) * -(-current.shape[2] // strips.LANES)
         grad_params = current.new_empty(jobs, len(params))
-        cpu.neurons_backward(
+        dispatch.share_out(
+            cpu.neurons_backward,
+            jobs,
+            current.numel(),
             *dispatch.arrays(current, lengths, states, grad_states, params),
-            strips.neurons_backward(ctx.equations),
+            strips.neurons_backward(equations),
             *dispatch.arrays(grads[0].contiguous(), grad_current, grad_params),
         )
-        return None, None, grad_current, *grad_states.unbind(0), *dispatch.part(grad_params.sum(0), params)
+        summed = grad_params.sum(0)
+        return None, None, None, grad_current, *grad_states.unbind(0), *dispatch.part(summed, params)
 
 
-def _stack(rest: tuple[Tensor, ...], equations: Equations, current: Tensor) -> Tensor:
-    """States (S, B, N)."""
-    states = rest[: equations.states]
-    return torch.stack(states) if states else current.new_empty(0, len(current), current.shape[2])
+def _replay(step: Step, states: int, lengths: Tensor, current: Tensor, *rest: Tensor) -> list[Tensor]:
+    """What the kernel computes, with PyTorch's own operations."""
+    held, parameters, outputs = rest[:states], rest[states:], []
+    for t, now in enumerate(current.unbind(1)):
+        real = (t < lengths).unsqueeze(1)
+        output, *after = step(now, *held, *parameters)
+        outputs.append(output * real)
+        held = tuple(torch.where(real, new, old) for new, old in zip(after, held, strict=True))
+    return [torch.stack(outputs, 1), *held]
+
+
+def _lay(equations: Equations, current: Tensor, rest: tuple[Tensor, ...]) -> tuple[Tensor, Tensor, Tensor]:
+    """Currents (B, T, N), states (S, B, N) and parameters (P,) as kernels take them."""
+    current, states = current.detach().contiguous(), rest[: equations.states]
+    stacked = torch.stack(states).detach() if states else current.new_empty(0, len(current), current.shape[2])
+    return current, stacked, dispatch.join(rest[equations.states :], current)

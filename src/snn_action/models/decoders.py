@@ -11,11 +11,24 @@ REGULARISATION = 0.1  # noise, as a share of the highest rate
 ENSEMBLES = 2**21  # values of a (ensembles, points, neurons) tensor
 
 FunctionName = Literal["identity", "square", "absolute", "product"]
+
+
+def identity(x: Tensor) -> Tensor:
+    """``x``."""
+    return x
+
+
+def product(x: Tensor) -> Tensor:
+    """The product of an ensemble's dimensions (..., D), as (..., 1)."""
+    return x.prod(-1, keepdim=True)
+
+
+# By name, so that a model that holds one can be pickled.
 FUNCTIONS: dict[FunctionName, Callable[[Tensor], Tensor]] = {
-    "identity": lambda x: x,
+    "identity": identity,
     "square": torch.square,
     "absolute": torch.abs,
-    "product": lambda x: x.prod(-1, keepdim=True),  # of an ensemble's dimensions
+    "product": product,
 }
 
 
@@ -34,7 +47,7 @@ def solve_decoders(
     rate: Callable[[Tensor], Tensor],
     scaled_encoders: Tensor,
     bias: Tensor,
-    function: Callable[[Tensor], Tensor] = FUNCTIONS["identity"],
+    function: Callable[[Tensor], Tensor] = identity,
 ) -> Tensor:
     """Decoders with which rates stand for ``function(x)`` on [-1, 1] or in the unit ball.
 

@@ -247,6 +247,7 @@ class EnsembleArray(TemporalModel):
         flat = x.transpose(0, 1).flatten(0, 1)  # (T B, D): what the products give lies as the kernel has it
         logits, spikes = self.readout.bias.unsqueeze(1), x.new_zeros(batch)
         own = tuple(self.neuron.parameters())
+        traced = self.neuron.write_step("count"), None if rates is None else self.neuron.write_step("rate_count")
         begin = 0
         for readout, out, kernel, gain, bias, decoder, *before in zip(
             torch.split(self.readout.weight, size, 1),
@@ -262,6 +263,7 @@ class EnsembleArray(TemporalModel):
                 *(values, gain, bias, decoder, tuple(before), equations, rates, own, mask, mode),
                 out=out,
                 keep_states=keep_state,
+                steps=traced,
             )
             decoded = F.dropout(result.decoded, self.settings.dropout, self.training)
             logits = logits + readout @ decoded.permute(2, 1, 0).flatten(1)
@@ -273,7 +275,7 @@ class EnsembleArray(TemporalModel):
     def _plan(self, x: Tensor, state: Any) -> tuple[Gradient, Equations, Equations | None] | None:
         """Mode and equations with which the fused kernel does what is asked now; None where it cannot."""
         neuron = self.neuron
-        if self.settings.dimensions > 1 or is_counting() or not fused.is_available(x):
+        if self.settings.dimensions > 1 or is_counting() or x.dtype != torch.float32:
             return None
         if any(not isinstance(tensor, Tensor) or tensor.requires_grad for tensor in state):
             return None
@@ -284,7 +286,7 @@ class EnsembleArray(TemporalModel):
             mode = "spike_aware"
         equations = neuron.equations("count")
         rates = None if mode == "surrogate" else neuron.equations("rate_count")
-        if equations is None or (rates is None and mode != "surrogate"):
+        if equations is None or (rates is None and mode != "surrogate") or not fused.is_available(x):
             return None
         return mode, equations, rates
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from snn_action.kernels import again
 from snn_action.neurons.base import Neuron
 from snn_action.neurons.counting import Connection, count_as
 
@@ -108,6 +109,13 @@ class _Chunked(torch.autograd.Function):
         own = [parameter for parameter in every if parameter.requires_grad]
         values, *weights = ctx.saved_tensors[:4]
         before = ctx.saved_tensors[4 + len(every) :]
+        if again.is_asked():  # of all ensembles at once: every chunk's operations are kept in any case
+            state = _build(ctx.like, iter(before))
+
+            def replay(*leaves: Tensor) -> tuple[Tensor, Tensor]:
+                return run_ensembles(ctx.neuron, ctx.mask, state, *leaves)[:2]
+
+            return None, None, None, *again.differentiate(replay, ctx.saved_tensors[:4], grads[:2], own=every)
         totals = [torch.zeros_like(tensor) for tensor in (values, *weights, *own)]
         for chunk in split_ensembles(values, weights[2].shape[1]):
             places = [totals[0][:, :, chunk], *(total[chunk] for total in totals[1:4]), *totals[4:]]

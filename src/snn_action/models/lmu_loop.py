@@ -8,11 +8,13 @@
 each other; the gradient of every weight is one product over all steps after it, instead of a small one at each step.
 """
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from snn_action.kernels import again
 from snn_action.neurons.counting import Connection, count_as
 
 
@@ -62,7 +64,7 @@ class _Loop(torch.autograd.Function):
         every_h, every_m = hs.unbind(), ms.unbind()
         with count_as(lambda: _connect(w, us, hs, ms)):
             _Loop.advance(w, us, push, every_h, every_m, mask)
-        ctx.save_for_backward(us, hs, ms, mask, *parts)
+        ctx.save_for_backward(us, hs, ms, mask, drive, push, memory, hidden, *parts)
         return hs[1:], ms[-1].view(batch, size, order).clone(), hs[-1].clone()
 
     @staticmethod
@@ -98,8 +100,13 @@ class _Loop(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, dhs: Tensor, dm: Tensor, dh: Tensor) -> tuple[Tensor | None, ...]:
-        us, hs, ms, mask, *parts = ctx.saved_tensors
+        us, hs, ms, mask, drive, push, memory, hidden, *parts = ctx.saved_tensors
         w = Weights(*parts)
+        if again.is_asked():
+            given = [part for part in parts if part is not None]
+            found = again.differentiate(partial(_replay, mask, w), (drive, push, memory, hidden, *given), (dhs, dm, dh))
+            of_parts = iter(found[4:])
+            return *found[:4], None, *(None if part is None else next(of_parts) for part in parts)
         steps, batch, size = us.shape
         order = len(w.B)
         dus, dzs, dms = torch.empty_like(us), torch.empty_like(hs[1:]), torch.empty_like(ms[1:])
@@ -154,3 +161,30 @@ def _connect(w: Weights, us: Tensor, hs: Tensor, ms: Tensor) -> list[Connection]
     fed = (hs[:-1], w.from_hidden), (before, w.from_memory), (ms[1:], w.memory), (hs[:-1], w.recurrent)
     memory = Connection(before.view(*before.shape[:2], -1, len(w.B)), w.A), Connection(us, w.B)
     return [Connection(inputs, weight) for inputs, weight in fed if weight is not None] + list(memory)
+
+
+def _replay(
+    mask: Tensor | None, like: Weights, drive: Tensor, push: Tensor, memory: Tensor, hidden: Tensor, *given: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What ``_Loop.forward`` computes, by operations that can be differentiated more than once."""
+    rest = iter(given)
+    w = Weights(*(None if part is None else next(rest) for part in like))  # type: ignore[arg-type]
+    outputs = []
+    for t in range(drive.shape[1]):
+        u = drive[:, t]
+        if w.from_hidden is not None:
+            u = u + hidden @ w.from_hidden.T
+        if w.from_memory is not None:
+            u = u + memory.flatten(1) @ w.from_memory.T
+        remembered = memory @ w.A.T + u.unsqueeze(-1) * w.B
+        z = push[:, t] + remembered.flatten(1) @ w.memory.T
+        if w.recurrent is not None:
+            z = z + hidden @ w.recurrent.T
+        after = torch.tanh(z)
+        if mask is not None:
+            real = mask[:, t].unsqueeze(1)
+            remembered = torch.where(real.unsqueeze(2), remembered, memory)
+            after = torch.where(real, after, hidden)
+        memory, hidden = remembered, after
+        outputs.append(after)
+    return torch.stack(outputs), memory, hidden

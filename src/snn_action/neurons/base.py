@@ -2,11 +2,11 @@
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
 from functools import lru_cache
 from types import FunctionType
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from pydantic import Field
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from snn_action.errors import ConfigError
 from snn_action.kernels import dispatch, neurons
-from snn_action.kernels.program import Equations, UnknownOperationError, trace
+from snn_action.kernels.program import Equations, Step, UnknownOperationError, trace
 from snn_action.neurons.counting import count_elsewhere
 from snn_action.neurons.surrogate import pass_gradient
 from snn_action.registry import Settings
@@ -122,11 +122,18 @@ class Neuron(nn.Module, ABC):
         """
         return find_equations(self, unit)
 
+    def write_step(self, unit: Unit) -> Step:
+        """What ``equations`` are traced from: one step as a function of tensors, parameters among them."""
+        return lambda *values: _loosen(self, unit).step(*values)
+
     def _run(self, current: Tensor, state: Any, mask: Tensor | None) -> tuple[Tensor, Any]:
-        equations = self.equations("output") if dispatch.is_available(current) else None
+        equations = self.equations("output") if current.dtype == torch.float32 else None
+        if equations is not None and not dispatch.is_available(current):
+            equations = None
         lengths = None if mask is None else mask.sum(1)
         if equations is not None and (lengths is None or is_prefix(mask, lengths)):
-            output, after = neurons.run(current, tuple(state), equations, tuple(self.parameters()), lengths)
+            own, step = tuple(self.parameters()), self.write_step("output")
+            output, after = neurons.run(current, tuple(state), equations, own, lengths, step)
             return output, type(state)(*after)
         outputs = []
         for t, now in enumerate(current.unbind(1)):
@@ -194,28 +201,46 @@ def find_equations(neuron: Neuron, unit: Unit) -> Equations | None:
         return None
 
 
-def _trace(neuron: Neuron, unit: Unit) -> Equations:
-    """The equations of a copy whose parameters are given like states."""
+class _Loose(NamedTuple):
+    """A copy of a neuron whose step takes the current, the states and the parameters, and how many it has of these."""
+
+    step: Step
+    states: int
+    parameters: int
+    copied: Any
+    clear: Callable[[], None]
+
+
+def _loosen(neuron: Neuron, unit: Unit) -> _Loose:
     names = [name for name, _ in neuron.named_parameters()]
-    if any(parameter.numel() != 1 for parameter in neuron.parameters()):
-        raise UnknownOperationError("a parameter that is not a single number")
     copied = _copy(neuron)
-    owners = [copied.get_submodule(name.rpartition(".")[0]) for name in names]
+    places = [(copied.get_submodule(name.rpartition(".")[0]), name.rpartition(".")[2]) for name in names]
     layout = type(copied.initial_state(1, (1,), torch.device("meta"), torch.float32))
     states = 0 if unit == "rate_count" else len(layout._fields)
 
     def step(current: Tensor, *values: Tensor) -> tuple[Tensor, ...]:
-        for owner, name, value in zip(owners, names, values[states:], strict=True):
-            vars(owner)[name.rpartition(".")[2]] = value
+        for (owner, name), value in zip(places, values[states:], strict=True):
+            vars(owner)[name] = value
         if unit == "rate_count":
             return (copied.count(copied.rate(current)),)
         output, after = copied.advance(current, layout(*values[:states]))
         return output if unit == "output" else copied.count(output), *after
 
-    equations = trace(step, states, len(names))
-    for owner, name in zip(owners, names, strict=True):
-        del vars(owner)[name.rpartition(".")[2]]
-    if _describe(copied) != _describe(neuron):
+    def clear() -> None:
+        for owner, name in places:
+            del vars(owner)[name]
+
+    return _Loose(step, states, len(names), copied, clear)
+
+
+def _trace(neuron: Neuron, unit: Unit) -> Equations:
+    """The equations of a copy whose parameters are given like states."""
+    if any(parameter.numel() != 1 for parameter in neuron.parameters()):
+        raise UnknownOperationError("a parameter that is not a single number")
+    loose = _loosen(neuron, unit)
+    equations = trace(loose.step, loose.states, loose.parameters)
+    loose.clear()
+    if _describe(loose.copied) != _describe(neuron):
         raise UnknownOperationError("a step that changes the neuron's own attributes")
     return equations
 
