@@ -5,6 +5,7 @@ lost with a worker, and it is always clear which item killed it or kept it too l
 """
 
 import contextlib
+import logging
 import multiprocessing
 import os
 import signal
@@ -20,6 +21,8 @@ from typing import Any, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+logger = logging.getLogger(__name__)
 
 TIMEOUT_KEY = "features.limits.timeout"
 AHEAD = 2  # items for each worker, of which a later one may be done before an earlier one
@@ -61,14 +64,28 @@ def map_apart(
     The processes start at once, before the caller starts threads; they end with the iterator or with the caller.
     Items are asked for when a process is free, by the caller's thread.
 
+    A daemonic process, such as a worker of ``multiprocessing.Pool``, may start no others: then the caller works itself,
+    and only exceptions cost the item alone; a line says so.
+
     Raises:
         ValueError: ``workers`` is less than 1.
     """
     if workers < 1:
         raise ValueError(f"{workers} workers cannot work")
+    if is_daemonic():
+        logger.warning(
+            "this is a daemonic process (of a pool?), which may start no others: videos are decoded in it, and a crash "
+            "or a hang of the decoder is one of the whole process"
+        )
+        return (_answer(function, item) for item in items)
     answers = _work(function, items, min(workers, len(items)) if isinstance(items, Sized) else workers, timeout)
     next(answers)  # runs up to where all workers have been started
     return answers  # type: ignore[return-value]  # only the first is None
+
+
+def is_daemonic() -> bool:
+    """Whether this process may not start others."""
+    return multiprocessing.current_process().daemon
 
 
 def _work(
@@ -166,13 +183,16 @@ def _serve(function: Callable[[Item], Result], pipe: Connection, inherited: Sequ
             item = pipe.recv()
         except (OSError, EOFError):
             return
-        answer: Any
-        try:
-            answer = function(item)
-        except Exception as error:
-            answer = Failure(f"{type(error).__name__}: {error}")
+        answer = _answer(function, item)
         with contextlib.suppress(OSError):  # the caller was killed: nobody wants to know
             pipe.send(answer)
+
+
+def _answer(function: Callable[[Item], Result], item: Item) -> Result | Failure:
+    try:
+        return function(item)
+    except Exception as error:
+        return Failure(f"{type(error).__name__}: {error}")
 
 
 def _die_with_the_caller() -> None:

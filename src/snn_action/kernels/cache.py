@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 def find_folder(name: str) -> Path | None:
-    """The private folder ``name`` of the cache, made if missing; where there is none, None, and a line that says why."""
+    """The private folder ``name`` of the cache, made if missing; None, and a line that says why: there is none."""
     try:
         folder = _place() / name
         _make_private(folder.parent)

@@ -63,9 +63,9 @@ def _try_out(cpu: ModuleType, strips: ModuleType) -> None:
     Raises:
         RuntimeError: the result is wrong.
     """
-    from snn_action.kernels.program import Constant, Equations, Instruction, Program
+    from snn_action.kernels.program import Equations, Instruction, Program, constant
 
-    program = Program(1, (Instruction("add", (0, Constant(1.0))),), (1,))
+    program = Program(1, (Instruction("add", (0, constant(1.0))),), (1,))
     strip = strips.neurons_forward(Equations(0, 0, program, Program(2, (), (1,))), 1)
     current, lengths = np.zeros((1, 2, 3), np.float32), np.full(1, 2)
     found = np.zeros_like(current)

@@ -1,5 +1,7 @@
 """Long short-term memory, the decoder of the original project's CNN + LSTM: LSTM layers, ReLU layer, logits."""
 
+import logging
+from functools import cache
 from typing import Literal, NamedTuple
 
 import torch
@@ -10,6 +12,8 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from snn_action.models.base import ModelSettings, Scaling, TemporalModel, perturb
 from snn_action.neurons.counting import count_updates
+
+logger = logging.getLogger(__name__)
 
 
 class Settings(ModelSettings):
@@ -52,19 +56,43 @@ class LSTM(TemporalModel):
 
     def forward_steps(self, x: Tensor, state: State, mask: Tensor | None) -> tuple[Tensor, State]:
         """Clips are packed by length, so that the state is that after each one's last real step."""
-        steps = x.shape[1]
         if self.training:
             x = perturb(x, self.settings.input_dropout, self.settings.input_noise)
+        single = (
+            x.device.type == "cpu" and torch.is_autocast_enabled("cpu") and not _can(torch.get_autocast_dtype("cpu"))
+        )
+        with torch.autocast(x.device.type, enabled=torch.is_autocast_enabled(x.device.type) and not single):
+            output, after = self._run_layers(x, state, mask)
+        output = F.dropout(self.fc(output).relu(), self.settings.dropout, self.training)
+        return self.readout(output), after
+
+    def _run_layers(self, x: Tensor, state: State, mask: Tensor | None) -> tuple[Tensor, State]:
+        """Hidden values (B, T, units) of the last LSTM layer, and the state."""
         before = (state.hidden.transpose(0, 1).contiguous(), state.cell.transpose(0, 1).contiguous())
         if mask is None:
             output, after = self.lstm(x, before)
         else:
             packed = pack_padded_sequence(x, mask.sum(1).cpu(), batch_first=True, enforce_sorted=False)
             packed, after = self.lstm(packed, before)
-            output, _ = pad_packed_sequence(packed, batch_first=True, total_length=steps)
-        count_updates(steps * state.cell.numel())
-        output = F.dropout(self.fc(output).relu(), self.settings.dropout, self.training)
-        return self.readout(output), State(after[0].transpose(0, 1), after[1].transpose(0, 1))
+            output, _ = pad_packed_sequence(packed, batch_first=True, total_length=x.shape[1])
+        count_updates(x.shape[1] * state.cell.numel())
+        return output, State(after[0].transpose(0, 1), after[1].transpose(0, 1))
+
+
+@cache
+def _can(dtype: torch.dtype) -> bool:
+    """Whether this processor has an LSTM in ``dtype`` under autocast, found out by running a small one; a line says no.
+
+    PyTorch hands it to oneDNN, which has none in half precision for many processors.
+    """
+    with torch.random.fork_rng([]), torch.inference_mode(False), torch.enable_grad(), torch.autocast("cpu", dtype):
+        try:
+            output, _ = nn.LSTM(2, 2)(torch.zeros(1, 1, 2))
+            output.sum().backward()
+        except RuntimeError as error:
+            logger.info("LSTM layers are computed in float32, as this processor has none in %s (%s)", dtype, error)
+            return False
+    return True
 
 
 def build(settings: Settings, in_features: int, num_classes: int) -> LSTM:

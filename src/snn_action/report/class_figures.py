@@ -14,15 +14,44 @@ from snn_action.report.style import COLOURS, new_figure, shorten, show_share, st
 
 _MOST_NUMBERED = 20  # classes whose counts are still readable in the cells
 _MOST_IN_COLUMN = 40
+_MOST_SHOWN = 128  # classes of a matrix, and bars; memory and seconds would grow with the square of more
+_MOST_CONFUSED = 60  # classes of a matrix that shows only some
 _PAGE_WIDTH = 11.5
 _ON_BAR = {"model": COLOURS["on-model"], "baseline": "#12151a"}  # orange is light on every page
 _SHARES = LinearSegmentedColormap.from_list("shares", [to_rgba(COLOURS["model"], 0), to_rgba(COLOURS["model"], 1)])
 
 
+def choose_classes(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.intp]:
+    """The classes that a confusion matrix shows, in order: all, or of very many those that are confused most often.
+
+    Of more than 128, those that were tested or predicted; of more than 128 of these, 60: those of the most frequent
+    mistakes, and where there are not so many mistakes, those with the most test videos.
+    """
+    if len(counts) <= _MOST_SHOWN:
+        return np.arange(len(counts))
+    rows, columns = counts.sum(1), counts.sum(0)
+    involved = np.flatnonzero((rows > 0) | (columns > 0))
+    if len(involved) <= _MOST_SHOWN:
+        return involved
+    wrong = counts - np.diag(np.diag(counts))
+    actual, predicted = wrong.nonzero()
+    order = np.argsort(-wrong[actual, predicted], kind="stable")
+    pairs = np.stack([actual[order], predicted[order]], 1).ravel()
+    ranked = np.concatenate([pairs, np.argsort(-rows, kind="stable")])
+    _, first = np.unique(ranked, return_index=True)
+    return np.sort(ranked[np.sort(first)[:_MOST_CONFUSED]])
+
+
 @styled
 def draw_confusion(class_names: Sequence[str], counts: npt.NDArray[np.int64]) -> Figure:
-    """Counts of actual (rows) against predicted classes (columns), coloured by their share of the row."""
-    classes = len(class_names)
+    """Counts of actual (rows) against predicted classes (columns), coloured by their share of the row.
+
+    Of very many classes, those of ``choose_classes``.
+    """
+    shown = choose_classes(counts)
+    totals, counts = counts.sum(1), counts[np.ix_(shown, shown)]
+    class_names = [class_names[i] for i in shown]
+    classes = len(shown)
     numbered = classes <= _MOST_NUMBERED
     names = [shorten(name) for name in class_names]
     label = 0.075 * max(map(len, names)) * (1 if numbered else 0.8)
@@ -30,7 +59,7 @@ def draw_confusion(class_names: Sequence[str], counts: npt.NDArray[np.int64]) ->
     side = classes * cell + label + 0.5
     figure = new_figure(side, side - (label * 0.25 if classes <= 12 else 0))
     axes = figure.subplots()
-    rows = counts.sum(1, keepdims=True)
+    rows = totals[shown, None]
     shares = np.divide(counts, rows, out=np.zeros(counts.shape), where=rows > 0)
     axes.imshow(shares, cmap=_SHARES, vmin=0, vmax=1, interpolation="nearest")
     size = 8.5 if numbered else min(72 * cell * 0.85, 8.5)
@@ -52,9 +81,13 @@ def draw_confusion(class_names: Sequence[str], counts: npt.NDArray[np.int64]) ->
 
 @styled
 def draw_per_class(model: Mapping[str, ClassResult], baseline: Mapping[str, ClassResult]) -> Figure:
-    """A bar for each class's accuracy, best first, with a mark where the baseline stands."""
+    """A bar for each class's accuracy, best first, with a mark where the baseline stands; of many, the ends."""
     tested = {name: result.accuracy for name, result in model.items() if result.accuracy is not None}
     order = sorted(tested, key=lambda name: (-tested[name], name))
+    many = len(order) > _MOST_SHOWN
+    titles = (f"the best {_MOST_IN_COLUMN} of {len(order):,} classes", f"the worst {_MOST_IN_COLUMN}")
+    if many:
+        order = order[:_MOST_IN_COLUMN] + order[-_MOST_IN_COLUMN:]
     columns = 1 if len(order) <= _MOST_IN_COLUMN else 2
     length = -(-len(order) // columns)
     pitch = 0.27 if len(order) <= 20 else 0.165
@@ -70,6 +103,8 @@ def draw_per_class(model: Mapping[str, ClassResult], baseline: Mapping[str, Clas
         axes.set_yticks(range(len(names)), [shorten(name) for name in names], fontsize=8.5 if pitch > 0.2 else 7.5)
         axes.tick_params(axis="y", labelcolor=COLOURS["ink"])
         axes.set_ylim(length - 0.4, -0.6)
+        if many:
+            axes.set_title(titles[column], fontsize=9)
         show_share(axes, "x")
         axes.spines["left"].set_visible(False)
         axes.set_xlabel("share of the class's test videos that are right")

@@ -123,9 +123,25 @@ def _draw_figures(run: FinishedRun) -> Iterator[tuple[str, str, "Figure"]]:
         yield "pairs", "accuracy on pairs of classes", class_figures.draw_pairs(metrics.pairs)
     drawing = class_figures.draw_per_class(metrics.per_class, baseline.per_class if baseline else {})
     yield "per_class", "accuracy of each class", drawing
-    yield "confusion", "confusion matrix", class_figures.draw_confusion(run.class_names, run.confusion)
+    yield (
+        "confusion",
+        "confusion matrix" + describe_shown(run),
+        class_figures.draw_confusion(run.class_names, run.confusion),
+    )
     for number, example in enumerate(run.examples, 1):
         yield f"clip_{number}", f"prediction over time for {example.name}", figures.draw_clip(example)
+
+
+def describe_shown(run: FinishedRun) -> str:
+    """Which classes the confusion matrix shows, where not all."""
+    from snn_action.report import class_figures
+
+    shown = class_figures.choose_classes(run.confusion)
+    if len(shown) == len(run.class_names):
+        return ""
+    every = run.confusion.sum() == run.confusion[shown][:, shown].sum()
+    which = "that were tested or predicted" if every else "of the most frequent mistakes"
+    return f" of {len(shown)} of {len(run.class_names):,} classes, those {which}"
 
 
 def _save_figure(path: Path, figure: "Figure", words: str, leaked: bool) -> Panel:
@@ -159,6 +175,7 @@ def _render(run: FinishedRun, panels: dict[str, Panel]) -> str:
         ],
         spikes_shown=any(example.spikes is not None for example in run.examples),
         confused=_list_confused(run),
+        shown_classes=describe_shown(run),
         mistakes=sorted(
             (p for p in run.predictions if p.label != p.predicted), key=lambda p: (-p.probability, p.video)
         )[:MOST_MISTAKES],

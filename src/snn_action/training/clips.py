@@ -1,5 +1,6 @@
 """Batches of clips, in an order that depends on the seed and the epoch alone."""
 
+import multiprocessing
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -94,6 +95,7 @@ def make_loader(
 
     ``batch_size`` is that of all processes together; the order is the same in each, which reads its share.
     """
+    workers = 0 if multiprocessing.current_process().daemon else workers  # which may start no others
     return DataLoader(
         ClipDataset(features, clips, processes.rank(), processes.world_size()),
         batch_size=batch_size,

@@ -26,6 +26,7 @@ from snn_action.data.synthetic.casting import draw_clip
 from snn_action.data.synthetic.motions import ACTIONS
 from snn_action.data.synthetic.render import render_clip
 from snn_action.data.synthetic.video_file import encode_avi
+from snn_action.data.workers import is_daemonic
 from snn_action.errors import ConfigError, WorkError
 
 VERSION = 2  # of what is generated: counts up when the same plan gives other bytes
@@ -112,7 +113,7 @@ def _lists(plan: Plan) -> dict[str, str]:
 def _make_clips(folder: Path, plan: Plan, videos: Sequence[tuple[str, int, int, int]], workers: int) -> None:
     make = partial(_make_clip, folder, plan)
     shown = partial(track, description="Generating videos", total=len(videos), console=Console(stderr=True))
-    if workers == 1 or len(videos) <= _CHUNK:
+    if workers == 1 or len(videos) <= _CHUNK or is_daemonic():
         for _ in shown(map(make, videos)):
             pass
         return
