@@ -35,9 +35,9 @@ SEEN = (
     "logo, or changed in brightness, contrast or colour."
 )
 UNSEEN = (
-    "Not found, or in part only, are copies that are rotated, cropped more, shown as a part of another picture or covered "
-    "in good part, bad copies of videos in which little moves, short pieces of long videos, and other videos of the same "
-    "person, place or moment: for these there are groups."
+    "Not found, or in part only, are copies that are rotated, cropped more, shown as a part of another picture or "
+    "covered in good part, bad copies of videos in which little moves, short pieces of long videos, and other videos "
+    "of the same person, place or moment: for these there are groups."
 )
 _UCF101 = re.compile(r"v_\w+_g\d+_c\d+")
 
