@@ -1,8 +1,8 @@
 """Which videos are copies of one another, told from their fingerprints (``data/perceptual.py``) alone.
 
 1. Videos of the same content are copies, whatever they show.
-2. Of the others those pairs are looked at of which two frames resemble each other coarsely: as they are, mirrored, or
-   one of them without its border.
+2. Of the others a video is compared with those that it resembles most, by two frames that resemble each other coarsely:
+   as they are, mirrored, or one of them without its border.
 3. The one is laid over the other: shift and scale of each axis are sought at which these frames differ least, the tenth
    of the cells that differs most left out (least squares by Gauss and Newton). So crops, bars, another aspect and a
    logo do not matter.
@@ -34,6 +34,8 @@ CONTENT, LOOKS, MIRRORED = "same content", "looks alike", "looks alike, mirrored
 
 _COARSE, _INNER = 8, 0.85  # cells of a coarse frame's side; share of a side that is left without a border
 _VIEWS = tuple((mirror, zoom) for mirror in (False, True) for zoom in ((1.0, 1.0), (_INNER, 1.0), (1.0, _INNER)))
+_ZOOMS = len(_VIEWS) // 2  # views that are not mirrored come first
+_CANDIDATES = 16  # videos, at most, that one video is laid over: those that it resembles most
 _QUERIES = 8  # frames, at least, that one video is looked for by
 _BLOCK = 4096  # frames that are compared with as many others at once
 _BATCH = 128  # pairs that are laid over each other at once
@@ -72,14 +74,18 @@ class _Candidate:
 
 
 def find_copies(
-    left: Sequence[Fingerprint], right: Sequence[Fingerprint], skip: Callable[[int, int], bool] = lambda _, __: False
+    left: Sequence[Fingerprint],
+    right: Sequence[Fingerprint],
+    skip: Callable[[int, int], bool] = lambda _, __: False,
+    tick: Callable[[int], None] = lambda _: None,
 ) -> list[Copy]:
-    """Every pair of a video of ``left`` and one of ``right`` that are copies, in order.
+    """Pairs of a video of ``left`` and one of ``right`` that are copies, in order.
 
     Args:
         left: Fingerprints, of a run's training videos for example.
         right: Of other videos, or of the same.
         skip: Whether a pair of places need not be looked at.
+        tick: Told how many videos of ``right`` were looked for.
     """
     owners: dict[str, list[int]] = {}
     for place, fingerprint in enumerate(left):
@@ -99,8 +105,8 @@ def find_copies(
                 found.setdefault((candidate.left, candidate.right), MIRRORED if candidate.mirror else LOOKS)
         batch.clear()
 
-    for candidate in _find_candidates(left, right):
-        if (candidate.left, candidate.right) in found or skip(candidate.left, candidate.right):
+    for candidate in _find_candidates(left, right, skip, tick):
+        if (candidate.left, candidate.right) in found:
             continue
         batch.append(candidate)
         if len(batch) == _BATCH:
@@ -140,29 +146,65 @@ def _get(fingerprint: Fingerprint, mirror: bool = False) -> Pictures:
     return fingerprint.pictures[:, :, ::-1] if mirror else fingerprint.pictures
 
 
-def _find_candidates(left: Sequence[Fingerprint], right: Sequence[Fingerprint]) -> Iterator[_Candidate]:
-    """Pairs of which two frames resemble each other, with the two that do most, mirrored or not."""
+def _find_candidates(
+    left: Sequence[Fingerprint],
+    right: Sequence[Fingerprint],
+    skip: Callable[[int, int], bool],
+    tick: Callable[[int], None],
+) -> Iterator[_Candidate]:
+    """For each video of ``right`` those of ``left`` that it resembles most, by the two frames that do most."""
     places = [[i for i, one in enumerate(side) if one.pictures is not None] for side in (left, right)]
-    for rows in _cut([(i, _choose_half(len(_get(left[i])))) for i in places[0]]):
-        a = {zoom: _coarsen(left, rows, zoom) for zoom in (1.0, _INNER)}
-        starts_a = np.cumsum([0, *(len(frames) for _, frames in rows)])
-        for columns in _cut([(j, _choose_queries(len(_get(right[j])))) for j in places[1]]):
-            starts_b = np.cumsum([0, *(len(frames) for _, frames in columns)])
-            best: dict[bool, Any] = {}
-            for mirror, zoom in _VIEWS:
-                b = _coarsen(right, columns, zoom[1], mirror)
-                agreement = a[zoom[0]] @ b.T
-                most = np.maximum.reduceat(agreement, starts_a[:-1], axis=0)
-                most = np.maximum.reduceat(most, starts_b[:-1], axis=1)
-                for m, n in zip(*np.nonzero(most >= RESEMBLES), strict=True):
-                    known = best.setdefault(mirror, {}).get((m, n))
-                    if known is None or most[m, n] > known[0]:
-                        block = agreement[starts_a[m] : starts_a[m + 1], starts_b[n] : starts_b[n + 1]]
-                        s, t = divmod(int(block.argmax()), block.shape[1])
-                        best[mirror][m, n] = (most[m, n], zoom[0] / zoom[1], rows[m][1][s], columns[n][1][t])
-            for mirror, pairs in best.items():
-                for (m, n), (_, scale, s, t) in pairs.items():
-                    yield _Candidate(rows[m][0], columns[n][0], mirror, scale, int(s), int(t))
+    tick(len(right) - len(places[1]))
+    blocks = [
+        (rows, {zoom: _coarsen(left, rows, zoom) for zoom in (1.0, _INNER)}, _find_starts(rows))
+        for rows in _cut([(i, _choose_half(len(_get(left[i])))) for i in places[0]])
+    ]
+    for columns in _cut([(j, _choose_queries(len(_get(right[j])))) for j in places[1]]):
+        views = [_coarsen(right, columns, zoom[1], mirror) for mirror, zoom in _VIEWS]
+        begin = _find_starts(columns)
+        best: list[list[tuple[float, int, int, int]]] = [[] for _ in columns]  # score, block, view, row
+        for number, (_, a, starts) in enumerate(blocks):
+            scores = []
+            for b, (_, zoom) in zip(views, _VIEWS, strict=True):
+                most = np.maximum.reduceat(a[zoom[0]] @ b.T, starts[:-1], axis=0)
+                scores.append(np.maximum.reduceat(most, begin[:-1], axis=1))
+            of_mirror = [np.stack(scores[:_ZOOMS]), np.stack(scores[_ZOOMS:])]
+            score = np.stack([part.max(0) for part in of_mirror])  # (mirror, rows, columns)
+            view = np.stack([part.argmax(0) + mirror * _ZOOMS for mirror, part in enumerate(of_mirror)])
+            for n, (place, _) in enumerate(columns):
+                best[n] += _choose_best(score[:, :, n], view[:, :, n], number, blocks[number][0], place, skip)
+        for n, (place, frames) in enumerate(columns):
+            for _, number, v, m in sorted(best[n], reverse=True)[:_CANDIDATES]:
+                (rows, a, starts), (mirror, zoom) = blocks[number], _VIEWS[v]
+                own = a[zoom[0]][starts[m] : starts[m + 1]] @ views[v][begin[n] : begin[n + 1]].T
+                s, t = divmod(int(own.argmax()), own.shape[1])
+                yield _Candidate(rows[m][0], place, mirror, zoom[0] / zoom[1], int(rows[m][1][s]), int(frames[t]))
+            tick(1)
+
+
+def _find_starts(videos: Sequence[tuple[int, npt.NDArray[np.int64]]]) -> npt.NDArray[np.int64]:
+    """Where the frames of each video begin, and where those of the last end."""
+    return np.cumsum([0, *(len(frames) for _, frames in videos)])
+
+
+def _choose_best(
+    score: Array,
+    view: npt.NDArray[np.int64],
+    block: int,
+    rows: Sequence[tuple[int, npt.NDArray[np.int64]]],
+    place: int,
+    skip: Callable[[int, int], bool],
+) -> list[tuple[float, int, int, int]]:
+    """Of scores ``(mirror, rows)`` of one video the highest, from ``RESEMBLES`` on: score, block, view, row."""
+    chosen: list[tuple[float, int, int, int]] = []
+    flat = score.ravel()
+    for index in np.argsort(-flat, kind="stable").tolist():
+        if flat[index] < RESEMBLES or len(chosen) == _CANDIDATES:
+            break
+        mirror, m = divmod(index, score.shape[1])
+        if not skip(rows[m][0], place):
+            chosen.append((float(flat[index]), block, int(view[mirror, m]), m))
+    return chosen
 
 
 def _choose_half(count: int) -> npt.NDArray[np.int64]:

@@ -143,9 +143,9 @@ def examine_videos(catalog: Catalog, config: Config, progress: bool = False) -> 
     if len(paths) < len(catalog.videos):
         return Leakage((), ("near-duplicates: not looked for, there are no videos",)), [[] for _ in catalog.folds]
     cache, settings = Path(config.features.store) / CACHE, config.features
-    with track("Comparing videos", len(paths), progress) as tick:
+    with track("Looking at videos", len(paths), progress) as tick:
         fingerprints = fingerprint_videos(paths, cache, settings.limits, settings.workers, tick)
-    found = find_duplicates(catalog, fingerprints)
+    found = find_duplicates(catalog, fingerprints, progress)
     leaks = [
         leak for fold, pairs in zip(catalog.folds, found, strict=True) for leak in tell_duplicates(catalog, fold, pairs)
     ]
@@ -219,7 +219,7 @@ class Pair(NamedTuple):
     how: str
 
 
-def find_duplicates(catalog: Catalog, fingerprints: Sequence[Fingerprint]) -> list[list[Pair]]:
+def find_duplicates(catalog: Catalog, fingerprints: Sequence[Fingerprint], progress: bool = False) -> list[list[Pair]]:
     """For each fold the pairs of copies on both sides of it; those of one group are left out."""
     sides = [(frozenset(fold.learned), frozenset(fold.test)) for fold in catalog.folds]
     learned, test = (sorted(set[int]().union(*side)) for side in zip(*sides, strict=True)) if sides else ([], [])
@@ -230,7 +230,9 @@ def find_duplicates(catalog: Catalog, fingerprints: Sequence[Fingerprint]) -> li
         alike = group is not None and group == catalog.videos[other].group
         return alike or not any(one in trained and other in tested for trained, tested in sides)
 
-    copies = find_copies([fingerprints[i] for i in learned], [fingerprints[i] for i in test], skip)
+    sought = [[fingerprints[i] for i in side] for side in (learned, test)]
+    with track("Looking for copies", len(test), progress) as tick:
+        copies = find_copies(sought[0], sought[1], skip, tick)
     pairs = [Pair(learned[copy.left], test[copy.right], copy.how) for copy in copies]
     return [[pair for pair in pairs if pair.learned in trained and pair.test in tested] for trained, tested in sides]
 
