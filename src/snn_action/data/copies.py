@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import threadpool_limits
 
 from snn_action.data.perceptual import SIDE, Fingerprint, Pictures
 
@@ -97,6 +98,19 @@ def find_copies(
         for i in owners.get(fingerprint.digest or "", ())
         if not skip(i, j)
     }
+    with threadpool_limits(1, "blas"):  # many small products: threads would wait for each other
+        _find_alike(left, right, skip, tick, found)
+    return [Copy(i, j, how) for (i, j), how in sorted(found.items())]
+
+
+def _find_alike(
+    left: Sequence[Fingerprint],
+    right: Sequence[Fingerprint],
+    skip: Callable[[int, int], bool],
+    tick: Callable[[int], None],
+    found: dict[tuple[int, int], str],
+) -> None:
+    """Put pairs that look alike into ``found``."""
     batch: list[_Candidate] = []
 
     def examine() -> None:
@@ -112,7 +126,6 @@ def find_copies(
         if len(batch) == _BATCH:
             examine()
     examine()
-    return [Copy(i, j, how) for (i, j), how in sorted(found.items())]
 
 
 def compare(left: Sequence[Fingerprint], right: Sequence[Fingerprint], candidates: Sequence[_Candidate]) -> Array:

@@ -69,6 +69,7 @@ class LogisticRegression:
         optimizer = torch.optim.LBFGS(
             [solved],
             max_iter=1000,
+            history_size=10,  # of steps remembered: more of them cost more time than they spare
             tolerance_grad=max(tolerance * float(units.min()), noise),
             tolerance_change=0,
             line_search_fn="strong_wolfe",
