@@ -1,5 +1,6 @@
 import csv
 import json
+import multiprocessing
 
 import numpy as np
 import pytest
@@ -490,3 +491,22 @@ def test_a_copy_of_a_training_video_in_the_test_set_is_found(video_config, video
     metrics = pipeline.run(config, run_id="two").metrics
     assert [leak["kind"] for leak in metrics["leakage"]["leaks"]] == ["duplicate"]
     assert any("near-duplicates: 12 of 12 videos compared" in words for words in metrics["leakage"]["checked"])
+
+
+def run_in_a_daemon(path: str, store: str) -> list[float]:
+    config = load_config(path, [f"features.store={store}", "features.workers=2", "training.workers=1"])
+    return list(pipeline.run(config).metrics["accuracy"].values())
+
+
+def test_a_run_in_a_daemonic_process_is_the_same(video_config, tmp_path):
+    """A worker of a pool may not start the processes that decode videos and read batches."""
+    path = str(video_config())
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        found = pool.apply_async(run_in_a_daemon, (path, str(tmp_path / "one"))).get(300)
+    assert found == run_in_a_daemon(path, str(tmp_path / "other"))
+
+
+def test_a_precision_that_the_device_lacks_is_known_before_anything_is_extracted(video_config, tmp_path):
+    with pytest.raises(ConfigError, match="'16' needs a GPU"):
+        pipeline.run(load_config(video_config(precision="16")))
+    assert not (tmp_path / "store").exists()

@@ -37,6 +37,7 @@ from snn_action.run_folder import fold_folder, log_to, new_run, read_run_config
 from snn_action.run_results import choose_shown, describe_work
 from snn_action.training import (
     Sides,
+    check_precision,
     fit_closed_form,
     load_shared,
     read_checkpoint,
@@ -154,7 +155,7 @@ def _train(config: Config, split: Split | None, folder: Path, progress: bool, *,
 
 def _check_beforehand(config: Config) -> None:
     """What would otherwise be noticed after hours of extraction; nothing is written before it."""
-    resolve_device(config.device)
+    check_precision(config)
     check_model(config.model)
     if config.training.weights is not None:
         read_checkpoint(config.training.weights)

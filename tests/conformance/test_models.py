@@ -1,5 +1,8 @@
 """What every registered temporal model must do; a model that is added to the registry is tested here by itself."""
 
+import copy
+import io
+import pickle
 from collections.abc import Iterator
 from typing import Any
 
@@ -264,6 +267,52 @@ def test_state_dict_round_trip(settings):
         assert any((a != b).any() for a, b in zip(model.parameters(), other.parameters(), strict=True))
     other.load_state_dict(model.state_dict())
     torch.testing.assert_close(other(features, mask=mask)[0], model(features, mask=mask)[0], rtol=0, atol=0)
+
+
+def save_and_load(model: TemporalModel) -> TemporalModel:
+    file = io.BytesIO()
+    torch.save(model, file)
+    file.seek(0)
+    loaded: TemporalModel = torch.load(file, weights_only=False)
+    return loaded
+
+
+@pytest.mark.parametrize(
+    "copied", [save_and_load, lambda model: pickle.loads(pickle.dumps(model)), copy.deepcopy], ids=lambda f: f.__name__
+)
+def test_a_model_can_be_saved_whole_and_copied(settings, copied):
+    model = make(settings)
+    features, mask = clips()
+    wanted, state = model(features, mask=mask)
+    other = copied(model)
+    again, after = other(features, mask=mask)
+    assert torch.equal(again, wanted)
+    assert_states_equal(after, state)
+    if model.trained_by_gradient:
+        assert not {p.data_ptr() for p in model.parameters()} & {p.data_ptr() for p in other.parameters()}
+
+
+def test_a_second_derivative_in_float32_is_that_in_float64(settings):
+    """A penalty on gradients; in float64 nothing is fused. Incoming gradients need none: nothing would be noticed."""
+    features, mask = clips(seed=2)
+    features, mask = features.repeat(3, 1, 1), mask.repeat(3, 1)
+    found, original = [], make(settings)
+    for dtype in (torch.float32, torch.float64):
+        model = copy.deepcopy(original).to(dtype)
+        given = features.to(dtype).requires_grad_()
+        logits, _ = model(given, mask=mask)
+        (slope,) = torch.autograd.grad(logits[mask].sum(), given, create_graph=True)
+        leaves = [given, *model.parameters()]
+        if not slope.requires_grad:
+            found.append([torch.zeros_like(leaf).double() for leaf in leaves])
+            continue
+        second = torch.autograd.grad(slope.square().sum(), leaves, allow_unused=True)
+        found.append(
+            [torch.zeros_like(a).double() if g is None else g.double() for a, g in zip(leaves, second, strict=True)]
+        )
+    for single, double in zip(*found, strict=True):
+        error = (single - double).norm() / double.norm().clamp(min=1e-3)
+        assert error < (0.05 if model.n_neurons else 1e-3)  # a spike may fall one step later in float32
 
 
 def test_same_seed_same_weights_and_the_global_generator_untouched(settings):

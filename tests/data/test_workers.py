@@ -1,3 +1,4 @@
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -156,3 +157,18 @@ def test_workers_end_with_a_caller_that_is_killed():
     caller.stdout.close()
     assert pids
     assert wait_until_gone(pids)
+
+
+def work_in_a_daemon(items):
+    return [result.reason if isinstance(result, Failure) else result for result in map_apart(misbehave, items, 2, 60)]
+
+
+def test_a_daemonic_process_works_itself(capfd):
+    """A worker of a pool may start no others."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        assert pool.apply_async(work_in_a_daemon, ([("well", 1), ("raise", 2), ("well", 3)],)).get(120) == [
+            1,
+            "MemoryError: too large",
+            3,
+        ]
+    assert "videos are decoded in it" in capfd.readouterr().err

@@ -1,7 +1,7 @@
 import torch
 from torch.nn import functional as F
 
-from snn_action.models import build_model
+from snn_action.models import build_model, lstm
 
 
 def test_the_decoder_of_the_original():
@@ -32,3 +32,35 @@ def test_the_decoder_of_the_original():
 def test_defaults_are_the_originals():
     model = build_model({"type": "lstm"}, in_features=8, num_classes=3)
     assert (model.lstm.num_layers, model.lstm.hidden_size, model.fc.out_features) == (3, 512, 256)
+
+
+def test_layers_run_in_float32_where_the_processor_has_none_in_half_precision(monkeypatch, caplog):
+    """As on a processor without AVX-512; what follows the layers is in bfloat16 all the same."""
+
+    def refuse(self, x, *rest):
+        if torch.is_autocast_enabled("cpu"):
+            raise RuntimeError("could not create a primitive descriptor for the LSTM forward propagation primitive")
+        assert x.dtype == torch.float32
+        return forward(self, x, *rest)
+
+    forward = torch.nn.LSTM.forward
+    model = build_model({"type": "lstm", "layers": 2, "units": 5, "readout_units": 4}, in_features=3, num_classes=2)
+    features = torch.randn(2, 4, 3)
+    wanted, _ = model.eval()(features)
+    monkeypatch.setattr(torch.nn.LSTM, "forward", refuse)
+    caplog.set_level("INFO")
+    lstm._can.cache_clear()
+    try:
+        torch.manual_seed(3)
+        with torch.autocast("cpu", torch.bfloat16):
+            logits, state = model(features)
+            model.step(features[:, 0], state)
+        drawn = torch.rand(1)
+    finally:
+        lstm._can.cache_clear()
+    torch.manual_seed(3)
+    assert torch.equal(torch.rand(1), drawn)  # finding out draws nothing
+    assert logits.dtype == torch.bfloat16
+    assert state.hidden.dtype == torch.float32
+    torch.testing.assert_close(logits.float(), wanted, rtol=0.02, atol=0.02)
+    assert caplog.text.count("LSTM layers are computed in float32") == 1

@@ -164,6 +164,35 @@ def test_confusion_matrix(classes):
     assert height < 13
 
 
+@pytest.mark.parametrize(("classes", "tested"), [(2000, 2000), (2000, 3), (129, 129), (500, 140)])
+def test_a_confusion_matrix_of_very_many_classes_shows_the_most_frequent_mistakes(classes, tested):
+    counts = np.zeros((classes, classes), np.int64)
+    counts[range(tested), range(tested)] = 5
+    counts[2, 1], counts[tested - 1, 0] = 4, 3
+    figure = class_figures.draw_confusion([f"class {i}" for i in range(classes)], counts)
+    names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert {"class 0", "class 1", "class 2", f"class {tested - 1}"} <= set(names)
+    assert len(names) == min(tested, 60)
+    shares = figure.axes[0].images[0].get_array()
+    assert shares[names.index("class 2"), names.index("class 1")] == pytest.approx(4 / counts[2].sum())
+    assert len(style.to_svg(figure, "confusion")) < 150_000
+    assert max(figure.get_size_inches()) < 13
+
+
+def test_a_matrix_without_mistakes_shows_the_classes_of_the_most_videos():
+    counts = np.diag(np.arange(1, 201))
+    assert class_figures.choose_classes(counts).tolist() == list(range(140, 200))
+
+
+def test_bars_of_very_many_classes_are_the_best_and_the_worst():
+    results = {f"c{i:04}": ClassResult(correct=i, videos=2000, accuracy=i / 2000) for i in range(2000)}
+    figure = class_figures.draw_per_class(results, {})
+    names = [[label.get_text() for label in axes.get_yticklabels()] for axes in figure.axes]
+    assert names == [[f"c{i:04}" for i in range(1999, 1959, -1)], [f"c{i:04}" for i in range(39, -1, -1)]]
+    assert "the best 40 of 2,000 classes" in texts(figure)
+    assert max(figure.get_size_inches()) < 13
+
+
 def test_per_class_bars_are_sorted_and_skip_untested_classes():
     results = {
         "low": ClassResult(correct=1, videos=4, accuracy=0.25),

@@ -2,13 +2,14 @@
 
 from snn_action.training.checkpoints import load_shared, load_weights, read_checkpoint
 from snn_action.training.device import Device, resolve_device
-from snn_action.training.fit import Sides, fit_closed_form, require_trained, train_model
+from snn_action.training.fit import Sides, check_precision, fit_closed_form, require_trained, train_model
 from snn_action.training.history import find_best, read_lines, write_lines
 from snn_action.training.loss import sequence_loss
 
 __all__ = [
     "Device",
     "Sides",
+    "check_precision",
     "find_best",
     "fit_closed_form",
     "load_shared",

@@ -38,6 +38,16 @@ STRATEGY = "ddp"
 DONE = "trained"  # a fold's folder holds this file once its training is complete
 
 
+def check_precision(config: Config) -> None:
+    """Check that the device trains in that precision.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    if config.precision == "16" and resolve_device(config.device).accelerator == "cpu":
+        raise ConfigError("precision: '16' needs a GPU; on the CPU use 'bf16' or '32'")
+
+
 def require_trained(folder: Path, run: Path) -> Path:
     """The checkpoint whose weights count, of the run's or fold's ``folder``.
 
@@ -180,8 +190,7 @@ def _fit_epochs(
 ) -> None:
     settings = config.training
     device = resolve_device(config.device)
-    if config.precision == "16" and device.accelerator == "cpu":
-        raise ConfigError("precision: '16' needs a GPU; on the CPU use 'bf16' or '32'")
+    check_precision(config)
     last = folder / "checkpoints" / "last.ckpt"
     resuming = processes.tell(last.exists)
     epoch = 0

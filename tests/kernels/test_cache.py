@@ -1,0 +1,97 @@
+import logging
+import os
+
+import pytest
+
+from snn_action.kernels import cache
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    caplog.set_level(logging.INFO)
+    cache.say.cache_clear()
+    yield tmp_path
+    cache.say.cache_clear()
+
+
+def test_a_folder_is_made_for_the_user_alone(place):
+    before = os.umask(0)
+    try:
+        folder = cache.find_folder("some")
+    finally:
+        os.umask(before)
+    assert folder == place / "snn_action" / "machine_code" / "some"
+    assert [part.stat().st_mode & 0o777 for part in (folder, folder.parent)] == [0o700, 0o700]
+    cache.write(folder / "file", b"code")
+    assert cache.read(folder / "file") == b"code"
+    assert cache.find_folder("some") == folder
+
+
+@pytest.mark.parametrize("mode", [0o770, 0o702, 0o755])
+def test_a_folder_that_others_may_enter_is_not_used(mode, caplog):
+    folder = cache.find_folder("some")
+    for part in (folder, folder.parent):
+        part.chmod(mode)
+        assert cache.find_folder("some") is None
+        part.chmod(0o700)
+    assert "other users may enter it" in caplog.text
+
+
+@pytest.mark.parametrize("what", ["folder", "file", "file within"])
+def test_what_belongs_to_another_user_is_not_used(what, monkeypatch, caplog):
+    folder = cache.find_folder("some")
+    (folder / "inner").mkdir()
+    path = {"folder": folder, "file": folder / "file", "file within": folder / "inner" / "file"}[what]
+    if path != folder:
+        path.write_bytes(b"code")
+    own, lstat = os.geteuid(), type(path).lstat
+
+    def lstat_as_if_anothers(self):
+        found = lstat(self)
+        fields = list(found)
+        fields[4] = own + 1 if self == path else found.st_uid
+        return os.stat_result(fields)
+
+    monkeypatch.setattr(type(path), "lstat", lstat_as_if_anothers)
+    assert cache.find_folder("some") is None
+    assert f"{path}: belongs to another user" in caplog.text
+
+
+def test_a_link_is_not_followed(place, caplog):
+    folder = cache.find_folder("some")
+    (place / "elsewhere").write_bytes(b"code")
+    (folder / "link").symlink_to(place / "elsewhere")
+    with pytest.raises(OSError):
+        cache.read(folder / "link")
+    assert cache.find_folder("some") is None
+    assert "is a link" in caplog.text
+
+
+def test_without_a_home_nothing_is_kept_and_a_line_says_so_once(monkeypatch, caplog):
+    monkeypatch.delenv("XDG_CACHE_HOME")
+
+    def home():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(cache.Path, "home", home)
+    assert cache.find_folder("some") is None
+    assert cache.find_folder("other") is None
+    assert caplog.text.count("every process compiles them anew: Could not determine home directory.") == 1
+
+
+def test_a_relative_place_is_ignored(place, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
+    monkeypatch.setattr(cache.Path, "home", lambda: place)
+    assert cache.find_folder("some") == place / ".cache" / "snn_action" / "machine_code" / "some"
+
+
+def test_a_full_disk_costs_nothing_but_the_cache(monkeypatch, caplog):
+    folder = cache.find_folder("some")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(cache, "write_atomic", full)
+    cache.write(folder / "file", b"code")
+    assert "No space left on device" in caplog.text
