@@ -16,7 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from table import ROOT, make_table, show, write_section
+from table import ROOT, SET, make_table, show, write_section
 
 MODELS = {
     "lmu": [],
@@ -69,7 +69,7 @@ def main() -> None:
     header = ("model", "1 process, video %", f"{arguments.processes} processes, video %", "same class %")
     sizes = "; ".join(f"`{model}` with {', '.join(small)}" for model, small in MODELS.items() if small)
     write_section(
-        "Training under torchrun",
+        f"Training under torchrun: {SET}",
         f"Mean and standard deviation over {arguments.seeds} seeds on a file of UCF101 features (test videos of "
         f"official split 1), on the CPU by gloo; {sizes}. *Same class*: test videos for which both runs of a "
         "seed name the same class. *Videos once*: different videos among the lines of `predictions.csv`.",

@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 import torch
-from table import ROOT, headline, make_table, run_seeds, show, write_section
+from table import FEATURES, ROOT, SET, headline, make_table, run_seeds, show, write_section
 from timing import ask
 
 from snn_action.config import load_config
@@ -85,15 +85,15 @@ def main() -> None:
         raise SystemExit("the preset's process failed")
     header = ["video %", "baseline video %", "spikes / neuron / step", "s / epoch"]
     write_section(
-        "Ensemble array by neuron and gradient mode",
-        "UCF101 features of official split 1, ensembles of 50 neurons, mean and standard deviation over "
+        f"Ensemble array by neuron and gradient mode: {SET}",
+        f"{FEATURES}, ensembles of 50 neurons, mean and standard deviation over "
         f"{arguments.seeds} seeds, {torch.get_num_threads()} threads. One epoch of the "
         f"original's 10,000 ensembles of 50 took {preset['seconds']:.0f} s "
         f"and {preset['peak_gib']:.2f} GiB.",
         make_table(["ensembles", "neuron", "gradient", *header], rows),
     )
     write_section(
-        "Ensemble array by size",
+        f"Ensemble array by size: {SET}",
         f"SpikingRectifiedLinear neurons in mode spike_aware, the same settings and {SWEEP_SEEDS} seeds.",
         make_table(["ensembles", "neurons each", *header], sweep),
     )

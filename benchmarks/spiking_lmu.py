@@ -17,7 +17,7 @@ from pathlib import Path
 from statistics import mean
 
 from paired import Tested, compare, join
-from table import ROOT, make_table, show, write_section
+from table import FEATURES, ROOT, SET, make_table, show, write_section
 
 from snn_action import pipeline
 from snn_action.config import load_config
@@ -80,8 +80,8 @@ def write_comparison(found: dict[str, Tested], seeds: int) -> None:
     ]
     header = ["model", "video %", "to `lmu`, points", "timestep %", "to `lmu`, points", "baseline video %"]
     write_section(
-        "What spikes cost a Legendre Memory Unit",
-        f"UCF101 features of official split 1, mean and standard deviation over {seeds} seeds; differences to `lmu` "
+        f"What spikes cost a Legendre Memory Unit: {SET}",
+        f"{FEATURES}, mean and standard deviation over {seeds} seeds; differences to `lmu` "
         "over the same test videos, with 95 % intervals of a bootstrap over videos. *Sparse*: units spike at "
         "lower rates. *All spikes*: input and memory are carried by spiking ensembles too.",
         make_table([*header, "spikes / neuron / step", "video % on training videos"], rows),
@@ -99,8 +99,8 @@ def write_sweep(found: dict[tuple[str, int, int], Tested]) -> None:
         rows.append(row)
     header = ["order", "units", "lmu, video %", "train - test, points", "spiking_lmu, video %", "train - test, points"]
     write_section(
-        "Legendre Memory Units by order and units",
-        f"UCF101 features of official split 1, {SWEEP_SEEDS} seeds; all else as in the configurations. Two units stand "
+        f"Legendre Memory Units by order and units: {SET}",
+        f"{FEATURES}, {SWEEP_SEEDS} seeds; all else as in the configurations. Two units stand "
         "for one coefficient; of fewer units some coefficients are not seen, of more some are seen twice.",
         make_table(header, rows),
     )

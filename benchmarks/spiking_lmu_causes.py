@@ -26,12 +26,12 @@ from typing import NamedTuple
 
 import matplotlib
 from spiking_lmu_2020 import CONFIG, RATES, run_ours
-from table import RESULTS, ROOT, make_table, show, write_section
+from table import FEATURES, RESULTS, ROOT, SET, make_table, show, write_section
 
 matplotlib.use("agg")
 from matplotlib import pyplot as plt
 
-TITLE, PAGE = "Why the original's spiking LMU fails", ROOT / "docs" / "spiking_lmu.md"
+TITLE, PAGE = f"Why the original's spiking LMU fails: {SET}", ROOT / "docs" / "spiking_lmu.md"
 FIGURE = ROOT / "docs" / "images" / "spiking_lmu_causes.png"
 TRAINING, NOISE, NEURONS = "model.gradient=spike_aware", "model.tau=0.005", "model.ensemble_neurons=500"
 LMU = ROOT / "configs" / "ucf101_features_lmu.json"
@@ -125,7 +125,7 @@ def main() -> None:
     header = ["what is removed", "timestep % with rates", "timestep % with spikes", "lost", "video % with spikes"]
     write_section(
         TITLE,
-        "UCF101 features of official split 1, "
+        f"{FEATURES}, "
         + (f"mean and standard deviation over {arguments.seeds} seeds" if arguments.seeds > 1 else "1 seed")
         + ". `spiking_lmu_2020` as it was, without one of the causes of its failure, and without "
         "one after another: trained through its spikes (`spike_aware`) instead of on rates, a synapse of 5 ms after "

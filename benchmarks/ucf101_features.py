@@ -10,7 +10,7 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from table import headline, make_table, run_seeds, show, write_section
+from table import SET, headline, make_table, run_seeds, show, write_section
 
 MODELS = (
     *("frame_average", "lstm", "lmu", "stacked_lmu"),
@@ -37,7 +37,7 @@ def main() -> None:
             rows.append([model, *kinds, baseline, activity, f"{train:.0f}"])
     header = ("model", "video %", "last %", "timestep %", "baseline video %", "spikes / neuron / step", "training s")
     write_section(
-        "UCF101 features",
+        f"Temporal models: {SET}",
         f"Mean and standard deviation over {arguments.seeds} seeds. Test videos of official split 1, other groups than "
         "the training videos'. The baseline's seed draws the validation groups on which its L2 strength is chosen.",
         make_table(header, rows),

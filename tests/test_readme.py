@@ -184,3 +184,31 @@ def test_the_python_of_the_readme_runs(shell, workspace, capsys):
     assert "report.html" in printed
     assert values["model"].settings.order == 6
     del shell, workspace
+
+
+def find_claims() -> list[tuple[str, str]]:
+    """Paragraphs and bullets of the README that point to a section of docs/results.md, with the section's text."""
+    results = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    sections = {}
+    for section in re.split(r"^## ", results, flags=re.MULTILINE)[1:]:
+        title = section.partition("\n")[0]
+        sections[re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-")] = section
+    claims = []
+    for paragraph in re.split(r"\n\n|\n(?=- )", README):
+        anchors = re.findall(r"docs/results\.md#([\w-]+)", paragraph)
+        if anchors:
+            assert all(anchor in sections for anchor in anchors), anchors
+            claims.append((paragraph, "\n".join(sections[anchor] for anchor in anchors)))
+    return claims
+
+
+@pytest.mark.parametrize(("claim", "section"), find_claims())
+def test_every_measured_number_stands_in_the_table_that_is_named(claim, section):
+    text = re.sub(r"\(docs/[^)]*\)|`[^`]*`", "", claim)
+    numbers = re.findall(r"(?<![\w.])\d+\.\d+(?![\w.]*\w)", text)
+    for number in numbers:
+        assert re.search(rf"(?<![\d.]){re.escape(number)}(?!\d)", section), f"{number} of: {claim}"
+
+
+def test_claims_have_numbers():
+    assert sum(bool(re.search(r"\d\.\d", claim)) for claim, _ in find_claims()) >= 4
