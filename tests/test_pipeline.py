@@ -394,6 +394,16 @@ def test_controls_test_the_same_weights_without_the_order(config):
     assert off.metrics["accuracy"] == run.metrics["accuracy"]
 
 
+def test_operations_are_those_of_a_clip_of_mean_length(features_file, write_config):
+    lengths = np.array([6, 1] * 24)
+    data = dict(np.load(features_file))
+    lengths[data["split"] == "test"] = 3
+    change(features_file, lengths=lengths)
+    path = write_config({"type": "features", "path": str(features_file)}, model={"type": "frame_average"})
+    metrics = pipeline.run(load_config(path), run_id="one").metrics
+    assert metrics["operations"]["model"]["dense_macs"] == 3 * 5 * 3  # steps, features, classes
+
+
 def test_times_are_those_of_the_model_alone(config):
     metrics = pipeline.run(config, run_id="one").metrics
     seconds = metrics["seconds"]["evaluate"]

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from snn_action.config import Config
 from snn_action.data.catalog import Catalog, Fold
 from snn_action.evaluation import (
@@ -22,7 +24,7 @@ def describe_work(
     config: Config, data: Data, folder: Path, model: TemporalModel, spikes: dict[str, Any] | None
 ) -> dict[str, Any]:
     """The part of ``metrics.json`` that predictions do not give: operations, seconds, what was left out, notes."""
-    clip, _ = data.features.read([int(data.features.length.argmax())])
+    clip, _ = data.features.read([find_typical_clip(data)])
     operations = {"model": count_model_operations(model.cpu(), clip, spikes).to_dict(), "backbone": None}
     if data.backbone is not None:
         counted = count_backbone_operations(data.backbone, data.catalog, config, clip.shape[1])
@@ -40,6 +42,13 @@ def describe_work(
         "bad_videos": [{"video": name, "reason": reason} for name, reason in data.split.bad.items()],
         "notes": [*data.leakage.notes(), *data.catalog.notes, *note_training(config, data.catalog, model)],
     }
+
+
+def find_typical_clip(data: Data) -> int:
+    """The test clip whose length is nearest to the mean of all test clips, as spikes are counted a mean clip."""
+    tested = sorted({clip for fold in data.catalog.folds for clip in data.features.clips_of(fold.test)})
+    lengths = data.features.length[tested]
+    return tested[int(np.abs(lengths - lengths.mean()).argmin())]
 
 
 def note_training(config: Config, catalog: Catalog, model: TemporalModel) -> list[str]:
