@@ -73,8 +73,8 @@ def main() -> None:
     write_section(
         f"The original's spiking LMU: {SET}",
         f"`timestep` accuracy, frozen VGG16 features of official split 1, {epochs} epochs, mean and standard deviation "
-        f"over {arguments.seeds} seeds: 100 LIF neurons each for the input, u and the memory, trained on rates. NengoDL's "
-        "seconds include building the graph.",
+        f"over {arguments.seeds} seeds: 100 LIF neurons each for the input, u and the memory, trained on rates. "
+        "NengoDL's seconds include building the graph.",
         make_table(["", "with rates %", "with spikes %", "training s"], rows),
     )
 
