@@ -312,7 +312,7 @@ def test_a_second_derivative_in_float32_is_that_in_float64(settings):
         )
     for single, double in zip(*found, strict=True):
         error = (single - double).norm() / double.norm().clamp(min=1e-3)
-        assert error < (0.05 if model.n_neurons else 1e-3)  # a spike may fall one step later in float32
+        assert error < (0.05 if model.n_neurons else 1e-2)  # a spike may fall one step later in float32
 
 
 def test_same_seed_same_weights_and_the_global_generator_untouched(settings):
