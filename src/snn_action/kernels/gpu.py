@@ -8,7 +8,6 @@ the programs run.
 
 import hashlib
 import importlib.util
-import os
 import tempfile
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -19,6 +18,7 @@ import torch
 from torch import Tensor
 
 from snn_action.files import write_atomic
+from snn_action.kernels import cache as private
 from snn_action.kernels.program import Equations
 from snn_action.kernels.triton_array import write_array, write_array_of_rates
 from snn_action.kernels.triton_source import write_neurons
@@ -37,12 +37,11 @@ def _load(write: Callable[..., str], *equations: Equations) -> ModuleType:
 def _import(source: str) -> ModuleType:
     """Triton reads the source of its functions from a file."""
     name = f"triton_{hashlib.sha256(source.encode()).hexdigest()[:32]}"
-    cache_folder = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    path = Path(cache_folder) / "snn_action" / "kernels" / f"{name}.py"
+    folder = private.find_folder("triton")
+    path = (folder or Path(tempfile.mkdtemp())) / f"{name}.py"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, source)
-    except OSError:
+    except OSError:  # the disk is full
         path = Path(tempfile.mkdtemp()) / f"{name}.py"
         path.write_text(source, encoding="utf-8")
     spec = importlib.util.spec_from_file_location(name, path)
