@@ -13,7 +13,7 @@ def test_without_a_bar_what_is_said_goes_to_the_log_once(caplog):
             tick.say("Waiting for somebody")
         tick.say()
         tick.say("Waiting for somebody")
-    assert caplog.messages == ["Waiting for somebody"] * 2
+    assert caplog.messages == ["Extracting: 5 videos", *["Waiting for somebody"] * 2]
 
 
 @pytest.mark.parametrize(("said", "shown"), [("Waiting for somebody", "Waiting for somebody"), ("", "Extracting")])
@@ -23,7 +23,7 @@ def test_a_bar_shows_speed_time_left_and_what_was_said_last(capsys, said, shown)
         tick.say("Waiting for another one")
         tick()
         tick.say(said)
-    told = capsys.readouterr().out
+    told = capsys.readouterr().err
     assert shown in told
     assert "another one" not in told
     assert "4/5" in told
