@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from snn_action.data import copies
+from snn_action.data import alignment, copies
 from snn_action.data.copies import CONTENT, LOOKS, MIRRORED, Copy, find_copies
 from snn_action.data.perceptual import NO_PATTERN, SIDE, UNIT, Fingerprint
 
@@ -138,6 +138,6 @@ def test_the_placement_of_one_picture_over_another_is_recovered(scale_x, shift_x
     a = 30 * paint(x, y)
     b = 12 * paint(scale_x * x + shift_x, scale_y * y + shift_y) + 5
     start = np.array([[1, 0, 1, 0]], np.float32)
-    placement, fit = copies._lay_over(a[None, None].astype(np.float32), b[None, None].astype(np.float32), start)
+    placement, fit = alignment.lay_over(a[None, None].astype(np.float32), b[None, None].astype(np.float32), start)
     np.testing.assert_allclose(placement[0], (scale_x, shift_x, scale_y, shift_y), atol=0.03)
     assert fit[0] > 0.99

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from snn_action.compat import torchmetrics
@@ -74,6 +74,7 @@ def test_padding_is_never_looked_at(predictions, garbage):
     assert accuracy.measure_anytime(other) == accuracy.measure_anytime(predictions)
 
 
+@settings(suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
 @given(made_predictions(), st.randoms())
 def test_the_order_of_clips_does_not_matter(predictions, random):
     order = list(range(len(predictions.label)))
@@ -83,6 +84,8 @@ def test_the_order_of_clips_does_not_matter(predictions, random):
         None,
     )
     assert accuracy.measure_loss(mixed) == pytest.approx(accuracy.measure_loss(predictions))
+    shares = [accuracy.average_clips(predictions, t).probabilities for t in range(1, predictions.mask.shape[1] + 1)]
+    assume(all((np.diff(np.sort(part, 1)[:, -2:]) > 1e-9).all() for part in shares))  # a tie falls by rounding
     assert accuracy.measure_anytime(mixed) == accuracy.measure_anytime(predictions)
 
 

@@ -7,7 +7,7 @@ import torch
 
 from snn_action import registry
 from snn_action.kernels import neurons as fused
-from snn_action.neurons import base
+from snn_action.neurons import equations
 from snn_action.neurons.base import Neuron, NeuronSettings
 from snn_action.neurons.spiking import Voltage
 
@@ -155,7 +155,7 @@ def test_equations_may_be_asked_for_while_operations_are_counted():
     """A counter's hooks on modules see nothing of the tracing."""
     from torch.utils.flop_counter import FlopCounterMode
 
-    base._equations.clear()
+    equations._equations.clear()
     neuron = build("plif")
     current = torch.zeros(2, 7, 5, requires_grad=True)
     with FlopCounterMode(display=False):

@@ -18,7 +18,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from snn_action.kernels import neurons, strips, vector
 from snn_action.kernels.operations import TABLE
-from snn_action.kernels.program import UnknownOperationError, trace
+from snn_action.kernels.program import UnknownOperationError
+from snn_action.kernels.tracing import trace
 
 EPS = torch.finfo(torch.float32).eps
 # Zeros, ones, ties of rounding, ends of exp, expm1 and log1p, subnormal numbers, the least and greatest, no numbers

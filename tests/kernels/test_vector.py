@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from snn_action.kernels import neurons
-from snn_action.kernels.program import Instruction, UnknownOperationError, constant, trace
+from snn_action.kernels.program import Instruction, UnknownOperationError, constant
+from snn_action.kernels.tracing import trace
 
 FUNCTIONS = {
     "exp": (torch.exp, -80.0, 80.0),

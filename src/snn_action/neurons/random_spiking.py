@@ -20,7 +20,8 @@ from torch import Tensor
 from snn_action import registry
 from snn_action.kernels.program import Equations
 from snn_action.neurons import rectified_linear
-from snn_action.neurons.base import Gradient, Neuron, NeuronSettings, Unit, silence
+from snn_action.neurons.base import Gradient, Neuron, NeuronSettings, silence
+from snn_action.neurons.equations import Unit
 from snn_action.neurons.random import draw_uniform
 from snn_action.registry import registered
 

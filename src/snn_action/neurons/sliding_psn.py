@@ -16,7 +16,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from snn_action.errors import ConfigError
-from snn_action.neurons.base import Gradient, Neuron, NeuronSettings, Unit, is_prefix, silence
+from snn_action.neurons.base import Gradient, Neuron, NeuronSettings, is_prefix, silence
+from snn_action.neurons.equations import Unit
 from snn_action.neurons.surrogate import SURROGATES, Surrogate, SurrogateName, attach
 
 
