@@ -4,6 +4,7 @@ import multiprocessing
 
 import numpy as np
 import pytest
+import torch
 
 from snn_action import pipeline
 from snn_action.config import load_config
@@ -12,7 +13,7 @@ from snn_action.evaluation import record_spikes
 from snn_action.models import build_model
 from snn_action.report import read_run
 from snn_action.report.metrics import LEAKED, MARK
-from snn_action.training.checkpoints import load_weights
+from snn_action.training.checkpoints import load_weights, read_trained_on
 from snn_action.training.history import EpochRecorder
 
 
@@ -520,3 +521,38 @@ def test_a_precision_that_the_device_lacks_is_known_before_anything_is_extracted
     with pytest.raises(ConfigError, match="'16' needs a GPU"):
         pipeline.run(load_config(video_config(precision="16")))
     assert not (tmp_path / "store").exists()
+
+
+def test_weights_carry_what_they_were_trained_on(features_file, write_config):
+    def configure(**training):
+        training = {"epochs": 1, "batch_size": 16, **training}
+        return load_config(write_config({"type": "features", "path": str(features_file)}, training=training))
+
+    first = pipeline.run(configure(), run_id="first")
+    weights = str(first.folder / "checkpoints" / "last.ckpt")
+    learned = {video.name for video in read_trained_on(first.folder / "checkpoints" / "last.ckpt").videos}
+    assert learned == set(read_sides(first.folder)["train"] + read_sides(first.folder)["validation"])
+    again = pipeline.run(configure(weights=weights), run_id="again")
+    assert again.metrics["leakage"]["verdict"] == "clean"
+    assert any(
+        "the 36 videos that they learned from are named" in words for words in again.metrics["leakage"]["checked"]
+    )
+    split = np.load(features_file)["split"]
+    change(features_file, split=np.where(split == "test", "train", "test"))
+    with pytest.raises(ConfigError, match=r"weights: split test: training\.weights learned from 36 of 36 test videos"):
+        pipeline.run(configure(weights=weights), run_id="turned")
+    with pytest.raises(ConfigError, match=r"training\.weights learned from 36 of 36"):  # what it began from is kept
+        pipeline.run(configure(weights=str(again.folder / "checkpoints" / "best.ckpt")), run_id="turned-twice")
+    with pytest.raises(ConfigError, match=r"training\.weights learned from 36 of 36"):
+        pipeline.run(configure(weights=weights, skip=True), run_id="tested")
+
+
+def test_weights_that_do_not_say_what_they_were_trained_on_are_of_unknown_origin(config, tmp_path):
+    first = pipeline.run(config, run_id="first")
+    content = torch.load(first.folder / "checkpoints" / "last.ckpt", weights_only=True)
+    torch.save({"state_dict": content["state_dict"]}, tmp_path / "bare.ckpt")
+    training = config.training.model_copy(update={"weights": tmp_path / "bare.ckpt"})
+    begun = pipeline.run(config.model_copy(update={"training": training}), run_id="second")
+    assert begun.metrics["leakage"]["verdict"] == "clean as far as compared, training.weights of unknown origin"
+    (tmp_path / "bare.ckpt").unlink()  # needed no more
+    assert pipeline.evaluate(begun.folder).metrics["leakage"] == begun.metrics["leakage"]

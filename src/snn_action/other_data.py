@@ -18,7 +18,7 @@ from snn_action.data.split import Sides, Split, freeze, read_begun_run
 from snn_action.errors import ConfigError
 from snn_action.evaluation import Leakage
 from snn_action.evaluation.guard import refuse_leaks
-from snn_action.evaluation.leakage import Leak, examine_split, examine_videos
+from snn_action.evaluation.leakage import Leak, examine_split, examine_videos, examine_weights
 from snn_action.features import describe_backbone, extract_features, from_arrays, prepare, read_contents
 from snn_action.files import write_atomic
 from snn_action.models import build_model
@@ -58,7 +58,7 @@ def check_split(path: Path, overrides: Sequence[str] = (), *, progress: bool = F
     split = examine_split(catalog, None)
     videos, _ = examine_videos(catalog, config, progress)
     checked = [words for words in split.checked if not words.startswith("backbone")]
-    return catalog, Leakage(split.leaks + videos.leaks, (*checked, *videos.checked), videos.not_compared)
+    return catalog, replace(split, checked=tuple(checked)).join(videos)
 
 
 def evaluate_on(
@@ -218,7 +218,9 @@ def compare_with_learned(
     if same:
         text = f"{len(same)} of {len(videos)} test videos have the content of videos that the run learned from"
         leaks.append(Leak("duplicate", FOLD, text))
-    leakage = Leakage((*found.leaks, *leaks), (*found.checked, *looked.checked), looked.not_compared)
+    leakage = found.join(replace(looked, leaks=tuple(leaks)))
+    if split.start is not None:
+        leakage = leakage.join(examine_weights(catalog, digests, split.start))
     policy = config.evaluation.leakage
     if policy == "drop":
         left_out = shared | same | {pair.test - count for pair in pairs}

@@ -175,6 +175,7 @@ def _train_fold(config: Config, data: Data, fold: Fold, folder: Path, progress: 
         config,
         fold_folder(folder, fold.name, data.fold_names),
         measure=lambda chosen: measure_loss(_predict(config, data, model, chosen)),
+        trained_on=data.split.find_learned(fold.name),
         extra={"fold": fold.name},
         progress=progress,
     )

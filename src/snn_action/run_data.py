@@ -12,6 +12,7 @@ from snn_action.data.catalog import Catalog, draw_validation
 from snn_action.data.content import digest_features
 from snn_action.data.datasets.seed_frames import PicklePaths
 from snn_action.data.split import Split, freeze
+from snn_action.data.trained_on import UNKNOWN, TrainedOn
 from snn_action.errors import WorkError
 from snn_action.evaluation import Leakage, guard_test
 from snn_action.features import (
@@ -26,7 +27,7 @@ from snn_action.features.seed_pickles import keep_as_pickles
 from snn_action.features.summary import describe_extraction
 from snn_action.progress import LINE, stage
 from snn_action.run_folder import learned_settings
-from snn_action.training import resolve_device
+from snn_action.training import read_trained_on, resolve_device
 
 logger = logging.getLogger(__name__)
 
@@ -77,14 +78,17 @@ def load_data(config: Config, split: Split | None = None, *, progress: bool = Fa
         catalog: Catalog = registry.build("dataset", config.dataset, config.seed)
     if split is not None:
         catalog = split.align(catalog)
+    start = _find_start(config, split)
     device = resolve_device(config.device).main
     if catalog.arrays is not None:
         digests: list[str | OSError] = [*digest_features(catalog)]
         if split is not None:
             split.check_contents(catalog, digests)
-        catalog, leakage = _guard(config, catalog, None, split, progress) if guard else (catalog, Leakage((), ()))
+        catalog, leakage = (
+            _guard(config, catalog, None, split, progress, digests, start) if guard else (catalog, Leakage((), ()))
+        )
         given = f"{len(catalog.videos)} videos, features given"
-        catalog, split = _decide(config, catalog, split, digests, None, {})
+        catalog, split = _decide(config, catalog, split, digests, None, {}, start)
         return Data(catalog, split, from_arrays(catalog), None, 0.0, {}, given, leakage)
     with processes.main_first(), stage(f"Loading {config.backbone.name}", progress):  # it may download the weights
         backbone = build_backbone(config.backbone, config.seed)
@@ -97,7 +101,7 @@ def load_data(config: Config, split: Split | None = None, *, progress: bool = Fa
         split.check_contents(catalog, contents.digests)
     leakage = Leakage((), ())
     if guard:
-        catalog, leakage = _guard(config, catalog, backbone, split, progress)
+        catalog, leakage = _guard(config, catalog, backbone, split, progress, contents.digests, start)
     done = extract_features(catalog, config, backbone, device, progress, contents)
     summary = describe_extraction(catalog, done)
     if guard:  # ``extract`` prints it
@@ -105,20 +109,35 @@ def load_data(config: Config, split: Split | None = None, *, progress: bool = Fa
     if split is not None and done.bad:
         names = ", ".join(catalog.videos[index].name for index in sorted(done.bad)[:3])
         raise WorkError(f"{len(done.bad)} videos of this run cannot be read any more: {names}")
-    catalog, split = _decide(config, catalog, split, contents.digests, described, done.bad)
+    catalog, split = _decide(config, catalog, split, contents.digests, described, done.bad, start)
     if isinstance(pickles := getattr(config.dataset, "pickles", None), PicklePaths) and processes.is_main():
         keep_as_pickles(pickles, catalog, done.features)
     counts = {"videos_extracted": done.n_extracted, "videos_from_store": done.n_reused}
     return Data(catalog, split, done.features, backbone, done.seconds, counts, summary, leakage)
 
 
+def _find_start(config: Config, split: Split | None) -> TrainedOn | None:
+    """What ``training.weights`` had learned from, when the run began; None where it begins from drawn weights."""
+    if config.training.weights is None:
+        return None
+    return read_trained_on(config.training.weights) if split is None else split.start or UNKNOWN
+
+
 def _guard(
-    config: Config, catalog: Catalog, backbone: Backbone | None, split: Split | None, progress: bool
+    config: Config,
+    catalog: Catalog,
+    backbone: Backbone | None,
+    split: Split | None,
+    progress: bool,
+    digests: Sequence[str | OSError],
+    start: TrainedOn | None,
 ) -> tuple[Catalog, Leakage]:
     """The catalog with the folds to run, and what is known of leakage; of several processes the first looks."""
     provenance = None if backbone is None else backbone.provenance
     decided = split is not None
-    folds, leakage = processes.tell(lambda: guard_test(catalog, config, provenance, progress, decided=decided))
+    folds, leakage = processes.tell(
+        lambda: guard_test(catalog, config, provenance, progress, decided=decided, digests=digests, start=start)
+    )
     return replace(catalog, folds=folds), leakage
 
 
@@ -129,6 +148,7 @@ def _decide(
     digests: Sequence[str | OSError],
     backbone: dict[str, Any] | None,
     bad: dict[int, str],
+    start: TrainedOn | None,
 ) -> tuple[Catalog, Split]:
     """The catalog with all its sides, and the split: what the run decided before, or what it decides now."""
     if split is not None:
@@ -136,4 +156,4 @@ def _decide(
     share = config.training.validation_share
     catalog = draw_validation(catalog.without(set(bad)), share, BASELINE_VALIDATION, config.seed)
     settings = learned_settings(config)
-    return catalog, freeze(catalog, digests, backbone=backbone, settings=settings, bad=bad)
+    return catalog, freeze(catalog, digests, backbone=backbone, settings=settings, bad=bad, start=start)

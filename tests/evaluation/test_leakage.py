@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from snn_action.config import Config, FeatureSettings
 from snn_action.data.catalog import Catalog, Fold, Video
 from snn_action.data.perceptual import NO_PATTERN, SIDE, Fingerprint
+from snn_action.data.trained_on import UNKNOWN, Member, TrainedOn
 from snn_action.errors import ConfigError
 from snn_action.evaluation import leakage
 from snn_action.evaluation.guard import refuse_leaks
@@ -18,6 +19,7 @@ from snn_action.evaluation.leakage import (
     Leak,
     Leakage,
     examine_split,
+    examine_weights,
     find_common_groups,
     find_duplicates,
     find_learned_videos,
@@ -205,3 +207,44 @@ def test_the_page_shows_the_table_that_the_benchmark_wrote_into_the_results():
     table = "\n".join(line for line in section.splitlines() if line.startswith("|"))
     assert "inflation, points" in table
     assert table in (docs / "leakage.md").read_text()
+
+
+DIGESTS = [f"content {index}" for index in range(6)]
+
+
+def begin_from(*videos, complete=True):
+    """What the guard says of six videos, of which the last two of group c test, where training begins from weights."""
+    return examine_weights(make_catalog(), DIGESTS, TrainedOn(tuple(videos), complete))
+
+
+def test_weights_that_learned_from_a_test_video_are_told_by_its_content():
+    (leak,) = begin_from(Member("other name.mp4", "other class", None, "content 4")).leaks
+    assert (leak.kind, leak.fold) == ("weights", "1")
+    assert leak.text == "training.weights learned from 1 of 2 test videos (Walk/v_Walk_g02_c04.avi)"
+    with pytest.raises(ConfigError, match=r"weights: split 1: training\.weights learned from 1 of 2"):
+        refuse_leaks(Leakage((leak,), ()), policy="drop", official=True)
+
+
+def test_weights_that_learned_from_a_test_video_are_told_by_its_name_and_class():
+    assert begin_from(Member("v_walk_g02_c05.mp4", "y")).leaks
+    assert not begin_from(Member("v_walk_g02_c05.mp4", "x")).leaks
+
+
+def test_weights_that_learned_from_a_group_of_the_test():
+    mate, known = Member("gone.avi", "x", "c"), Member("Walk/v_Walk_g00_c00.avi", "x", "a", "content 0")
+    (leak,) = begin_from(mate, known).leaks
+    assert leak.text.startswith("training.weights learned from others of the groups of 1 of 2 test videos (Walk/")
+    assert not begin_from(mate).leaks  # a group of the same name in another dataset
+    assert not begin_from(known).leaks
+
+
+def test_weights_of_unknown_origin_are_not_called_clean():
+    found = examine_weights(make_catalog(), DIGESTS, UNKNOWN)
+    assert found.verdict == "clean as far as compared, training.weights of unknown origin"
+    assert any("a test video may be among it" in note for note in found.notes())
+    assert replace(found, not_compared=("a", "b")).verdict == (
+        "clean as far as compared, 2 not compared, training.weights of unknown origin"
+    )
+    whole = begin_from(Member("a"))
+    assert whole.verdict == "clean"
+    assert "the 1 videos that they learned from are named" in whole.checked[0]

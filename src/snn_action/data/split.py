@@ -15,6 +15,7 @@ from typing import Any
 
 from snn_action.config import Config
 from snn_action.data.catalog import Arrays, Catalog, Fold, Video
+from snn_action.data.trained_on import Member, TrainedOn, parse_trained_on
 from snn_action.errors import ConfigError, WorkError
 from snn_action.files import write_atomic
 from snn_action.run_folder import find_changes, learned_settings, read_run_config
@@ -24,23 +25,6 @@ logger = logging.getLogger(__name__)
 FILE = "splits.json"
 VERSION = 2  # the first version had the names of videos and nothing else of them
 EXAMPLES = 3  # that a message names
-
-
-@dataclass(frozen=True)
-class Member:
-    """A video as the run knows it.
-
-    Attributes:
-        name: Its name in the catalog.
-        label: Name of its class; None in a run that did not write it down.
-        group: Its group; None: unknown.
-        digest: Of its content, or of its features where these came with the dataset; None as for ``label``.
-    """
-
-    name: str
-    label: str | None = None
-    group: str | None = None
-    digest: str | None = None
 
 
 @dataclass(frozen=True)
@@ -70,6 +54,7 @@ class Split:
         backbone: Name, ``digest`` of the weights and preprocessing of the backbone; None where there is none.
         settings: Keys of the configuration that decide what is learned and tested (``run_folder.learned_settings``).
         bad: Videos that could not be read when the run began, and why.
+        start: What ``training.weights`` had learned from; None where the run begins from drawn weights.
     """
 
     class_names: tuple[str, ...]
@@ -79,6 +64,13 @@ class Split:
     backbone: Mapping[str, Any] | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     bad: Mapping[str, str] = field(default_factory=dict)
+    start: TrainedOn | None = None
+
+    def find_learned(self, fold: str) -> TrainedOn:
+        """What a fold's weights learn from: its training and validation videos, and what they begin from."""
+        (sides,) = (sides for sides in self.folds if sides.name == fold)
+        own = [self.members[name] for name in (*sides.train, *sides.validation)]
+        return (self.start or TrainedOn(())).and_further(own)
 
     def to_json(self) -> str:
         """The text of ``splits.json``."""
@@ -89,6 +81,7 @@ class Split:
             "backbone": self.backbone,
             "settings": self.settings,
             "bad_videos": self.bad,
+            "start": None if self.start is None else self.start.to_content(),
             "folds": [asdict(fold) for fold in self.folds],
             "videos": {
                 name: {"label": member.label, "group": member.group, "digest": member.digest}
@@ -204,6 +197,7 @@ def freeze(
     backbone: Mapping[str, Any] | None,
     settings: Mapping[str, Any],
     bad: Mapping[int, str],
+    start: TrainedOn | None = None,
 ) -> Split:
     """The decision that a run writes down.
 
@@ -213,6 +207,7 @@ def freeze(
         backbone: See ``Split``.
         settings: See ``Split``.
         bad: Why a video is left out, by its index in the catalog.
+        start: See ``Split``.
     """
     names = [video.name for video in catalog.videos]
 
@@ -234,7 +229,7 @@ def freeze(
         for fold in catalog.folds
     )
     reasons = {names[index]: reason for index, reason in sorted(bad.items())}
-    return Split(catalog.class_names, members, folds, catalog.arrays is None, backbone, dict(settings), reasons)
+    return Split(catalog.class_names, members, folds, catalog.arrays is None, backbone, dict(settings), reasons, start)
 
 
 def write_split(folder: Path, split: Split) -> None:
@@ -308,6 +303,7 @@ def _parse(content: Mapping[str, Any]) -> Split:
         content.get("backbone"),
         dict(content.get("settings", {})),
         dict(content.get("bad_videos", {})),
+        None if content.get("start") is None else parse_trained_on(content["start"]),
     )
 
 

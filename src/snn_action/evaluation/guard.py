@@ -6,19 +6,27 @@
 ``drop``    training and validation videos that share a group with a test video, or look like one, are left out
 ==========  ==========================================================================================================
 
-A backbone that learned from test videos, and features of which that is known, are refused by ``drop``, too: there is
-nothing to leave out.
+A backbone or weights of a start that learned from test videos, and features of which that is known, are refused by
+``drop``, too: there is nothing to leave out.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from snn_action.config import Config
 from snn_action.data.catalog import Catalog, Fold
+from snn_action.data.trained_on import TrainedOn
 from snn_action.errors import ConfigError
-from snn_action.evaluation.leakage import EXAMPLES, Leakage, examine_split, examine_videos, find_group_mates
+from snn_action.evaluation.leakage import (
+    EXAMPLES,
+    Leakage,
+    examine_split,
+    examine_videos,
+    examine_weights,
+    find_group_mates,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +40,8 @@ def guard_test(
     progress: bool = False,
     *,
     decided: bool = False,
+    digests: Sequence[str | OSError] = (),
+    start: TrainedOn | None = None,
 ) -> tuple[tuple[Fold, ...], Leakage]:
     """The folds to run, and what is known of leakage; warns of what is marked.
 
@@ -41,6 +51,8 @@ def guard_test(
         provenance: Of the backbone's weights; None where features came with the dataset.
         progress: Show a bar.
         decided: The run has begun: nothing is left out any more.
+        digests: Of each video's content; needed with ``start``.
+        start: What the weights that training begins from had learned from; None: it begins from drawn ones.
 
     Raises:
         ConfigError: there is leakage that is not to be marked; or nothing is left to train on.
@@ -50,6 +62,8 @@ def guard_test(
     if drop:
         catalog = drop_videos(catalog, [find_group_mates(catalog, fold) for fold in catalog.folds])
     split = examine_split(catalog, provenance)
+    if start is not None:
+        split = split.join(examine_weights(catalog, digests, start))
     refuse_leaks(split, policy, catalog.official)  # before any video is looked at
     videos, pairs = examine_videos(catalog, config, progress)
     if drop:
@@ -57,7 +71,7 @@ def guard_test(
         videos = replace(videos, leaks=())
     refuse_leaks(videos, policy, catalog.official)
     dropped = len({name for fold in catalog.folds for name in fold.dropped})
-    leakage = Leakage(split.leaks + videos.leaks, split.checked + videos.checked, videos.not_compared, dropped)
+    leakage = replace(split.join(videos), dropped=dropped)
     for note in leakage.notes():
         logger.warning(note)
     return catalog.folds, leakage

@@ -1,14 +1,15 @@
 """Whether a test is clean: nothing that a model or its backbone learned from may stand in the test set.
 
-=============  ==============================================================================================
+=============  =========================================================================================================
 kind           what is found
-=============  ==============================================================================================
+=============  =========================================================================================================
 ``group``      a group (person, scene, source) on both sides of a split
 ``duplicate``  a test video that is a copy of a training video, as it is or altered
 ``backbone``   a test video, or another video of its group, that the backbone itself learned from, as far as
                the provenance of its weights names them
+``weights``    a test video, or another video of its group, that the weights which training began from learned from
 ``origin``     a dataset of features that says itself that its network may have seen test videos
-=============  ==============================================================================================
+=============  =========================================================================================================
 
 How two videos are told to be copies, ``data/copies.py`` says; ``SEEN`` and ``UNSEEN`` say what it finds and what not.
 A pair of one group is told as a group's, not here.
@@ -25,6 +26,7 @@ from snn_action.data.catalog import Catalog, Fold
 from snn_action.data.copies import CONTENT, MIRRORED, find_copies
 from snn_action.data.lists import stem
 from snn_action.data.perceptual import NO_PATTERN, Fingerprint, fingerprint_videos
+from snn_action.data.trained_on import TrainedOn
 from snn_action.progress import track
 
 CACHE = "perceptual.sqlite"  # in the folder of the feature store
@@ -39,6 +41,7 @@ UNSEEN = (
     "covered in good part, bad copies of videos in which little moves, short pieces of long videos, and other videos "
     "of the same person, place or moment: for these there are groups."
 )
+UNKNOWN_WEIGHTS = "training.weights do not say all that they learned from, so a test video may be among it"
 _UCF101 = re.compile(r"v_\w+_g\d+_c\d+")
 
 
@@ -55,6 +58,7 @@ class Leak:
 class Leakage:
     """What was found, and what was looked at, in words; names of the videos that could not be compared with others.
 
+    ``unknown_weights``: training began from weights that do not say what they had learned from.
     ``dropped`` videos were left out of training, as they share something with a test video; ``left_out`` ones out of a
     test on other data, as they share something with what the run learned from.
     """
@@ -64,13 +68,27 @@ class Leakage:
     not_compared: tuple[str, ...] = ()
     dropped: int = 0
     left_out: int = 0
+    unknown_weights: bool = False
 
     @property
     def verdict(self) -> str:
         """``clean``, ``clean as far as compared, N not compared`` or ``not clean``."""
         if self.leaks:
             return "not clean"
-        return f"clean as far as compared, {len(self.not_compared)} not compared" if self.not_compared else "clean"
+        gaps = [f"{len(self.not_compared)} not compared"] if self.not_compared else []
+        gaps += ["training.weights of unknown origin"] if self.unknown_weights else []
+        return ", ".join(["clean as far as compared", *gaps]) if gaps else "clean"
+
+    def join(self, other: "Leakage") -> "Leakage":
+        """Both findings as one."""
+        return Leakage(
+            self.leaks + other.leaks,
+            self.checked + other.checked,
+            self.not_compared + other.not_compared,
+            self.dropped + other.dropped,
+            self.left_out + other.left_out,
+            self.unknown_weights or other.unknown_weights,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """For ``metrics.json``; ``clean`` says that nothing was found, ``verdict`` also whether all was compared."""
@@ -93,6 +111,8 @@ class Leakage:
                 f"Leakage: {len(self.not_compared)} videos could not be compared with others "
                 f"({_name(self.not_compared)}); the test is {self.verdict}"
             )
+        if self.unknown_weights:
+            texts.append(f"Leakage: {UNKNOWN_WEIGHTS}; the test is {self.verdict}")
         if self.dropped:
             texts.append(
                 f"{self.dropped} videos were left out of training, as they share a group with a test video or look "
@@ -209,6 +229,43 @@ def find_learned_videos(catalog: Catalog, fold: Fold, provenance: Mapping[str, A
     if "ucf101" in provenance and any(_UCF101.fullmatch(stem(video.name)) for video in tested):
         leaks.append(Leak("backbone", fold.name, str(provenance["ucf101"])))
     return leaks
+
+
+def examine_weights(catalog: Catalog, digests: Sequence[str | OSError], start: TrainedOn) -> Leakage:
+    """What the weights that training begins from had learned from, against the test videos of each fold.
+
+    A video is known again by its content, or by its name and class. Where one is, groups are compared, too: else two
+    datasets may have groups of the same name. How videos look is not compared, as those of the weights are not at hand.
+
+    Args:
+        catalog: Videos and folds.
+        digests: Of each video's content.
+        start: What the weights say.
+    """
+    contents = {video.digest for video in start.videos} - {None}
+    names = {(stem(video.name).lower(), video.label) for video in start.videos}
+    labels = [catalog.class_names[video.label] for video in catalog.videos]
+    seen = {
+        index
+        for index, (video, label) in enumerate(zip(catalog.videos, labels, strict=True))
+        if digests[index] in contents or (stem(video.name).lower(), label) in names
+    }
+    groups = {(video.group, video.label) for video in start.videos if video.group is not None} if seen else set()
+    leaks = []
+    for fold in catalog.folds:
+        known = [catalog.videos[i].name for i in fold.test if i in seen]
+        related = [
+            catalog.videos[i].name
+            for i in fold.test
+            if i not in seen and (catalog.videos[i].group, labels[i]) in groups
+        ]
+        for what, found in (("", known), ("others of the groups of ", related)):
+            if found:
+                text = f"training.weights learned from {what}{len(found)} of {len(fold.test)} test videos"
+                leaks.append(Leak("weights", fold.name, f"{text} ({_name(found)})"))
+    said = f"training.weights: the {len(start.videos)} videos that they learned from are named, and compared by "
+    said += "content, name and group, not by looks"
+    return Leakage(tuple(leaks), (said if start.complete else UNKNOWN_WEIGHTS,), unknown_weights=not start.complete)
 
 
 class Pair(NamedTuple):

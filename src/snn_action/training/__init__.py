@@ -1,6 +1,6 @@
 """Training of temporal models by Lightning: seeded, resumable at every epoch."""
 
-from snn_action.training.checkpoints import load_shared, load_weights, read_checkpoint
+from snn_action.training.checkpoints import load_shared, load_weights, read_checkpoint, read_trained_on
 from snn_action.training.device import Device, resolve_device
 from snn_action.training.fit import Sides, check_precision, fit_closed_form, require_trained, train_model
 from snn_action.training.history import find_best, read_lines, write_lines
@@ -16,6 +16,7 @@ __all__ = [
     "load_weights",
     "read_checkpoint",
     "read_lines",
+    "read_trained_on",
     "require_trained",
     "resolve_device",
     "sequence_loss",

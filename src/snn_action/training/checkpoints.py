@@ -11,11 +11,13 @@ from typing import Any
 import torch
 
 from snn_action import processes
+from snn_action.data.trained_on import TrainedOn, parse_trained_on
 from snn_action.errors import ConfigError
 from snn_action.models import TemporalModel
 from snn_action.seed_format.weights import check_weights
 
 PREFIX = "model."  # of the temporal model's weights in Lightning's state dict
+TRAINED_ON = "trained_on"  # key of what the weights learned from
 
 
 def put_in_place(aside: Path, path: Path) -> None:
@@ -25,11 +27,14 @@ def put_in_place(aside: Path, path: Path) -> None:
     aside.replace(path)
 
 
-def save_weights(model: TemporalModel, path: Path) -> None:
+def save_weights(model: TemporalModel, path: Path, trained_on: TrainedOn | None = None) -> None:
     """Save a model that was not trained by Lightning, in the form that ``load_weights`` reads."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.tmp")
-    torch.save({"state_dict": {f"{PREFIX}{key}": value for key, value in model.state_dict().items()}}, aside)
+    content: dict[str, Any] = {"state_dict": {f"{PREFIX}{key}": value for key, value in model.state_dict().items()}}
+    if trained_on is not None:
+        content[TRAINED_ON] = trained_on.to_content()
+    torch.save(content, aside)
     put_in_place(aside, path)
 
 
@@ -54,6 +59,19 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):
         raise ConfigError(f"{path}: not a checkpoint of a run (it has no 'state_dict')")
     return content
+
+
+def read_trained_on(path: Path) -> TrainedOn:
+    """What a checkpoint's weights learned from, as far as it says.
+
+    Raises:
+        ConfigError: as ``read_checkpoint``.
+    """
+    content = read_checkpoint(path)
+    try:
+        return parse_trained_on(content.get(TRAINED_ON))
+    except ValueError as error:
+        raise ConfigError(f"{path}: not a checkpoint of a run ({error})") from None
 
 
 def load_weights(model: TemporalModel, path: Path) -> None:

@@ -14,6 +14,7 @@ import torch
 from snn_action import processes
 from snn_action.compat import lightning
 from snn_action.config import Config
+from snn_action.data.trained_on import TrainedOn
 from snn_action.errors import ConfigError
 from snn_action.features.feature_set import FeatureSet
 from snn_action.memory import keep_freed_memory
@@ -77,6 +78,7 @@ def train_model(
     folder: Path,
     *,
     measure: Callable[[Sequence[int]], dict[str, float]],
+    trained_on: TrainedOn | None = None,
     extra: dict[str, Any] | None = None,
     progress: bool = False,
 ) -> None:
@@ -94,6 +96,7 @@ def train_model(
         config: Its sections ``training``, ``seed``, ``device``, ``precision``.
         folder: Of the run or fold.
         measure: Loss and accuracies of the model on some clips; called after every epoch.
+        trained_on: Put into every checkpoint.
         extra: Put into every line of ``metrics.jsonl``.
         progress: Show a bar.
 
@@ -112,9 +115,9 @@ def train_model(
         measures["test"] = lambda: measure(sides.test)
     if not processes.tell((folder / DONE).exists):
         if settings.skip or not model.trained_by_gradient or settings.epochs == 0:
-            _fit_at_once(model, features, sides, config, folder, measures, extra or {}, progress)
+            _fit_at_once(model, features, sides, config, folder, measures, trained_on, extra or {}, progress)
         else:
-            _fit_epochs(model, features, sides, config, folder, measures, measure, extra or {}, progress)
+            _fit_epochs(model, features, sides, config, folder, measures, measure, trained_on, extra or {}, progress)
             gc.collect()  # Lightning's trainer and module hold each other, and with them gradients and Adam's moments
         if processes.is_main():
             for place in (folder, checkpoints):
@@ -131,6 +134,7 @@ def _fit_at_once(
     config: Config,
     folder: Path,
     measures: dict[str, Measure],
+    trained_on: TrainedOn | None,
     extra: dict[str, Any],
     progress: bool,
 ) -> None:
@@ -139,7 +143,7 @@ def _fit_at_once(
         with stage("Fitting the model", progress):
             _set_weights(model, features, sides, config)
         for name in ("last", "best"):
-            save_weights(model, folder / "checkpoints" / f"{name}.ckpt")
+            save_weights(model, folder / "checkpoints" / f"{name}.ckpt", trained_on)
     share_weights(model)
     keeper = Keeper()
     keeper.add({**extra, "epoch": 0, **{name: measure() for name, measure in measures.items()}})
@@ -185,6 +189,7 @@ def _fit_epochs(
     folder: Path,
     measures: dict[str, Measure],
     measure: Callable[[Sequence[int]], dict[str, float]],
+    trained_on: TrainedOn | None,
     extra: dict[str, Any],
     progress: bool,
 ) -> None:
@@ -220,7 +225,7 @@ def _fit_epochs(
     )
     recogniser = Recogniser(model, settings, config.seed, len(loader))
     with show_epochs(settings.epochs, progress and processes.is_main(), epoch) as tell:
-        recorder = EpochRecorder(folder, measures, settings.patience, tell, extra, before)
+        recorder = EpochRecorder(folder, measures, settings.patience, tell, extra, before, trained_on)
         generators = [device.main] if device.accelerator == "cuda" else []
         with _quiet_lightning(), keep_freed_memory(), torch.random.fork_rng(generators):
             trainer = _make_trainer(config, device, recorder, folder)

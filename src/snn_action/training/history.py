@@ -9,8 +9,9 @@ from typing import Any
 
 from snn_action import processes
 from snn_action.compat import lightning
+from snn_action.data.trained_on import TrainedOn
 from snn_action.files import write_atomic
-from snn_action.training.checkpoints import put_in_place
+from snn_action.training.checkpoints import TRAINED_ON, put_in_place
 
 Measure = Callable[[], dict[str, float]]
 
@@ -59,12 +60,14 @@ class EpochRecorder(lightning.Callback):
         tell: Callable[[dict[str, Any]], None],
         extra: dict[str, Any],
         before: Sequence[dict[str, Any]] = (),
+        trained_on: TrainedOn | None = None,
     ) -> None:
         self.folder = folder
         self.measures = measures
         self.patience = patience
         self.tell = tell
         self.extra = extra
+        self.trained_on = trained_on
         self.keeper = Keeper(list(before))
         self.begin = 0.0
         self.rate = 0.0
@@ -78,6 +81,11 @@ class EpochRecorder(lightning.Callback):
         self.keeper = Keeper(list(state_dict["lines"]))
         if processes.is_main():
             write_lines(self.folder, self.keeper.lines)
+
+    def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:  # noqa: ARG002
+        """Put in what the weights learned from."""
+        if self.trained_on is not None:
+            checkpoint[TRAINED_ON] = self.trained_on.to_content()
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002
         """Stop at once a run that was killed after its patience had run out."""
