@@ -13,6 +13,8 @@ ROOMS = [
         "errors",
         "compat",
         "files",
+        "reading",
+        "archives",
         "memory",
         "progress",
         "processes",

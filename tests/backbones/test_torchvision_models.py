@@ -1,8 +1,13 @@
+import hashlib
+import re
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 
 from snn_action.backbones import build_backbone, infer
-from snn_action.backbones.torchvision_models import cut_last_layer, make_network
+from snn_action.backbones.torchvision_models import classifier_names, cut_last_layer, make_network
 from snn_action.compat import torchvision
 from snn_action.config import BackboneSettings
 from snn_action.errors import ConfigError, WorkError
@@ -108,22 +113,53 @@ def test_an_unknown_name_gets_the_nearest(name: str, nearest: str) -> None:
         build_backbone(BackboneSettings(name=name, weights="random"))
 
 
-def test_default_weights_are_downloaded_and_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
-    published = torchvision.models.inception_v3(weights=None, aux_logits=True, init_weights=False).state_dict()
-    weights = torchvision.models.Inception_V3_Weights
-    monkeypatch.setattr(weights, "get_state_dict", lambda *_, **__: published)
-    backbone = build_backbone(BackboneSettings(name="inception_v3", weights="default"))
+def publish(weights: Any, path: Path, monkeypatch: pytest.MonkeyPatch, **states: torch.Tensor) -> Path:
+    """Make ``path``, in PyTorch's folder, the file that torchvision publishes: its name has its digest."""
+    monkeypatch.setenv("TORCH_HOME", str(path))
+    folder = path / "hub" / "checkpoints"
+    folder.mkdir(parents=True)
+    torch.save(states, folder / "new.pth")
+    digest = hashlib.sha256((folder / "new.pth").read_bytes()).hexdigest()
+    found = (folder / "new.pth").rename(folder / f"made-{digest[:8]}.pth")
+    monkeypatch.setattr(weights.DEFAULT.value, "url", f"https://example.org/models/{found.name}")
+    return found
+
+
+@pytest.mark.parametrize("name", ["inception_v3", "googlenet"])
+def test_default_weights_are_loaded_without_auxiliary_heads(name: str, tmp_path: Path, monkeypatch) -> None:
+    published = torchvision.models.get_model(name, weights=None, aux_logits=True, init_weights=False).state_dict()
+    publish(torchvision.models.get_model_weights(name), tmp_path, monkeypatch, **published)
+    backbone = build_backbone(BackboneSettings(name=name, weights="default"))
     state = backbone.network.state_dict()
-    assert not any(key.startswith(("fc.", "AuxLogits.")) for key in state)
+    assert not any(key.startswith(("fc.", "AuxLogits.", "aux")) for key in state)
     assert all(torch.equal(value, published[key]) for key, value in state.items())
+    assert backbone.network.transform_input  # type: ignore[union-attr]
     assert backbone.provenance["trained_on"] == "ImageNet-1k"
-    assert infer(backbone, torch.zeros(1, 3, 96, 96)).shape == (1, 2048)
+    assert infer(backbone, torch.zeros(1, 3, 96, 96)).shape == (1, backbone.feature_dim)
 
 
-def test_without_a_network_the_way_out_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_default_weights_are_downloaded_where_they_are_not_there(tmp_path: Path, monkeypatch) -> None:
+    published = torchvision.models.shufflenet_v2_x0_5(weights=None).state_dict()
+    weights = torchvision.models.ShuffleNet_V2_X0_5_Weights
+    path = publish(weights, tmp_path / "there", monkeypatch, **published)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "here"))
+    monkeypatch.setattr(weights.DEFAULT.value, "url", path.as_uri())
+    backbone = build_backbone(BackboneSettings(name="shufflenet_v2_x0_5", weights="default"))
+    assert torch.equal(backbone.network.state_dict()["conv1.0.weight"], published["conv1.0.weight"])
+    assert (tmp_path / "here" / "hub" / "checkpoints" / path.name).read_bytes() == path.read_bytes()
+
+
+def test_every_published_file_has_a_digest_in_its_name() -> None:
+    for name in classifier_names():
+        url = torchvision.models.get_model_weights(name).DEFAULT.url
+        assert re.search(r"-[0-9a-f]{8,}\.pth$", url), url
+
+
+def test_without_a_network_the_way_out_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> None:
         raise OSError("Name or service not known")
 
-    monkeypatch.setattr(torchvision.models.MobileNet_V2_Weights, "get_state_dict", fail)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr("torch.hub.urlopen", fail)
     with pytest.raises(WorkError, match=r"download\.pytorch\.org.*Name or service not known.*backbone\.weights"):
         build_backbone(BackboneSettings(name="mobilenet_v2", weights="default"))

@@ -129,6 +129,22 @@ def test_a_broken_last_checkpoint_is_named(tmp_path, train, settings):
         train(tmp_path, settings())
 
 
+def test_lightning_too_reads_nothing_but_weights(tmp_path, train, settings, monkeypatch):
+    monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
+    with stopping_before(1):
+        train(tmp_path, settings())
+    asked, load = [], torch.load
+
+    def note(*arguments, **options):
+        asked.append(options.get("weights_only"))
+        return load(*arguments, **options)
+
+    monkeypatch.setattr(torch, "load", note)
+    train(tmp_path, settings())
+    assert len(asked) >= 3  # ours, Lightning's, and that of the best epoch
+    assert all(answer is True for answer in asked)
+
+
 def test_what_a_killed_process_left_half_written_is_swept_away(tmp_path, train, settings):
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / ".best.ckpt.tmp").write_bytes(b"half")

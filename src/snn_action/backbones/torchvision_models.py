@@ -7,17 +7,16 @@ GoogLeNet and Inception are not used and may be missing.
 """
 
 import difflib
-import http.client
+from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from snn_action.backbones.base import Backbone
-from snn_action.backbones.weights import load_weights, read_provenance, read_weights, seeded
+from snn_action.backbones.weights import find_default, load_weights, read_provenance, read_weights, seeded
 from snn_action.compat import torchvision
 from snn_action.config import BackboneSettings
-from snn_action.errors import ConfigError, WorkError
+from snn_action.errors import ConfigError
 from snn_action.registry import REGISTRY
 
 AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
@@ -46,17 +45,16 @@ def build(settings: BackboneSettings, seed: int) -> Backbone:
     transforms = defaults.transforms()
     input_size = int(transforms.crop_size[0])
     with seeded(seed):
-        network = _download(name, defaults) if settings.weights == "default" else make_network(name, input_size)
+        network = make_network(name, input_size)
     dim, last = cut_last_layer(network)
-    provenance: dict[str, Any]
-    if settings.weights == "default":
-        provenance = {"trained_on": "ImageNet-1k", "weights": str(defaults)}
-    elif settings.weights == "random":
-        provenance = {"trained_on": "nothing", "seed": seed}
-    else:
-        state = read_weights(settings.weights)
-        load_weights(network, state, settings.weights, unused=(f"{last}.", *AUXILIARY))
-        provenance = read_provenance(settings.weights)
+    provenance: dict[str, Any] = {"trained_on": "nothing", "seed": seed}
+    if settings.weights != "random":
+        is_default = settings.weights == "default"
+        path = find_default(defaults) if is_default else Path(settings.weights)
+        load_weights(network, read_weights(path), str(path), unused=(f"{last}.", *AUXILIARY))
+        provenance = (
+            {"trained_on": "ImageNet-1k", "weights": str(defaults)} if is_default else read_provenance(settings.weights)
+        )
     return Backbone(
         network,
         name=name,
@@ -86,18 +84,3 @@ def cut_last_layer(network: nn.Module) -> tuple[int, str]:
     name, layer = layers[-1]
     network.set_submodule(name, nn.Identity())
     return (layer.in_features if isinstance(layer, nn.Linear) else layer.in_channels), name
-
-
-def _download(name: str, weights: Any) -> nn.Module:
-    try:
-        network: Any = torchvision.models.get_model(name, weights=weights)
-    except (OSError, http.client.HTTPException, RuntimeError, EOFError) as error:
-        url = weights.url
-        raise WorkError(
-            f"backbone.weights 'default': cannot download {url} ({error}). Download it on a machine with a network and "
-            f"name the file in backbone.weights, or put it into {torch.hub.get_dir()}/checkpoints"
-        ) from None
-    if name == "inception_v3":  # GoogLeNet drops its auxiliary classifiers itself
-        network.aux_logits, network.AuxLogits = False, None
-    module: nn.Module = network
-    return module

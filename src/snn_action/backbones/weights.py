@@ -1,28 +1,29 @@
 """Weights of a network: read from a file, checked against it, loaded, digested, or drawn from a seed."""
 
 import hashlib
-import json
-import pickle
+import http.client
+import os
 import re
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from snn_action.errors import ConfigError
+from snn_action.archives import is_plain, load_tensors
+from snn_action.errors import ConfigError, WorkError
+from snn_action.reading import explain, parse_json, read_text, reading
 
 SUFFIXES = (".pth", ".pt", ".safetensors")
 _COUNTER = "num_batches_tracked"  # of batch normalisation: no influence on what it computes, absent in old files
+_HASH = re.compile(r"-([0-9a-f]{8,})\.")  # in the name of a published file, as PyTorch looks for it
 _OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12])\.")  # torchvision's own files name them so
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
-    """The tensors of a ``.pth``, ``.pt`` (a state dict; no other code is run) or ``.safetensors`` file by name.
+    """The tensors of a ``.pth``, ``.pt`` (a state dict; no code in it is run) or ``.safetensors`` file by name.
 
     Memory-mapped where the format allows. The prefix ``module.`` of ``DataParallel`` is taken off.
 
@@ -34,29 +35,17 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         raise ConfigError(
             f"backbone.weights: {str(path)!r} is neither 'default', 'random' nor a file ending in {', '.join(SUFFIXES)}"
         )
-    if not path.is_file():
+    if not path.exists():
         raise ConfigError(f"backbone.weights: {path}: no such file")
-    try:
-        state: Any
-        if path.suffix == ".safetensors":
-            state = safetensors.torch.load_file(path)
-        else:
-            # Files of PyTorch before 1.6 are no zip archives and cannot be memory-mapped.
-            state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except Exception as error:  # a broken file raises nearly anything
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        if isinstance(error, pickle.UnpicklingError):  # PyTorch advises to load it without that check: not with us
-            reason = "it holds more than tensors, or is no file of PyTorch"
-        raise ConfigError(
-            f"backbone.weights: {path}: cannot be read, broken or not a plain state dict ({reason})"
-        ) from None
+    with reading(path, "cannot be read, broken or not a plain state dict", _refuse):
+        state = load_tensors(path, mapped=True)
     if not isinstance(state, Mapping) or not state:
         raise ConfigError(
             f"backbone.weights: {path}: holds no state dict but {type(state).__name__} of length {_length(state)}"
         )
     for key, value in state.items():
-        if not isinstance(key, str) or not isinstance(value, Tensor):
-            kind = type(value).__name__
+        if not isinstance(key, str) or not is_plain(value):
+            kind = f"{value.dtype} {value.layout}" if isinstance(value, Tensor) else type(value).__name__
             raise ConfigError(
                 f"backbone.weights: {path}: a state dict holds tensors by name, but {key!r} is {kind}; save that alone"
             )
@@ -94,6 +83,39 @@ def load_weights(network: nn.Module, state: Mapping[str, Tensor], source: str, u
                 value.copy_(state[key])
 
 
+def find_default(weights: Any) -> Path:
+    """The file of torchvision's published ``weights``, downloaded into PyTorch's folder of them where it is not there.
+
+    A file that is there may be anybody's: it must have the SHA-256 that begins as its name says.
+
+    Raises:
+        WorkError: it cannot be downloaded.
+        ConfigError: it has another digest.
+    """
+    url: str = weights.url
+    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
+    match = _HASH.search(path.name)
+    if not os.path.lexists(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(url, str(path), match[1] if match else None)
+        except (OSError, http.client.HTTPException, RuntimeError, EOFError) as error:
+            raise WorkError(
+                f"backbone.weights 'default': cannot download {url} ({explain(error)}). Download it on a machine with "
+                f"a network and name the file in backbone.weights, or put it into {path.parent}"
+            ) from None
+    if match is None:
+        return path
+    with reading(path, error=_refuse), path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if not digest.startswith(match[1]):
+        raise ConfigError(
+            f"backbone.weights 'default': {path}: its SHA-256 is {digest}, but that of {url} begins with {match[1]}: "
+            "another file, or a damaged one; delete it"
+        )
+    return path
+
+
 def digest_weights(network: nn.Module) -> str:
     """SHA-256 over names, types, shapes and bytes of a network's state dict, sorted by name, without counters."""
     digest = hashlib.sha256()
@@ -111,12 +133,10 @@ def read_provenance(path: str | Path) -> dict[str, Any]:
         ConfigError: that file is there but holds no JSON object.
     """
     beside = Path(path).with_suffix(".json")
-    if not beside.is_file():
+    if not os.path.lexists(beside):
         return {}
-    try:
-        provenance = json.loads(beside.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{beside}: provenance of weights: not JSON ({error})") from None
+    with reading(beside, "provenance of weights: not JSON"):
+        provenance = parse_json(read_text(beside))
     if not isinstance(provenance, dict):
         raise ConfigError(f"{beside}: provenance of weights is a JSON object, not {type(provenance).__name__}")
     return provenance
@@ -128,6 +148,10 @@ def seeded(seed: int) -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         yield
+
+
+def _refuse(message: str) -> ConfigError:
+    return ConfigError(f"backbone.weights: {message}")
 
 
 def _length(value: object) -> object:

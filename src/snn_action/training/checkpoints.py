@@ -1,9 +1,7 @@
 """Checkpoints of a run: complete or absent, and loaded without running code from the file."""
 
 import os
-import pickle
 import warnings
-import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,9 +9,11 @@ from typing import Any
 import torch
 
 from snn_action import processes
+from snn_action.archives import is_plain, load_tensors
 from snn_action.data.trained_on import TrainedOn, parse_trained_on
 from snn_action.errors import ConfigError
 from snn_action.models import TemporalModel
+from snn_action.reading import reading
 from snn_action.seed_format.weights import check_weights
 
 PREFIX = "model."  # of the temporal model's weights in Lightning's state dict
@@ -45,20 +45,13 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         ConfigError: the file is missing, is one of NengoDL, or is no checkpoint of ours.
     """
     check_weights(path)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Detected pickle protocol")  # a foreign file: refused below
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
-        raise ConfigError(f"{path}: cannot read the weights: {error.strerror}") from None
-    except pickle.UnpicklingError:  # its message advises to load the file without this check
-        raise ConfigError(f"{path}: not a checkpoint of a run (it is no archive of plain tensors)") from None
-    except (RuntimeError, zipfile.BadZipFile, OSError, EOFError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ConfigError(f"{path}: not a checkpoint of a run ({reason})") from None
-    if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):
+    with reading(path, "not a checkpoint of a run"), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Detected pickle protocol")  # a foreign file: refused here
+        content = load_tensors(path)
+    state = content.get("state_dict") if isinstance(content, dict) else None
+    if not isinstance(state, dict) or not all(isinstance(key, str) for key in state):
         raise ConfigError(f"{path}: not a checkpoint of a run (it has no 'state_dict')")
-    return content
+    return dict(content)
 
 
 def read_trained_on(path: Path) -> TrainedOn:
@@ -92,7 +85,7 @@ def check_fit(model: TemporalModel, checkpoint: Mapping[str, Any], path: Path) -
     weights = {
         key.removeprefix(PREFIX): value
         for key, value in checkpoint["state_dict"].items()
-        if key.startswith(PREFIX) and isinstance(value, torch.Tensor)
+        if key.startswith(PREFIX) and is_plain(value)
     }
     own = model.state_dict()
     problems = [f"{key} is missing" for key in own.keys() - weights.keys()]

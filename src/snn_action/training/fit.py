@@ -230,7 +230,7 @@ def _fit_epochs(
         with _quiet_lightning(), keep_freed_memory(), torch.random.fork_rng(generators):
             trainer = _make_trainer(config, device, recorder, folder)
             try:
-                trainer.fit(recogniser, loader, ckpt_path=str(last) if resuming else None)
+                trainer.fit(recogniser, loader, ckpt_path=str(last) if resuming else None, weights_only=True)
             except SystemExit:  # what Lightning makes of Ctrl-C
                 raise KeyboardInterrupt from None
     if not processes.tell(lambda: read_lines(folder)):
