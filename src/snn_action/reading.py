@@ -47,7 +47,7 @@ def reading(
     except (ConfigError, WorkError):
         raise
     except Exception as caught:  # a broken file makes a library raise nearly anything
-        if isinstance(caught, OSError) and caught.strerror:
+        if isinstance(caught, OSError) and caught.strerror and caught.errno != errno.EINVAL:  # a place before the start
             raise error(f"{path}: cannot be read: {caught.strerror}") from None
         raise error(f"{path}: {what} ({explain(caught)})") from None
 
