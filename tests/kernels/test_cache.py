@@ -58,6 +58,76 @@ def test_what_belongs_to_another_user_is_not_used(what, monkeypatch, caplog):
     assert f"{path}: belongs to another user" in caplog.text
 
 
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="gives files to another user")
+def test_a_file_of_nobody_is_not_used():
+    folder = cache.find_folder("some")
+    (folder / "code").write_bytes(b"code")
+    os.chown(folder / "code", 65534, 65534)
+    (folder / "code").chmod(0o666)
+    assert cache.find_folder("some") is None
+    with pytest.raises(OSError, match="belongs to another user"):
+        cache.read(folder / "code")
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="gives files to another user")
+def test_a_folder_above_that_belongs_to_another_user_is_not_trusted(place, caplog):
+    os.chown(place, 65534, 65534)
+    assert cache.find_folder("some") is None
+    assert f"{place}: belongs to another user" in caplog.text
+
+
+@pytest.mark.parametrize("mode", [0o666, 0o620, 0o602])
+def test_a_file_that_others_may_write_is_not_used(mode, caplog):
+    folder = cache.find_folder("some")
+    cache.write(folder / "code", b"code")
+    (folder / "code").chmod(mode)
+    assert cache.find_folder("some") is None
+    assert "may be written by other users" in caplog.text
+    with pytest.raises(OSError, match="may be written by other users"):
+        cache.read(folder / "code")
+
+
+@pytest.mark.parametrize(("mode", "used"), [(0o777, False), (0o775, False), (0o1777, True), (0o755, True)])
+def test_a_folder_above_where_others_may_put_another_is_not_trusted(place, mode, used, caplog):
+    place.chmod(mode)
+    assert (cache.find_folder("some") is not None) == used
+    assert used or f"{place}: may be written by other users" in caplog.text
+
+
+def test_a_place_behind_a_link_is_held_to_where_it_leads(place, monkeypatch, caplog):
+    (place / "open").mkdir()
+    (place / "open").chmod(0o777)
+    (place / "open" / "inner").mkdir()
+    (place / "link").symlink_to(place / "open" / "inner")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(place / "link"))
+    assert cache.find_folder("some") is None
+    assert "may be written by other users" in caplog.text
+
+
+def test_a_second_name_and_a_pipe_are_not_used(place):
+    folder = cache.find_folder("some")
+    (place / "other").write_bytes(b"code")
+    (folder / "code").hardlink_to(place / "other")
+    assert cache.find_folder("some") is None
+    (folder / "code").unlink()
+    os.mkfifo(folder / "pipe")
+    assert cache.find_folder("some") is None
+    with pytest.raises(OSError, match="no file of its own"):
+        cache.read(folder / "pipe")
+
+
+def test_what_is_kept_with_an_open_umask_is_taken_again():
+    before = os.umask(0o002)
+    try:
+        folder = cache.find_folder("some")
+        cache.write(folder / "code", b"code")
+        assert cache.find_folder("some") == folder
+        assert os.umask(0o002) == 0o002
+    finally:
+        os.umask(before)
+    assert (folder / "code").stat().st_mode & 0o777 == 0o600
+
+
 def test_a_link_is_not_followed(place, caplog):
     folder = cache.find_folder("some")
     (place / "elsewhere").write_bytes(b"code")

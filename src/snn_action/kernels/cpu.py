@@ -41,7 +41,8 @@ def _compile(*types: Any) -> Any:
         if folder is not None:
             settings.CACHE_DIR = str(folder)
             try:
-                return numba.njit(signature, cache=True, error_model="numpy", nogil=True)(function)
+                with cache.private_files():
+                    return numba.njit(signature, cache=True, error_model="numpy", nogil=True)(function)
             except (OSError, RuntimeError) as error:  # the disk is full, or there is no source file
                 cache.say(str(error))
             finally:

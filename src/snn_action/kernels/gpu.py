@@ -39,16 +39,17 @@ def _import(source: str) -> ModuleType:
     name = f"triton_{hashlib.sha256(source.encode()).hexdigest()[:32]}"
     folder = private.find_folder("triton")
     path = (folder or Path(tempfile.mkdtemp())) / f"{name}.py"
-    try:
-        write_atomic(path, source)
-    except OSError:  # the disk is full
-        path = Path(tempfile.mkdtemp()) / f"{name}.py"
-        path.write_text(source, encoding="utf-8")
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise ImportError(f"{path}: cannot be imported")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    with private.private_files():
+        try:
+            write_atomic(path, source)
+        except OSError:  # the disk is full
+            path = Path(tempfile.mkdtemp()) / f"{name}.py"
+            path.write_text(source, encoding="utf-8")
+        spec = importlib.util.spec_from_file_location(name, path)
+        if spec is None or spec.loader is None:
+            raise ImportError(f"{path}: cannot be imported")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)  # this writes, too: what Python compiled
     return module
 
 
