@@ -106,9 +106,15 @@ class Neuron(nn.Module, ABC):
         spikes, state = self(current.unsqueeze(1), state)
         return spikes.squeeze(1), state
 
-    def count(self, spikes: Tensor) -> Tensor:
-        """How many spikes stand for the output ``spikes``: ``spikes dt / amplitude``."""
-        return spikes * (self.dt / self.amplitude)
+    @property
+    def signed(self) -> bool:
+        """Whether spikes may be negative."""
+        return False
+
+    def count(self, spikes: Tensor, dim: tuple[int, ...] = ()) -> Tensor:
+        """How many spikes stand for the output ``spikes``: ``|spikes| dt / amplitude``, summed over ``dim``."""
+        spikes = spikes.abs() if self.signed else spikes
+        return (spikes.sum(dim) if dim else spikes) * (self.dt / self.amplitude)
 
     def equations(self, unit: Unit) -> Equations | None:
         """What fused kernels compute in the place of ``advance`` (or of ``rate``); None where they cannot.
