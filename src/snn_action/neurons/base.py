@@ -111,10 +111,13 @@ class Neuron(nn.Module, ABC):
         """Whether spikes may be negative."""
         return False
 
-    def count(self, spikes: Tensor, dim: tuple[int, ...] = ()) -> Tensor:
-        """How many spikes stand for the output ``spikes``: ``|spikes| dt / amplitude``, summed over ``dim``."""
-        spikes = spikes.abs() if self.signed else spikes
-        return (spikes.sum(dim) if dim else spikes) * (self.dt / self.amplitude)
+    def count(self, spikes: Tensor) -> Tensor:
+        """The output ``spikes`` in spikes a step: ``spikes dt / amplitude``; negative ones stay so."""
+        return spikes * (self.dt / self.amplitude)
+
+    def count_all(self, spikes: Tensor, dim: tuple[int, ...]) -> Tensor:
+        """How many spikes the output ``spikes`` is made of, of either sign: ``|spikes| dt / amplitude`` over ``dim``."""
+        return self.count((spikes.abs() if self.signed else spikes).sum(dim))
 
     def equations(self, unit: Unit) -> Equations | None:
         """What fused kernels compute in the place of ``advance`` (or of ``rate``); None where they cannot.
