@@ -116,7 +116,7 @@ class Neuron(nn.Module, ABC):
         return spikes * (self.dt / self.amplitude)
 
     def count_all(self, spikes: Tensor, dim: tuple[int, ...]) -> Tensor:
-        """How many spikes the output ``spikes`` is made of, of either sign: ``|spikes| dt / amplitude`` over ``dim``."""
+        """How many spikes of either sign stand for ``spikes``: ``|spikes| dt / amplitude``, summed over ``dim``."""
         return self.count((spikes.abs() if self.signed else spikes).sum(dim))
 
     def equations(self, unit: Unit) -> Equations | None:
