@@ -73,7 +73,8 @@ def test_settings_of_numba_do_not_matter(environment, usual):
 def test_where_nothing_can_be_written_kernels_are_compiled_and_one_line_says_so(place, usual):
     """The second: no home directory either, and a user that has no name."""
     homeless = "" if place else "import os, pwd; del os.environ['HOME']; os.getuid = lambda: 12345\n"
-    printed, said = run_apart(homeless + PROGRAM, XDG_CACHE_HOME=place)
+    forward = PROGRAM.replace("    logits.sum().backward()\n", "")  # half as much to compile
+    printed, said = run_apart(homeless + forward, XDG_CACHE_HOME=place)
     assert printed == usual
     assert said.count("every process compiles them anew") == 1
 

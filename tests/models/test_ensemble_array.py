@@ -305,3 +305,21 @@ def test_solved_output_weights_are_the_regression_on_what_ensembles_stand_for():
 
 def test_no_clips_give_no_logits():
     assert make()(features(batch=0))[0].shape == (0, 9, 3)
+
+
+def test_spikes_of_either_sign_are_counted():
+    options = {"neuron": {"type": "regular_spiking", "rate_function": "tanh"}, "max_rates": [100.0, 200.0]}
+    model = make(**options).float()
+    x = features(batch=8).float()  # so many as the fused kernel would take
+    with torch.inference_mode():
+        _, state = model(x)
+        spikes, _ = model.neuron(drive_of(model, x))
+    counts = spikes * model.neuron.dt
+    assert bool((counts < 0).any())
+    torch.testing.assert_close(state.spikes, counts.abs().sum((1, 2, 3)))
+
+
+def drive_of(model: EnsembleArray, x: Tensor) -> Tensor:
+    """Currents (B, T, E, N) of all neurons."""
+    filtered, _ = model.synapse(x)
+    return ensembles.drive(model.input_kernel(filtered), *model._scale())

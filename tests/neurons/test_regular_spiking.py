@@ -34,6 +34,7 @@ def test_spike_counts_have_their_closed_form(name):
     total = start + 0.004 * np.vectorize(CURVES[name])(current.numpy()).cumsum(1)
     expected = np.diff(np.floor(total), axis=1, prepend=0.0)
     np.testing.assert_allclose(neuron.count(spikes).numpy(), expected, atol=1e-9)
+    np.testing.assert_allclose(neuron.count_all(spikes, (1, 2)).numpy(), np.abs(expected).sum((1, 2)), atol=1e-9)
     np.testing.assert_allclose(final.voltage.numpy(), total[:, -1] - np.floor(total[:, -1]), atol=1e-9)
     assert (expected.min() < 0) == (name == "tanh")
 

@@ -42,7 +42,7 @@ def run_ensembles(
             decoded = (spikes * decoders).sum(-1)
         else:
             decoded = torch.einsum("bten,enf->btef", spikes, decoders)
-    return decoded, neuron.count(spikes.sum((1, 2, 3))), state
+    return decoded, neuron.count_all(spikes, (1, 2, 3)), state
 
 
 def drive(values: Tensor, encoders: Tensor, bias: Tensor) -> Tensor:

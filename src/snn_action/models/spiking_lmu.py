@@ -251,7 +251,7 @@ class SpikingLMU(TemporalModel):
             current = current + self.input_kernel(x)
         current = current.to(self.readout.weight) * self.current_unit  # neurons keep their precision under autocast
         spikes, neurons = self.neuron(current, state.hidden.neurons, mask)
-        count = state.hidden.spikes + self.neuron.count(spikes.sum((1, 2)))
+        count = state.hidden.spikes + self.neuron.count_all(spikes, (1, 2))
         return spikes, State(memory, entered, coefficients, Activity(neurons, count), state.leaky, past)
 
     def _remember(self, drive: Tensor, state: State, mask: Tensor | None) -> tuple[Tensor, Tensor, Activity]:

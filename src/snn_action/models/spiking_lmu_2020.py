@@ -108,7 +108,7 @@ class Ensemble(nn.Module):
         """Outputs (B, T, N) of ``values`` (B, T, D), and the state after the last real step."""
         check_finite(values, "value of ensemble")
         spikes, neurons = self.neuron(F.linear(values, self.encoders, self.bias).to(self.bias), state.neurons, mask)
-        count = state.spikes + self.neuron.count(spikes.sum((1, 2)))
+        count = state.spikes + self.neuron.count_all(spikes, (1, 2))
         if not self.keep:
             return spikes, Activity(neurons, take_last(spikes, mask), count)
         output, seen = state.output, []

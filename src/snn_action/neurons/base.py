@@ -106,9 +106,18 @@ class Neuron(nn.Module, ABC):
         spikes, state = self(current.unsqueeze(1), state)
         return spikes.squeeze(1), state
 
+    @property
+    def signed(self) -> bool:
+        """Whether spikes may be negative."""
+        return False
+
     def count(self, spikes: Tensor) -> Tensor:
-        """How many spikes stand for the output ``spikes``: ``spikes dt / amplitude``."""
+        """The output ``spikes`` in spikes a step: ``spikes dt / amplitude``; negative ones stay so."""
         return spikes * (self.dt / self.amplitude)
+
+    def count_all(self, spikes: Tensor, dim: tuple[int, ...]) -> Tensor:
+        """How many spikes of either sign stand for ``spikes``: ``|spikes| dt / amplitude``, summed over ``dim``."""
+        return self.count((spikes.abs() if self.signed else spikes).sum(dim))
 
     def equations(self, unit: Unit) -> Equations | None:
         """What fused kernels compute in the place of ``advance`` (or of ``rate``); None where they cannot.

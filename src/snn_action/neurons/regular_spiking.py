@@ -71,6 +71,11 @@ class RegularSpiking(VoltageNeuron):
 
     settings: Settings
 
+    @property
+    def signed(self) -> bool:
+        """Whether spikes may be negative."""
+        return self.settings.rate_function == "tanh"
+
     def advance(self, current: Tensor, state: Voltage) -> tuple[Tensor, Voltage]:
         """See ``step``."""
         return step(current, state, self.settings)
