@@ -24,25 +24,18 @@ _ADVICE = re.compile(r"weights_only|allow_pickle|max_header_size|set_int_max_str
 
 
 @contextmanager
-def reading(
-    path: Path,
-    what: str = "cannot be read",
-    error: Callable[[str], Exception] = ConfigError,
-    folder: bool = False,
-) -> Iterator[None]:
+def naming(path: Path, what: str = "cannot be read", error: Callable[[str], Exception] = ConfigError) -> Iterator[None]:
     """Whatever a library raises inside becomes one error that names the file; our own errors pass.
 
     Args:
-        path: The file that is read; it must be there and be a regular one.
+        path: The file that is read.
         what: The message for what the system does not refuse, such as ``"not a table"``; the reason follows.
         error: Makes the error from its message.
-        folder: Whether a folder will do, too.
 
     Raises:
         ConfigError: or what ``error`` makes.
     """
     try:
-        _check_kind(path, folder)
         yield
     except (ConfigError, WorkError):
         raise
@@ -50,6 +43,24 @@ def reading(
         if isinstance(caught, OSError) and caught.strerror and caught.errno != errno.EINVAL:  # a place before the start
             raise error(f"{path}: cannot be read: {caught.strerror}") from None
         raise error(f"{path}: {what} ({explain(caught)})") from None
+
+
+@contextmanager
+def reading(
+    path: Path, what: str = "cannot be read", error: Callable[[str], Exception] = ConfigError
+) -> Iterator[None]:
+    """As ``naming``, for a path that must be a regular file.
+
+    Raises:
+        ConfigError: or what ``error`` makes; also where there is no file, or a pipe, a socket or a device.
+    """
+    with naming(path, what, error):
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if not stat.S_ISREG(mode):
+            raise ValueError("it is a pipe, a socket or a device, which is not opened")
+        yield
 
 
 def explain(error: BaseException) -> str:
@@ -115,11 +126,3 @@ def _make_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is no number of JSON")
-
-
-def _check_kind(path: Path, folder: bool) -> None:
-    mode = path.stat().st_mode
-    if stat.S_ISDIR(mode) and not folder:
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
-        raise ValueError("it is a pipe, a socket or a device, which is not opened")

@@ -41,6 +41,7 @@ from snn_action.data.decode import FrameSource, MiscountError, VideoFile, open_v
 from snn_action.data.frame_folder import is_frame_folder
 from snn_action.data.limits import check_size
 from snn_action.data.lists import class_folders, find_videos
+from snn_action.data.opening import check_file, naming_video
 from snn_action.data.orientation import UPRIGHT, read_orientation
 from snn_action.data.timeline import decode_packets, open_stream
 from snn_action.data.workers import Failure, map_apart
@@ -131,12 +132,13 @@ def check_video(path: Path, limits: LimitSettings) -> VideoCheck:
     try:
         if _leads_up(path):
             raise VideoError(f"{path}: a link to a folder that it lies in", "unreadable")
-        check = replace(check, digest=digest_content(path))
-        return use_video(open_video(path, limits), lambda source: _look(check, source))
+        with naming_video(path):
+            if not path.is_dir():
+                check_file(path)
+            check = replace(check, digest=digest_content(path))
+            return use_video(open_video(path, limits), lambda source: _look(check, source))
     except VideoError as error:
         return replace(check, problems=(Finding(error.kind, str(error)),))
-    except OSError as error:
-        return replace(check, problems=(Finding("unreadable", f"{path}: {error.strerror or error}"),))
 
 
 def _look(check: VideoCheck, source: FrameSource) -> VideoCheck:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from snn_action.config import ClipSettings, LimitSettings, Stream
 from snn_action.data.decode import DEFAULT_LIMITS, Frame, FrameSource, open_video, use_video
+from snn_action.data.opening import naming_video
 from snn_action.data.sampling import Indices, sample_clips
 from snn_action.data.transforms import difference_image, resize
 
@@ -59,8 +60,8 @@ def read_video(
     Raises:
         WorkError: names the file and why it cannot be read.
     """
-    source = open_video(path, limits)
-    return use_video(source, lambda source: _read(source, clip, size, seed, name))
+    with naming_video(Path(path)):
+        return use_video(open_video(path, limits), lambda source: _read(source, clip, size, seed, name))
 
 
 def _read(source: FrameSource, clip: ClipSettings, size: int, seed: int, name: str) -> VideoClips:

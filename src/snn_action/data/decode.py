@@ -25,6 +25,7 @@ from av.video.reformatter import VideoReformatter
 from snn_action.config import LimitSettings
 from snn_action.data.frame_folder import open_frame_folder
 from snn_action.data.limits import check_size
+from snn_action.data.opening import naming_video
 from snn_action.data.orientation import UPRIGHT, read_orientation
 from snn_action.data.timeline import Timeline, count_again, decode_packets, open_stream, read_timeline
 from snn_action.errors import VideoError
@@ -60,18 +61,10 @@ def open_video(path: str | Path, limits: LimitSettings = DEFAULT_LIMITS) -> Fram
         VideoError: names the file and why it cannot be read, that it is truncated or that its size is absurd.
     """
     path = Path(path)
-    if path.is_dir():
-        return open_frame_folder(path, limits)
-    _check_file(path)
-    return VideoFile(path, read_timeline(path, limits), limits)
-
-
-def _check_file(path: Path) -> None:
-    if not path.is_file():
-        what = "a link that leads nowhere, or to itself" if path.is_symlink() else "no such video"
-        raise VideoError(f"{path}: {what}", "unreadable")
-    if path.stat().st_size == 0:
-        raise VideoError(f"{path}: the file is empty (0 bytes)", "unreadable")
+    with naming_video(path):
+        if path.is_dir():
+            return open_frame_folder(path, limits)
+        return VideoFile(path, read_timeline(path, limits), limits)
 
 
 def look_at(path: Path, limits: LimitSettings = DEFAULT_LIMITS) -> None:
@@ -80,12 +73,12 @@ def look_at(path: Path, limits: LimitSettings = DEFAULT_LIMITS) -> None:
     Raises:
         VideoError: as ``open_video``, for what is seen without reading the file to its end.
     """
-    if path.is_dir():
-        open_frame_folder(path, limits)
-        return
-    _check_file(path)
-    with open_stream(path, limits):
-        pass
+    with naming_video(path):
+        if path.is_dir():
+            open_frame_folder(path, limits)
+            return
+        with open_stream(path, limits):
+            pass
 
 
 def count_frames(path: str | Path) -> int:

@@ -13,6 +13,7 @@ from PIL import Image, ImageOps
 from snn_action.config import LimitSettings
 from snn_action.data.limits import check_size
 from snn_action.errors import VideoError
+from snn_action.reading import reading
 
 _FRAME = re.compile(r"frame(\d+)\.jpe?g", re.IGNORECASE)
 
@@ -45,12 +46,9 @@ class FrameFolder:
         size = None
         for index in indices:
             file = self.files[index]
-            try:
-                with Image.open(file, formats=("JPEG",)) as image:
-                    check_size(file, image.width, image.height, self.limits)
-                    frame = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
-            except (OSError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-                raise VideoError(f"{file}: cannot be decoded: {error}", "damaged") from None
+            with reading(file, "cannot be decoded", _damaged), Image.open(file, formats=("JPEG",)) as image:
+                check_size(file, image.width, image.height, self.limits)
+                frame = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
             size = size or frame.shape
             if frame.shape != size:
                 raise VideoError(
@@ -58,6 +56,10 @@ class FrameFolder:
                     "damaged",
                 )
             yield frame
+
+
+def _damaged(message: str) -> VideoError:
+    return VideoError(message, "damaged")
 
 
 def open_frame_folder(path: Path, limits: LimitSettings) -> FrameFolder:

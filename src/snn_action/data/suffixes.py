@@ -107,19 +107,19 @@ def _look_into(paths: Sequence[Path]) -> set[Path]:
 
 
 def _holds_video(path: Path) -> bool:
-    import av
     from av.stream import Disposition
 
+    from snn_action.data.opening import naming_video, open_file
+    from snn_action.errors import VideoError
+
     try:
-        if not path.stat().st_size:
-            return False
-        with av.open(f"file:{path}") as container:
+        with naming_video(path), open_file(path) as container:
             name = container.format.name
             if name == "tty" or name.startswith("image2") or name.endswith("_pipe"):
                 return False
             covers = Disposition.attached_pic
             return any(not stream.disposition & covers for stream in container.streams.video)
-    except (av.FFmpegError, OSError, ValueError):
+    except VideoError:
         return False
 
 

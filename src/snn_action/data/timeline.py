@@ -22,6 +22,7 @@ from snn_action.config import LimitSettings
 from snn_action.data.bitstream import frame_counter
 from snn_action.data.container import Reach, check_whole
 from snn_action.data.limits import check_length, check_size
+from snn_action.data.opening import naming_video, open_file
 from snn_action.errors import VideoError
 
 
@@ -63,7 +64,7 @@ class Timeline:
 @contextmanager
 def open_stream(path: Path, limits: LimitSettings) -> Iterator[tuple[Any, Any]]:
     """The container and the video stream that FFmpeg takes, one decoding thread, no frame larger than the limit."""
-    with _open(path) as container:
+    with naming_video(path), open_file(path) as container:
         covers = Disposition.attached_pic
         streams = [stream for stream in container.streams.video if not stream.disposition & covers]
         if not streams or container.format.name == "tty":  # FFmpeg would draw a text file as a terminal's screen
@@ -198,21 +199,12 @@ def count_again(path: Path, timeline: Timeline, limits: LimitSettings) -> Timeli
     return _count(path, limits, timeline.times is None, known)
 
 
-def _open(path: Path) -> Any:
-    try:
-        # the protocol is named so that a colon in the name is not taken for one
-        return av.open(f"file:{path}")
-    except (av.FFmpegError, ValueError, UnicodeError) as error:
-        reason = getattr(error, "strerror", error)
-        raise VideoError(f"{path}: cannot be read as a video: {reason}", "unreadable") from None
-
-
 def _choose(path: Path, streams: list[Any]) -> Any:
     """The stream that FFmpeg's program takes: one that has packets, then a default one, then the largest."""
     if len(streams) == 1:
         return streams[0]
     filled: set[int] = set()
-    with _open(path) as container:
+    with open_file(path) as container:
         try:
             for number, packet in enumerate(container.demux(video=[stream.index for stream in streams])):
                 filled.add(packet.stream_index)
