@@ -1,5 +1,4 @@
 import json
-import logging
 import os
 import re
 from pathlib import Path
@@ -9,16 +8,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from snn_action.config import load_config
+from snn_action.environment import describe_environment
 from snn_action.errors import ConfigError, WorkError
 from snn_action.run_folder import (
     create_run,
-    describe_environment,
     find_changes,
     find_latest_run,
     find_unfinished_run,
     fold_folder,
     learned_settings,
-    log_to,
     new_run,
     plain_names,
     read_run_config,
@@ -96,8 +94,10 @@ def test_the_newest_run_is_found(config):
 
 
 def test_what_is_no_run(tmp_path):
-    with pytest.raises(ConfigError, match=r"not the folder of a run \(it has no config\.json\)"):
+    with pytest.raises(ConfigError, match="there is no such run folder"):
         read_run_config(tmp_path / "nowhere")
+    with pytest.raises(ConfigError, match=r"not the folder of a run \(it has no config\.json\).*begin a new run with"):
+        read_run_config(tmp_path)
 
 
 def test_the_newest_run_of_that_configuration_not_of_its_name(config, write_config):
@@ -155,19 +155,6 @@ def test_a_name_that_looks_like_a_made_one_is_not_taken_for_it():
     (made,) = plain_names(["../x"])
     assert made.startswith("x-")
     assert len(set(plain_names(["../x", made]))) == 2
-
-
-def test_the_log_is_written_inside_only(tmp_path):
-    logger = logging.getLogger("snn_action.anything")
-    package = logging.getLogger("snn_action")
-    before = (package.level, list(package.handlers))
-    with log_to(tmp_path / "run.log"):
-        logger.info("inside")
-    logger.info("outside")
-    assert (package.level, list(package.handlers)) == before
-    text = (tmp_path / "run.log").read_text()
-    assert "INFO snn_action.anything: inside" in text
-    assert "outside" not in text
 
 
 def test_of_unfinished_runs_the_newest_of_the_same_configuration_is_found(write_config):
