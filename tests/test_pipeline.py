@@ -452,7 +452,7 @@ def test_the_log_holds_why_the_work_ended(config, monkeypatch):
         with pytest.raises(WorkError):
             pipeline.run(config, run_id="one")
     folder = config.save_dir / "test" / "one"
-    assert "ERROR snn_action.run_folder: WorkError: the disk is full" in (folder / "run.log").read_text()
+    assert "ERROR snn_action.run_access: WorkError: the disk is full" in (folder / "run.log").read_text()
 
 
 def test_a_start_that_failed_leaves_its_reason(leaking):

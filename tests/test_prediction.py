@@ -118,9 +118,12 @@ def test_a_run_on_features_cannot_see(command, features_file, write_config, vide
 def test_what_is_no_trained_run(command, trained, tmp_path):
     code, _, err = command("predict", tmp_path / "other", "x.avi")
     assert code == 2
-    assert "not the folder of a run" in err
+    assert "there is no such run folder" in err
     (trained / "checkpoints" / "best.ckpt").unlink()
-    with pytest.raises(ConfigError, match="not trained to the end"):
+    with pytest.raises(ConfigError, match=r"best\.ckpt: missing, though training has come to its end; restore it"):
+        load_run(trained)
+    (trained / "trained").unlink()
+    with pytest.raises(ConfigError, match="not trained to the end; continue with: snn-action run --resume"):
         load_run(trained)
 
 

@@ -3,11 +3,12 @@
     python benchmarks/robustness/kills.py CONFIG [-o section.key=value] [--kills 0] [--lanes 2] [--quick]
 
 ``--kills`` is how many moments are tried, evenly spread over all; 0: every one. Compared are weights, epochs, metrics
-without times, predictions and confusion. ``--quick`` leaves figures undrawn (their files are written), as the test does.
-The exit code is 1 where a run did not end as the other.
+without times, predictions and confusion. ``--quick`` leaves figures undrawn (their files are written), as the test
+does. The exit code is 1 where a run did not end as the other.
 """
 
 import argparse
+import gc
 import json
 import os
 import signal
@@ -180,6 +181,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    gc.freeze()  # what was imported is no garbage of the many short runs
     if options.quick:
         leave_figures_undrawn()
     config = load_config(options.config, options.override)
@@ -191,7 +193,9 @@ def main() -> None:
     differ = {moment: text for moment, text in try_moments(config, moments, options.lanes, told).items() if text}
     for moment, text in differ.items():
         print(f"killed before change {moment} of {number}: {text}")
-    print(f"{len(moments)} kills at {number} moments: {len(moments) - len(differ)} ended as the run that was left alone")
+    print(
+        f"{len(moments)} kills at {number} moments: {len(moments) - len(differ)} ended as the run that was left alone"
+    )
     sys.exit(bool(differ))
 
 

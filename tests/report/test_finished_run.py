@@ -86,7 +86,9 @@ def test_no_folder_is_wrong_usage(tmp_path):
 def test_an_unfinished_run_names_the_file_and_the_way_out(make_run, name):
     folder = make_run()
     (folder / name).unlink()
-    with pytest.raises(WorkError, match=rf"{name} is missing; finish it with: snn-action run --resume .*{folder.name}$"):
+    with pytest.raises(
+        WorkError, match=rf"{name} is missing; finish it with: snn-action run --resume .*{folder.name}$"
+    ):
         read_run(folder)
 
 
