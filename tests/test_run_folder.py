@@ -1,6 +1,7 @@
 import json
 import os
 import re
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,32 @@ def test_a_configuration_that_cannot_be_followed_leaves_no_folder(config):
     with pytest.raises(ConfigError, match="no such"), new_run(config, "one") as folder:
         raise ConfigError("no such video")
     assert not folder.exists()
+
+
+def test_a_folder_in_which_nothing_began_keeps_what_is_not_ours(config):
+    with pytest.raises(ConfigError, match="no such"), new_run(config, "one") as folder:  # noqa: PT012
+        (folder / "notes.txt").touch()
+        raise ConfigError("no such video")
+    assert [path.name for path in folder.iterdir()] == ["notes.txt"]
+
+
+def test_a_start_that_cannot_be_written_leaves_no_folder(config, monkeypatch):
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("snn_action.files._fill", fail)
+        with pytest.raises(WorkError, match=r"environment\.json: cannot write the run's folder: No space left"):
+            create_run(config, "one")
+    assert create_run(config, "one").is_dir()
+
+
+def test_a_folder_without_a_configuration_is_no_run(config):
+    (config.save_dir / "test" / "one").mkdir(parents=True)
+    with pytest.raises(ConfigError, match="no run has begun in it; remove it, or name another with --run-id"):
+        create_run(config, "one")
+    with pytest.raises(ConfigError, match="no run there yet"):
+        find_latest_run(config)
 
 
 def test_a_run_that_can_go_on_stays(config):
@@ -149,6 +176,24 @@ def test_any_text_becomes_one_part_of_a_path_of_its_own(names):
     assert all(re.fullmatch(r"[A-Za-z0-9_][\w.-]*", name, re.ASCII) and len(name) <= 64 for name in plain)
     assert len({name.casefold() for name in plain}) == len(names)
     assert all((Path("run") / name).parent == Path("run") for name in plain)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["x", "./x"],
+        ["x", "x/"],
+        ["x", "X"],
+        ["caf\N{LATIN SMALL LETTER E WITH ACUTE}", "cafe\N{COMBINING ACUTE ACCENT}"],
+        ["stra\N{LATIN SMALL LETTER SHARP S}e", "STRASSE", "strasse"],
+        ["x", "x.", "x "],
+        ["k", "\N{KELVIN SIGN}"],
+    ],
+)
+def test_names_that_a_file_system_takes_for_one_are_folders_of_their_own(names, tmp_path):
+    folders = [fold_folder(tmp_path, name, names) for name in names]
+    seen = {unicodedata.normalize("NFKC", str(folder.resolve())).casefold().rstrip(". ") for folder in folders}
+    assert len(seen) == len(names)
 
 
 def test_a_name_that_looks_like_a_made_one_is_not_taken_for_it():

@@ -57,6 +57,12 @@ def watch(places: tuple[Path, ...], tell: Callable[[], None]) -> None:
     sys.addaudithook(hook)
 
 
+def configure(config: Config, run_id: str) -> Config:
+    """The configuration with a store of the run's own: each run extracts all videos."""
+    features = config.features.model_copy(update={"store": config.save_dir / "stores" / run_id})
+    return config.model_copy(update={"features": features})
+
+
 def list_places(config: Config) -> tuple[Path, ...]:
     return (config.save_dir.absolute() / config.name, config.features.store.absolute())
 
@@ -131,7 +137,8 @@ def read_outcome(folder: Path) -> dict[str, Any]:
 def attempt(config: Config, moment: int, told: Path) -> None:
     """Kill a run at a moment, let it go on, and write down what differs from the whole one."""
     run_id = f"kill{moment}"
-    if (code := run_killed(config, moment, run_id)) != -signal.SIGKILL:
+    config = configure(config, run_id)
+    if (code := run_killed(config, moment, run_id)) not in (0, -signal.SIGKILL):  # 0: it had a change less to make
         told.write_text(f"not killed: exit code {code}")
         return
     found = read_outcome(go_on(config, run_id))
@@ -187,7 +194,7 @@ def main() -> None:
     config = load_config(options.config, options.override)
     told = config.save_dir / "told"
     told.mkdir(parents=True, exist_ok=True)
-    number = count_moments(config, told / "number.txt")
+    number = count_moments(configure(config, "whole"), told / "number.txt")
     kills = min(options.kills or number, number)
     moments = sorted({1 + k * (number - 1) // max(kills - 1, 1) for k in range(kills)})
     differ = {moment: text for moment, text in try_moments(config, moments, options.lanes, told).items() if text}

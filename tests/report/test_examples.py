@@ -1,6 +1,7 @@
 """Pictures of the clips that a report shows: within the limits, and never at the cost of the results."""
 
 import os
+import signal
 
 import numpy as np
 import pytest
@@ -43,7 +44,7 @@ def test_frames_are_those_that_the_model_saw(tmp_path, video_config, catalog):
 
 def crash(self, indices):
     if "Left" in str(self.path):
-        os.abort()
+        os.kill(os.getpid(), signal.SIGKILL)
     return read(self, indices)
 
 
