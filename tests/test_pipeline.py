@@ -556,3 +556,5 @@ def test_weights_that_do_not_say_what_they_were_trained_on_are_of_unknown_origin
     assert begun.metrics["leakage"]["verdict"] == "clean as far as compared, training.weights of unknown origin"
     (tmp_path / "bare.ckpt").unlink()  # needed no more
     assert pipeline.evaluate(begun.folder).metrics["leakage"] == begun.metrics["leakage"]
+    (begun.folder / "metrics.json").unlink()
+    assert without_timings(pipeline.resume(begun.folder).metrics) == without_timings(begun.metrics)

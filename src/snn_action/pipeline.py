@@ -93,8 +93,14 @@ def resume(folder: str | Path, *, progress: bool = False) -> Run:
         config, split, tested = processes.tell(lambda: _read_unfinished(folder))
         if tested and (folder / "examples.npz").exists():
             return Run(folder, processes.tell(lambda: _finish_report(folder)))
-        _check_beforehand(config)
-        data = _train(config, split, folder, progress, show_test=True)
+        try:
+            _check_beforehand(config, begun=split is not None)
+            data = _train(config, split, folder, progress, show_test=True)
+        except ConfigError as error:
+            if not tested:
+                raise
+            way_out = f"its results are kept; for a report without clips: snn-action report {folder}"
+            raise ConfigError(f"{error}\n{way_out}") from error
         return _evaluate(config, data, folder, progress)
 
 
@@ -115,7 +121,7 @@ def resume_training(folder: str | Path, *, progress: bool = False) -> Path:
         config, split, tested = processes.tell(lambda: _read_unfinished(folder))
         if tested:
             raise ConfigError(f"{folder}: trained and tested; its report is made by: snn-action run --resume {folder}")
-        _check_beforehand(config)
+        _check_beforehand(config, begun=split is not None)
         _train(config, split, folder, progress, show_test=False)
     return folder
 
@@ -164,10 +170,15 @@ def _train(config: Config, split: Split | None, folder: Path, progress: bool, *,
     return data
 
 
-def _check_beforehand(config: Config) -> None:
-    """What would otherwise be noticed after hours of extraction; nothing is written before it."""
+def _check_beforehand(config: Config, *, begun: bool = False) -> None:
+    """What would otherwise be noticed after hours of extraction; nothing is written before it.
+
+    A run that has begun has looked at its first weights, and may need them no more.
+    """
     check_precision(config)
     check_model(config.model)
+    if begun:
+        return
     if config.training.weights is not None:
         read_checkpoint(config.training.weights)
     elif config.training.skip:

@@ -153,10 +153,15 @@ def read_run_config(folder: Path, overrides: Sequence[str] = ()) -> Config:
     names has features pickled for the original project.
 
     Raises:
-        ConfigError: the folder is not a run's.
+        ConfigError: the folder is not a run's, its configuration is broken, or an override does not fit.
     """
     require_run(folder)
-    config = load_config(folder / "config.json", overrides)
+    try:
+        config = load_config(folder / "config.json")
+    except ConfigError as error:
+        raise ConfigError(f"{error}; restore it, or begin a new run with: snn-action run -c CONFIG") from None
+    if overrides:
+        config = load_config(folder / "config.json", overrides)
     if getattr(config.dataset, "pickles", None) is not None:
         logger.info("%s: dataset.pickles is left out here; write them with: snn-action extract -c CONFIG", folder)
         config = config.model_copy(update={"dataset": config.dataset.model_copy(update={"pickles": None})})

@@ -48,6 +48,18 @@ def make_run(place: Path, names: tuple[str, ...] = ("Archery", "Bowling", "Divin
     return pipeline.run(load_config(place / "config.json"), run_id="one").folder
 
 
+@pytest.fixture(autouse=True)
+def few_figures(monkeypatch):
+    """Draw one figure and no more; ``monkeypatch.undo`` draws all."""
+
+    def draw_one(draw, name, *_):
+        if name == "confusion":
+            draw()
+        return b"png", html.Panel(Markup("<svg></svg>"), "")
+
+    monkeypatch.setattr(html, "_draw", draw_one)
+
+
 @pytest.fixture
 def received(finished, tmp_path) -> Path:
     return Path(shutil.copytree(finished, tmp_path / "one"))
@@ -115,7 +127,7 @@ def test_a_run_folder_names_no_place_for_pickles(received, tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("config.json", "", "not JSON"),
+        ("config.json", "", "restore it, or begin a new run with: snn-action run -c CONFIG"),
         ("config.json", None, "begin a new run with: snn-action run -c CONFIG"),
         ("splits.json", "", "broken"),
         ("splits.json", None, "restore it"),
@@ -154,8 +166,7 @@ STAGES = {
 
 @pytest.mark.parametrize("stage", STAGES)
 @pytest.mark.parametrize("words", [("evaluate",), ("report",)], ids=" ".join)
-def test_a_half_made_run_names_the_command_that_ends_it(command, received, stage, words, monkeypatch):
-    monkeypatch.setattr(html, "_draw", lambda *_: (b"png", html.Panel(Markup("<svg></svg>"), "")))
+def test_a_half_made_run_names_the_command_that_ends_it(command, received, stage, words):
     unfinish(received, "metrics.json", "report.html", "examples.npz", "predictions.csv", "confusion.csv")
     for name in STAGES[stage]:
         path = received / name
@@ -182,6 +193,21 @@ def test_a_run_killed_before_its_report_gets_it_and_nothing_else(command, receiv
     assert {name: (received / name).stat().st_mtime_ns for name in before} == before
     code, _, err = command("run", "--resume", received)
     assert (code, f"finished; test it again with: snn-action evaluate {received}" in err) == (2, True)
+
+
+def test_results_whose_data_is_gone_have_a_report(command, received):
+    unfinish(received, "report.html", "examples.npz")
+    code, _, err = command("run", "--resume", received)
+    assert code == 0, err
+    unfinish(received, "report.html", "examples.npz")
+    raw = json.loads((received / "config.json").read_text())
+    raw["dataset"]["path"] = "nowhere.npz"
+    (received / "config.json").write_text(json.dumps(raw))
+    code, _, err = command("run", "--resume", received)
+    assert code == 2
+    assert "nowhere.npz" in err
+    assert f"its results are kept; for a report without clips: snn-action report {received}" in err
+    assert command("report", received)[0] == 0
 
 
 def test_a_run_that_is_tested_again_and_killed_is_no_finished_one(command, received, monkeypatch):
@@ -228,7 +254,8 @@ def test_the_note_of_a_failure_follows_no_link(command, finished, tmp_path):
 NAMES = ("=cmd|' /C calc'!A0", "'+1 $\\frac{", "\N{FULLWIDTH EQUALS SIGN}SUM(1)\u202e <b>&amp;")
 
 
-def test_names_that_mean_something_elsewhere_are_only_names(tmp_path):
+def test_names_that_mean_something_elsewhere_are_only_names(tmp_path, monkeypatch):
+    monkeypatch.undo()
     folder = make_run(tmp_path, NAMES)
     run = read_run(folder)
     assert run.class_names == NAMES
