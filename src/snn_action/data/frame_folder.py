@@ -64,10 +64,14 @@ def open_frame_folder(path: Path, limits: LimitSettings) -> FrameFolder:
     """List a folder's frames; numbers begin at 0 or 1 and have no gap.
 
     Raises:
-        VideoError: the folder holds no frames, or a number is missing or there twice.
+        VideoError: the folder cannot be read or holds no frames, or a number is missing or there twice.
     """
     numbered: dict[int, Path] = {}
-    for file in path.iterdir():
+    try:
+        files = [*path.iterdir()]
+    except OSError as error:
+        raise VideoError(f"{path}: cannot be read: {error.strerror}", "unreadable") from None
+    for file in files:
         if match := _FRAME.fullmatch(file.name):
             number = int(match[1])
             if number in numbered:
