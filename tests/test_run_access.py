@@ -16,9 +16,8 @@ import os, sys, time
 from pathlib import Path
 from snn_action.run_access import hold
 with hold(Path(sys.argv[1])):
-    worker = os.fork()
-    if worker:
-        print(worker, flush=True)
+    if not os.fork():
+        print(os.getpid(), flush=True)  # by the worker: only now has it let go of what it inherited
     time.sleep(60)
 """
 
