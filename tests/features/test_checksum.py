@@ -12,7 +12,7 @@ from snn_action.features.survey import check_shards, survey_store
 
 @pytest.fixture
 def shard(tmp_path: Path) -> Path:
-    rows = Rows("key", 'Café/v_"g01"\\.avi', torch.arange(6.0).reshape(3, 2), ((0, 1, 2),))
+    rows = Rows("0" * 64, 'Café/v_"g01"\\.avi', torch.arange(6.0).reshape(3, 2), ((0, 1, 2),))
     FeatureStore(tmp_path).write("rgb", [rows], {"backbone": "small"})
     (path,) = (tmp_path / "shards").iterdir()
     return path

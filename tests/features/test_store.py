@@ -13,10 +13,13 @@ from snn_action.errors import WorkError
 from snn_action.features import store as store_module
 from snn_action.features.store import FeatureStore, Place, Rows
 
+from .conftest import find, key_of
+
 
 def rows(key: str, n: int = 3, clips: int = 1, value: float = 0.0) -> Rows:
     frames = tuple(tuple(range(clip, clip + n)) for clip in range(clips))
-    return Rows(key, f"video {key}", torch.full((n * clips, 4), value) + torch.arange(n * clips).unsqueeze(1), frames)
+    features = torch.full((n * clips, 4), value) + torch.arange(n * clips).unsqueeze(1)
+    return Rows(key_of(key), f"video {key}", features, frames)
 
 
 def shards(folder: Path) -> list[str]:
@@ -27,7 +30,7 @@ def test_what_was_written_is_found_and_read(tmp_path: Path) -> None:
     store = FeatureStore(tmp_path / "a" / "store")
     store.write("rgb", [rows("x", 3), rows("y", 2, clips=2, value=100.0)], {"trained_on": "nothing"})
     store.write("difference", [rows("z")], {})
-    found = store.find(["x", "y", "z", "absent"])
+    found = find(store, ["x", "y", "z", "absent"])
     assert found.keys() == {"x", "y", "z"}
     shard = found["x"].shard
     assert shard.startswith("rgb-")
@@ -44,15 +47,15 @@ def test_what_was_written_is_found_and_read(tmp_path: Path) -> None:
 def test_many_keys_are_found_at_once(tmp_path: Path) -> None:
     store = FeatureStore(tmp_path)
     store.write("rgb", [rows(f"{i}", 1) for i in range(1201)], {})
-    found = store.find(f"{i}" for i in range(1300))
+    found = find(store, [f"{i}" for i in range(1300)])
     assert len(found) == 1201
     assert all(place.start == int(key) for key, place in found.items())
 
 
 def test_a_shard_is_memory_mapped(tmp_path: Path) -> None:
     store = FeatureStore(tmp_path)
-    store.write("rgb", [Rows("x", "x", torch.ones(50_000, 256), (tuple(range(50_000)),))], {})
-    features = store.open_shard(store.find(["x"])["x"].shard)
+    store.write("rgb", [Rows(key_of("x"), "x", torch.ones(50_000, 256), (tuple(range(50_000)),))], {})
+    features = store.open_shard(find(store, ["x"])["x"].shard)
     maps = Path("/proc/self/maps")
     if not maps.is_file():
         pytest.skip("needs Linux's table of mapped files")
@@ -65,7 +68,7 @@ def test_a_shard_is_memory_mapped(tmp_path: Path) -> None:
 def test_the_index_is_made_anew_from_the_shards(tmp_path: Path, harm: str, caplog: pytest.LogCaptureFixture) -> None:
     store = FeatureStore(tmp_path)
     store.write("rgb", [rows("x"), rows("y")], {})
-    expected = store.find(["x", "y"])
+    expected = find(store, ["x", "y"])
     store.close()
     index = tmp_path / "index.sqlite"
     if harm == "lost":
@@ -78,19 +81,19 @@ def test_the_index_is_made_anew_from_the_shards(tmp_path: Path, harm: str, caplo
         connection.commit()
         connection.close()
     with caplog.at_level(logging.WARNING):
-        assert FeatureStore(tmp_path).find(["x", "y"]) == expected
+        assert find(FeatureStore(tmp_path), ["x", "y"]) == expected
     assert ("made anew" in caplog.text) == (harm in ("garbage", "other format"))
 
 
 def test_lost_and_new_shards_are_noticed(tmp_path: Path) -> None:
     store = FeatureStore(tmp_path)
     store.write("rgb", [rows("x")], {})
-    lost = store.find(["x"])["x"].shard
+    lost = find(store, ["x"])["x"].shard
     other = FeatureStore(tmp_path)
     other.write("rgb", [rows("y")], {})
     (tmp_path / "shards" / lost).unlink()
     store.refresh()
-    assert store.find(["x", "y"]).keys() == {"y"}
+    assert find(store, ["x", "y"]).keys() == {"y"}
     with pytest.raises(WorkError, match=lost):
         store.open_shard(lost)
 
@@ -99,11 +102,11 @@ def test_of_two_shards_with_one_key_either_serves(tmp_path: Path) -> None:
     store = FeatureStore(tmp_path)
     for _ in range(2):
         store.write("rgb", [rows("x")], {})
-    first = store.find(["x"])["x"].shard
+    first = find(store, ["x"])["x"].shard
     assert first == shards(tmp_path)[0]
     (tmp_path / "shards" / first).unlink()
     store.refresh()
-    assert store.find(["x"])["x"].shard == shards(tmp_path)[0]
+    assert find(store, ["x"])["x"].shard == shards(tmp_path)[0]
 
 
 @pytest.mark.parametrize("harm", ["truncated", "garbage", "foreign", "other rows", "unfinished"])
@@ -126,7 +129,7 @@ def test_what_is_no_complete_shard_is_passed_over(tmp_path: Path, harm: str, cap
     (tmp_path / "index.sqlite").unlink()
     with caplog.at_level(logging.WARNING):
         again = FeatureStore(tmp_path)
-    assert again.find(["x"]) == {}
+    assert find(again, ["x"]) == {}
     assert ("passed over" in caplog.text and path.name in caplog.text) == (harm != "unfinished")
 
 
@@ -138,7 +141,7 @@ def test_a_broken_shard_is_named_once(tmp_path: Path, caplog: pytest.LogCaptureF
             store.write("rgb", [rows(key)], {})
             store.refresh()
     assert caplog.text.count("passed over") == 1
-    assert store.find("xyz").keys() == set("xyz")
+    assert find(store, "xyz").keys() == set("xyz")
 
 
 def test_a_failed_write_leaves_nothing_half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,7 +158,7 @@ def test_a_failed_write_leaves_nothing_half(tmp_path: Path, monkeypatch: pytest.
             store.write("rgb", [rows("y")], {})
     assert shards(tmp_path) == before
     store.write("rgb", [rows("y")], {})
-    assert FeatureStore(tmp_path).find(["x", "y"]).keys() == {"x", "y"}
+    assert find(FeatureStore(tmp_path), ["x", "y"]).keys() == {"x", "y"}
 
 
 def test_a_removed_folder_is_named(tmp_path: Path) -> None:
@@ -190,7 +193,7 @@ def test_processes_share_a_store(tmp_path: Path) -> None:
         process.join()
     assert [process.exitcode for process in processes] == [0, 0, 0]
     store = FeatureStore(tmp_path)
-    found = store.find(f"{name}{i}" for name in "abc" for i in range(15))
+    found = find(store, [f"{name}{i}" for name in "abc" for i in range(15)])
     assert len(found) == 45
     assert all(store.open_shard(place.shard)[0, 0] == int(key[1:]) for key, place in found.items())
     assert len(shards(tmp_path)) == 45
@@ -203,25 +206,25 @@ def test_a_folder_that_has_not_changed_is_not_looked_at_again(tmp_path: Path, mo
     store.refresh()
     with monkeypatch.context() as patched:
         patched.setattr(store_module.os, "scandir", lambda *_: pytest.fail("looks through the folder"))
-        assert FeatureStore(tmp_path).find(["x"]).keys() == {"x"}
+        assert find(FeatureStore(tmp_path), ["x"]).keys() == {"x"}
     other = FeatureStore(tmp_path)
     other.write("rgb", [rows("y")], {})
-    (tmp_path / "shards" / store.find(["x"])["x"].shard).unlink()
+    (tmp_path / "shards" / find(store, ["x"])["x"].shard).unlink()
     store.refresh()
-    assert store.find(["x", "y"]).keys() == {"y"}
+    assert find(store, ["x", "y"]).keys() == {"y"}
 
 
 def test_a_folder_of_now_is_always_looked_at(tmp_path: Path) -> None:
     """Its time may not tell two changes apart that follow each other at once."""
     store = FeatureStore(tmp_path)
     store.write("rgb", [rows("x")], {})
-    path = tmp_path / "shards" / store.find(["x"])["x"].shard
+    path = tmp_path / "shards" / find(store, ["x"])["x"].shard
     state = path.parent.stat()
     store.refresh()
     path.unlink()
     os.utime(path.parent, ns=(state.st_atime_ns, state.st_mtime_ns))
     store.refresh()
-    assert store.find(["x"]) == {}
+    assert find(store, ["x"]) == {}
 
 
 def test_many_shards_enter_a_lost_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -232,5 +235,5 @@ def test_many_shards_enter_a_lost_index(tmp_path: Path, monkeypatch: pytest.Monk
     (tmp_path / "index.sqlite").unlink()
     monkeypatch.setattr(store_module, "_TOGETHER", 3)
     again = FeatureStore(tmp_path)
-    found = again.find(map(str, range(7)))
+    found = find(again, map(str, range(7)))
     assert [float(again.open_shard(found[str(i)].shard)[0, 0]) for i in range(7)] == list(range(7))

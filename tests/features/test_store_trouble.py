@@ -23,7 +23,7 @@ from snn_action.features import extract
 from snn_action.features.extract import Extraction, extract_features
 from snn_action.features.store import FeatureStore, Rows
 
-from .conftest import make_catalog, make_config, make_folder
+from .conftest import find, key_of, make_catalog, make_config, make_folder
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="modes and limits of POSIX")
 NOBODY = 65534
@@ -137,16 +137,18 @@ def test_a_full_disk_keeps_what_is_complete(catalog, small, tmp_path, monkeypatc
 def test_a_file_that_may_not_grow_leaves_nothing_half(tmp_path):
     resource = pytest.importorskip("resource")
     store = FeatureStore(tmp_path / "store")
-    store.write("rgb", [Rows("x", "x", torch.ones(3, 4), ((0, 1, 2),))], {})
+    store.write("rgb", [Rows(key_of("x"), "x", torch.ones(3, 4), ((0, 1, 2),))], {})
     store.close()
 
     def write_more() -> None:
-        FeatureStore(tmp_path / "store").write("rgb", [Rows("y", "y", torch.ones(9000, 4), (tuple(range(9000)),))], {})
+        FeatureStore(tmp_path / "store").write(
+            "rgb", [Rows(key_of("y"), "y", torch.ones(9000, 4), (tuple(range(9000)),))], {}
+        )
 
     with pytest.raises(WorkError, match=r"store/shards: cannot write features.*too large.*All earlier shards"):
         run_apart(write_more, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)))
     assert len(list((tmp_path / "store" / "shards").iterdir())) == 1
-    assert FeatureStore(tmp_path / "store").find(["x", "y"]).keys() == {"x"}
+    assert find(FeatureStore(tmp_path / "store"), ["x", "y"]).keys() == {"x"}
 
 
 @pytest.mark.parametrize("gone", ["", "shards", "leases"])
@@ -182,7 +184,7 @@ def test_a_shard_that_may_not_be_read_is_not_called_broken(reachable, small, ope
     def open_it() -> None:
         FeatureStore(config.features.store).open_shard(shard.name)
 
-    with pytest.raises(WorkError, match=f"{shard}: this shard may not be read"):
+    with pytest.raises(WorkError, match=rf"{shard}: this shard may not be used \(cannot be read: Permission denied\)"):
         run_apart(open_it, become_nobody)
 
 
