@@ -172,9 +172,6 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(WorkError, match=r"file/store: cannot make the feature store.*features\.store"):
         FeatureStore(tmp_path / "file" / "store")
-    (tmp_path / "index.sqlite").mkdir()
-    with pytest.raises(WorkError, match=r"index\.sqlite"):
-        FeatureStore(tmp_path)
 
 
 def _write_many(folder: Path, name: str, n: int) -> None:

@@ -40,10 +40,9 @@ _UNIFORM = 0.05  # of all grey levels' spread that the cells of a bar may be spr
 
 _VERSION = f"2 {DECODER_VERSION}"
 _TABLE = (
-    "CREATE TABLE IF NOT EXISTS fingerprints (path TEXT PRIMARY KEY, state TEXT NOT NULL, "
-    "digest TEXT NOT NULL, stride INTEGER NOT NULL, frames BLOB NOT NULL, seal BLOB NOT NULL);"
+    "CREATE TABLE IF NOT EXISTS fingerprints "
+    "(path TEXT PRIMARY KEY, state TEXT NOT NULL, digest TEXT NOT NULL, stride INTEGER NOT NULL, frames BLOB NOT NULL);"
 )
-_FORMAT = 2  # of the table
 _WRITTEN_TOGETHER = 200  # fingerprints that a kill may lose
 
 Pictures = npt.NDArray[np.int8]
@@ -194,20 +193,23 @@ def _state(path: Path) -> str | None:
 
 
 def _open(cache: Path) -> Database:
-    return Database(cache, _TABLE, _FORMAT, "the cache of fingerprints", "Videos are looked at anew without it.")
+    return Database(cache, _TABLE, 1, "the cache of fingerprints", "Videos are looked at anew without it.")
 
 
 def _recall(cache: Path, paths: Sequence[Path], states: Sequence[str | None]) -> list[Fingerprint | None]:
     found: list[Fingerprint | None] = [None] * len(paths)
     if not os.path.lexists(cache):
         return found
-    question = "SELECT path, state, digest, stride, frames, seal FROM fingerprints WHERE path = ? AND state = ?"
+    question = "SELECT digest, stride, frames FROM fingerprints WHERE path = ? AND state = ?"
     try:
         with closing(_open(cache)) as database:
             for index, (path, state) in enumerate(zip(paths, states, strict=True)):
                 row = database.ask(question, path_text(path), state)
-                if row is not None and row[5] == _seal(row[:5]):
-                    _, _, digest, stride, frames, _ = row
+                if row is None:
+                    continue
+                sealed, stride, frames = row
+                digest = str(sealed)[:64]
+                if sealed == f"{digest} {_seal((path_text(path), str(state), digest, stride, frames))}":
                     pictures = np.frombuffer(frames, np.int8).reshape(-1, SIDE, SIDE) if frames else None
                     found[index] = Fingerprint(digest, pictures, "" if frames else NO_PATTERN, stride)
     except WorkError as error:
@@ -218,15 +220,17 @@ def _recall(cache: Path, paths: Sequence[Path], states: Sequence[str | None]) ->
 def _remember(cache: Path, rows: Sequence[_Row]) -> None:
     if not rows:
         return
-    statement = "INSERT OR REPLACE INTO fingerprints VALUES (?, ?, ?, ?, ?, ?)"
+    statement = "INSERT OR REPLACE INTO fingerprints VALUES (?, ?, ?, ?, ?)"
     try:
         cache.parent.mkdir(parents=True, exist_ok=True)
         with closing(_open(cache)) as database:
-            database.put(statement, [(*row, _seal(row)) for row in rows])
-    except (WorkError, OSError) as error:
+            database.put(statement, [(*row[:2], f"{row[2]} {_seal(row)}", *row[3:]) for row in rows])
+    except OSError as error:
+        logger.warning("%s: cannot be written (%s)", cache, error)
+    except WorkError as error:
         logger.warning("%s", error)
 
 
-def _seal(row: _Row) -> bytes:
+def _seal(row: _Row) -> str:
     """Of a row, which a damaged page must not turn into what another video looks like."""
-    return hashlib.sha256(repr(row).encode()).digest()
+    return hashlib.sha256(repr(row).encode()).hexdigest()
