@@ -2,7 +2,10 @@ import json
 import logging
 import multiprocessing
 import os
+import random
+import shutil
 import sqlite3
+import sys
 from pathlib import Path
 
 import pytest
@@ -222,6 +225,104 @@ def test_a_folder_of_now_is_always_looked_at(tmp_path: Path) -> None:
     os.utime(path.parent, ns=(state.st_atime_ns, state.st_mtime_ns))
     store.refresh()
     assert find(store, ["x"]) == {}
+
+
+def harm_index(folder: Path, statement: str, *values: object) -> None:
+    connection = sqlite3.connect(folder / "index.sqlite")
+    with connection:
+        connection.execute(statement, values)
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("start", 1),
+        ("start", -3),
+        ("start", "text"),
+        ("start", 2**62),
+        ("lengths", "[1]"),
+        ("lengths", "[" * 100_000),
+        ("lengths", "7"),
+        ("lengths", b"\xff"),
+        ("shard", "../../elsewhere.safetensors"),
+        ("shard", "rgb-0.safetensors"),
+        ("shard", 5),
+        ("shard", "other"),
+    ],
+)
+def test_an_index_that_says_other_than_the_shards_is_made_anew(tmp_path: Path, column: str, value: object) -> None:
+    store = FeatureStore(tmp_path)
+    store.write("rgb", [rows("x", 3, value=7.0), rows("y", 2)], {})
+    store.write("rgb", [rows("z")], {})
+    expected = find(store, "xyz")
+    store.close()
+    value = expected["z"].shard if value == "other" else value
+    harm_index(tmp_path, f"UPDATE OR REPLACE entries SET {column} = ? WHERE key = ?", value, key_of("x"))
+    again = FeatureStore(tmp_path)
+    places, opened = again.open(map(key_of, "xyz"))
+    assert places == {key_of(name): place for name, place in expected.items()}
+    assert opened[expected["x"].shard][0, 0] == 7.0
+
+
+def test_a_damaged_index_costs_no_second_extraction(tmp_path: Path) -> None:
+    """Random bytes anywhere: what is in the shards is found, though a damaged page hides it."""
+    store = FeatureStore(tmp_path)
+    names = [f"{number}" for number in range(400)]
+    for first in range(0, 400, 100):
+        store.write("rgb", [rows(name) for name in names[first : first + 100]], {})
+    expected = find(store, names)
+    store.close()
+    whole = (tmp_path / "index.sqlite").read_bytes()
+    rng = random.Random(0)
+    for _ in range(25):
+        content = bytearray(whole)
+        at = rng.randrange(len(content) - 64)
+        content[at : at + 64] = rng.randbytes(64)
+        (tmp_path / "index.sqlite").write_bytes(content)
+        again = FeatureStore(tmp_path)
+        places, _ = again.open(map(key_of, names))
+        assert places == {key_of(name): place for name, place in expected.items()}
+        again.close()
+
+
+def test_a_shard_that_broke_in_place_is_extracted_again_at_the_next_start(tmp_path: Path) -> None:
+    store = FeatureStore(tmp_path)
+    store.write("rgb", [rows("x")], {})
+    path = tmp_path / "shards" / find(store, "x")["x"].shard
+    os.utime(path.parent, (0, 0))
+    store.refresh()
+    times, content = path.stat(), path.read_bytes()
+    path.write_bytes(b"garbage".ljust(len(content)))
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    with pytest.raises(WorkError, match=rf"{path.name}: this shard is missing or broken .* Start again"):
+        store.open([key_of("x")])
+    store.close()
+    assert find(FeatureStore(tmp_path), "x") == {}
+
+
+def test_features_that_somebody_pruned_are_said_to_be_gone(tmp_path: Path) -> None:
+    store = FeatureStore(tmp_path)
+    store.write("rgb", [rows("x")], {})
+    (tmp_path / "shards" / find(store, "x")["x"].shard).unlink()
+    with pytest.raises(WorkError, match="features of 1 videos are not there any more"):
+        store.open([key_of("x")])
+
+
+def test_links_folders_and_names_that_are_no_text_cost_themselves(tmp_path: Path) -> None:
+    store = FeatureStore(tmp_path)
+    store.write("rgb", [rows("x")], {})
+    shard = tmp_path / "shards" / find(store, "x")["x"].shard
+    (shard.parent / "dangling.safetensors").symlink_to("nowhere")
+    (shard.parent / "link.safetensors").symlink_to(shard)
+    (shard.parent / "folder.safetensors").mkdir()
+    if os.name == "posix":
+        os.mkfifo(shard.parent / "pipe.safetensors")
+    if sys.platform == "linux":
+        shutil.copy(shard, shard.parent / os.fsdecode(b"\xff.safetensors"))
+    again = FeatureStore(tmp_path)
+    assert find(again, "x")["x"].shard == shard.name
+    assert again.measure() >= shard.stat().st_size
 
 
 def test_many_shards_enter_a_lost_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
