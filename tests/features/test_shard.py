@@ -1,12 +1,14 @@
 """Headers that do not fit: each costs its file, with a verdict that says whether it may ever be taken out."""
 
 import json
+import struct
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from snn_action.features.shard import Flaw, parse
+from snn_action.features.shard import Flaw, parse, read_shard
 
 from .conftest import key_of
 
@@ -114,8 +116,10 @@ def test_other_things_beside_it_are_refused() -> None:
     header = outer(json.dumps(describe()))
     assert read(header | {"more": header["features"]}).verdict == "odd"
     assert read(header | {"features": []}).verdict == "odd"
-    header["__metadata__"]["more"] = "x"
-    assert read(header).verdict == "odd"
+    for name, value in (("more", "x"), ("checksum", [])):
+        header = outer(json.dumps(describe()))
+        header["__metadata__"][name] = value
+        assert read(header).verdict == "odd"
 
 
 @pytest.mark.parametrize(
@@ -144,6 +148,18 @@ def test_a_file_shorter_than_its_header_says_is_broken_and_a_longer_one_odd() ->
         assert read(header, name, -1) == Flaw("broken", "truncated: 79 of 80 bytes of features are there")
         assert read(header, name, 1).verdict == "odd"
     assert [parse(name, 5, None).verdict for name in (NAME, OTHER)] == ["broken", "foreign"]
+
+
+def test_what_the_library_would_not_open_is_refused(tmp_path: Path) -> None:
+    """JSON is read here by another reader than there: this one takes a number that is none."""
+    said = describe() | {"provenance": {"backbone": "small"}}
+    header = json.dumps(outer(json.dumps(said)) | {"features": 0})
+    tensor = json.dumps(outer("")["features"])
+    data = header.replace('"features": 0', f'"features": NaN, "features": {tensor}').encode()
+    assert isinstance(read(data), tuple)
+    path = tmp_path / NAME
+    path.write_bytes(struct.pack("<Q", len(data)) + data + bytes(80))
+    assert read_shard(path).verdict == "odd"
 
 
 def test_a_name_that_is_no_text_is_foreign() -> None:

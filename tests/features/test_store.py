@@ -325,6 +325,17 @@ def test_links_folders_and_names_that_are_no_text_cost_themselves(tmp_path: Path
     assert again.measure() >= shard.stat().st_size
 
 
+def test_a_shard_of_before_there_were_checksums_is_read(tmp_path: Path) -> None:
+    store = FeatureStore(tmp_path)
+    store.write("rgb", [rows("x", value=7.0)], {"backbone": "small"})
+    path = tmp_path / "shards" / find(store, "x")["x"].shard
+    header = {"snn_action": json.dumps(store.read_header(path.name))}
+    safetensors.torch.save_file({"features": torch.full((3, 4), 7.0)}, path, header)
+    places, shards = FeatureStore(tmp_path).open([key_of("x")])
+    assert places[key_of("x")] == Place(path.name, 0, (3,))
+    assert shards[path.name].eq(7.0).all()
+
+
 def test_many_shards_enter_a_lost_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = FeatureStore(tmp_path)
     for number in range(7):

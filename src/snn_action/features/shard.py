@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import safetensors
+
 from snn_action.config import Stream
 from snn_action.files import open_regular
 
@@ -100,7 +102,14 @@ def read_description(path: Path) -> tuple[Shard, dict[str, Any]] | Flaw:
             header = file.read(length) if length <= min(LONGEST_HEADER, size - 8) else None
     except OSError as error:
         return Flaw("left", f"cannot be read: {error.strerror}")
-    return parse(path.name, size, header)
+    found = parse(path.name, size, header)
+    if not isinstance(found, Flaw):
+        try:
+            with safetensors.safe_open(path, "pt"):  # what that would not open is no shard, whatever we make of it
+                pass
+        except (OSError, ValueError, safetensors.SafetensorError) as error:
+            return Flaw("odd", f"not a shard as this program writes it ({error})")
+    return found
 
 
 def parse(name: str, size: int, header: bytes | None) -> tuple[Shard, dict[str, Any]] | Flaw:
@@ -127,6 +136,7 @@ def _parse(name: str, size: int, header: bytes | None) -> tuple[Shard, dict[str,
     if type(version) is int and version != SHARD_FORMAT:
         raise _FlawError("left", f"of another format ({version}), of a later version of this program?")
     _require(version == SHARD_FORMAT and type(version) is int, "no format")
+    _require(all(isinstance(value, str) for value in metadata.values()), "metadata that are no text")
     _require(set(metadata) in _METADATA and outer.keys() == {"__metadata__", "features"}, "it holds other things, too")
     rows, dim = _check_tensor(outer["features"], size - 8 - len(header))
     stream, provenance, listed = said.get("stream"), said.get("provenance"), said.get("entries", ())
