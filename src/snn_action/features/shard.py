@@ -191,7 +191,9 @@ def _check_entry(said: Any) -> Entry:
 
 
 def _are_counts(values: Any) -> bool:
-    return isinstance(values, list) and all(map(_is_count, values))
+    if not isinstance(values, list) or not {*map(type, values)} <= {int}:
+        return False
+    return not values or (_is_count(min(values)) and _is_count(max(values)))
 
 
 def _is_count(value: Any) -> bool:
