@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import sys
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -257,6 +258,9 @@ def schema() -> None:
 
 def main() -> NoReturn:
     """Run a command; a failure is one message, with exit code 2 for wrong usage and 1 for failed work."""
+    for stream in (sys.stdout, sys.stderr):  # a name on a disk need not be text
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     logging.getLogger("snn_action").setLevel(logging.INFO)
     if is_terminal():

@@ -136,7 +136,7 @@ def log_to(path: Path) -> Iterator[None]:
         yield
         return
     try:
-        handler: logging.Handler = _LogFile(path, encoding="utf-8")
+        handler: logging.Handler = _LogFile(path, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         logger.warning("%s: cannot be written: %s", path, error.strerror)
         handler = logging.NullHandler()

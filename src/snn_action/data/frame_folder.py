@@ -13,6 +13,7 @@ from PIL import Image, ImageOps
 from snn_action.config import LimitSettings
 from snn_action.data.limits import check_size
 from snn_action.errors import VideoError
+from snn_action.files import open_regular
 
 _FRAME = re.compile(r"frame(\d+)\.jpe?g", re.IGNORECASE)
 
@@ -46,7 +47,7 @@ class FrameFolder:
         for index in indices:
             file = self.files[index]
             try:
-                with Image.open(file, formats=("JPEG",)) as image:
+                with open_regular(file) as opened, Image.open(opened, formats=("JPEG",)) as image:
                     check_size(file, image.width, image.height, self.limits)
                     frame = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
             except (OSError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
