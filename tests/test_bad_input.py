@@ -29,7 +29,7 @@ def refuse(command):
         folder = config.parent / "save" / "test" / "refused"
         assert folder.exists() == (code == 1)
         if code == 1:  # the folder from which --resume goes on, when what failed is mended
-            assert {path.name for path in folder.iterdir()} == {"config.json", "environment.json", "run.log"}
+            assert {path.name for path in folder.iterdir()} == {"config.json", "environment.json", "run.log", ".lock"}
         return err
 
     return run

@@ -28,7 +28,8 @@ def test_run_says_the_accuracy_and_where_the_report_is(command, given):
     assert (folder / "metrics.json").is_file()
 
 
-def test_train_then_evaluate_then_report(command, given):
+def test_train_then_evaluate_then_report(command, given, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     code, out, _ = command("train", "-c", given, "--run-id", "one")
     folder = run_folder(given, "one")
     assert code == 0
@@ -56,7 +57,13 @@ def test_train_then_evaluate_then_report(command, given):
     assert code == 0
     assert "one" in out
     assert "two" in out
-    assert (folder.parent / "comparison.html").is_file()
+    assert (tmp_path / "comparison.html").is_file()
+    assert command("report", folder, run_folder(given, "two"), "--out", tmp_path / "other.html")[0] == 0
+    assert (tmp_path / "other.html").is_file()
+    code, _, err = command("report", folder, run_folder(given, "two"), "--out", given)
+    assert (code, "is there and no comparison of runs" in err) == (2, True)
+    code, _, err = command("report", folder, "--out", tmp_path / "other.html")
+    assert (code, "--out is the place of a comparison" in err) == (2, True)
 
 
 def test_overrides_and_device_reach_the_configuration(command, given):

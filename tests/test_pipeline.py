@@ -452,7 +452,7 @@ def test_the_log_holds_why_the_work_ended(config, monkeypatch):
         with pytest.raises(WorkError):
             pipeline.run(config, run_id="one")
     folder = config.save_dir / "test" / "one"
-    assert "ERROR snn_action.run_folder: WorkError: the disk is full" in (folder / "run.log").read_text()
+    assert "ERROR snn_action.run_access: WorkError: the disk is full" in (folder / "run.log").read_text()
 
 
 def test_a_start_that_failed_leaves_its_reason(leaking):
@@ -556,3 +556,5 @@ def test_weights_that_do_not_say_what_they_were_trained_on_are_of_unknown_origin
     assert begun.metrics["leakage"]["verdict"] == "clean as far as compared, training.weights of unknown origin"
     (tmp_path / "bare.ckpt").unlink()  # needed no more
     assert pipeline.evaluate(begun.folder).metrics["leakage"] == begun.metrics["leakage"]
+    (begun.folder / "metrics.json").unlink()
+    assert without_timings(pipeline.resume(begun.folder).metrics) == without_timings(begun.metrics)

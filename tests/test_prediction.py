@@ -118,9 +118,12 @@ def test_a_run_on_features_cannot_see(command, features_file, write_config, vide
 def test_what_is_no_trained_run(command, trained, tmp_path):
     code, _, err = command("predict", tmp_path / "other", "x.avi")
     assert code == 2
-    assert "not the folder of a run" in err
+    assert "there is no such run folder" in err
     (trained / "checkpoints" / "best.ckpt").unlink()
-    with pytest.raises(ConfigError, match="not trained to the end"):
+    with pytest.raises(ConfigError, match=r"best\.ckpt: missing, though training has come to its end; restore it"):
+        load_run(trained)
+    (trained / "trained").unlink()
+    with pytest.raises(ConfigError, match="not trained to the end; continue with: snn-action run --resume"):
         load_run(trained)
 
 
@@ -159,3 +162,28 @@ def test_an_unreadable_video_is_a_work_error(trained, tmp_path):
     (tmp_path / "note.avi").write_text("no video")
     with pytest.raises(WorkError, match=r"note\.avi"):
         load_run(trained).predict(tmp_path / "note.avi")
+
+
+def test_one_video_that_cannot_be_used_costs_the_others_nothing(command, trained, video_set, monkeypatch):
+    from snn_action import prediction
+
+    good, odd, gone = video_set / "Left" / "v_g1.avi", video_set / "Left" / "v_g2.avi", video_set / "gone.avi"
+    original = prediction.extract_video
+
+    def fail(path, *words):
+        if path == odd:
+            raise IndexError("list index out of range")  # of a library
+        return original(path, *words)
+
+    monkeypatch.setattr(prediction, "extract_video", fail)
+    code, out, err = command("predict", trained, odd, gone, good)
+    assert code == 1
+    assert out.startswith(str(good))
+    assert f"error: {odd}: IndexError: list index out of range" in err
+    assert f"error: 2 of 3 videos: no answer for {odd}, {gone}" in err
+    code, out, err = command("predict", trained, odd, gone, good, "--json")
+    assert code == 1
+    first, second, third = json.loads(out)
+    assert first == {"video": str(odd), "error": f"{odd}: IndexError: list index out of range"}
+    assert "gone.avi" in second["error"]
+    assert third["top"]

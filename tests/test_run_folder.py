@@ -1,7 +1,7 @@
 import json
-import logging
 import os
 import re
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -9,16 +9,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from snn_action.config import load_config
+from snn_action.environment import describe_environment
 from snn_action.errors import ConfigError, WorkError
 from snn_action.run_folder import (
     create_run,
-    describe_environment,
     find_changes,
     find_latest_run,
     find_unfinished_run,
     fold_folder,
     learned_settings,
-    log_to,
     new_run,
     plain_names,
     read_run_config,
@@ -65,6 +64,32 @@ def test_a_configuration_that_cannot_be_followed_leaves_no_folder(config):
     assert not folder.exists()
 
 
+def test_a_folder_in_which_nothing_began_keeps_what_is_not_ours(config):
+    with pytest.raises(ConfigError, match="no such"), new_run(config, "one") as folder:  # noqa: PT012
+        (folder / "notes.txt").touch()
+        raise ConfigError("no such video")
+    assert [path.name for path in folder.iterdir()] == ["notes.txt"]
+
+
+def test_a_start_that_cannot_be_written_leaves_no_folder(config, monkeypatch):
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("snn_action.files._fill", fail)
+        with pytest.raises(WorkError, match=r"environment\.json: cannot write the run's folder: No space left"):
+            create_run(config, "one")
+    assert create_run(config, "one").is_dir()
+
+
+def test_a_folder_without_a_configuration_is_no_run(config):
+    (config.save_dir / "test" / "one").mkdir(parents=True)
+    with pytest.raises(ConfigError, match="no run has begun in it; remove it, or name another with --run-id"):
+        create_run(config, "one")
+    with pytest.raises(ConfigError, match="no run there yet"):
+        find_latest_run(config)
+
+
 def test_a_run_that_can_go_on_stays(config):
     with pytest.raises(WorkError), new_run(config, "one") as first:
         raise WorkError("no network")
@@ -96,8 +121,10 @@ def test_the_newest_run_is_found(config):
 
 
 def test_what_is_no_run(tmp_path):
-    with pytest.raises(ConfigError, match=r"not the folder of a run \(it has no config\.json\)"):
+    with pytest.raises(ConfigError, match="there is no such run folder"):
         read_run_config(tmp_path / "nowhere")
+    with pytest.raises(ConfigError, match=r"not the folder of a run \(it has no config\.json\).*begin a new run with"):
+        read_run_config(tmp_path)
 
 
 def test_the_newest_run_of_that_configuration_not_of_its_name(config, write_config):
@@ -151,23 +178,28 @@ def test_any_text_becomes_one_part_of_a_path_of_its_own(names):
     assert all((Path("run") / name).parent == Path("run") for name in plain)
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["x", "./x"],
+        ["x", "x/"],
+        ["x", "X"],
+        ["caf\N{LATIN SMALL LETTER E WITH ACUTE}", "cafe\N{COMBINING ACUTE ACCENT}"],
+        ["stra\N{LATIN SMALL LETTER SHARP S}e", "STRASSE", "strasse"],
+        ["x", "x.", "x "],
+        ["k", "\N{KELVIN SIGN}"],
+    ],
+)
+def test_names_that_a_file_system_takes_for_one_are_folders_of_their_own(names, tmp_path):
+    folders = [fold_folder(tmp_path, name, names) for name in names]
+    seen = {unicodedata.normalize("NFKC", str(folder.resolve())).casefold().rstrip(". ") for folder in folders}
+    assert len(seen) == len(names)
+
+
 def test_a_name_that_looks_like_a_made_one_is_not_taken_for_it():
     (made,) = plain_names(["../x"])
     assert made.startswith("x-")
     assert len(set(plain_names(["../x", made]))) == 2
-
-
-def test_the_log_is_written_inside_only(tmp_path):
-    logger = logging.getLogger("snn_action.anything")
-    package = logging.getLogger("snn_action")
-    before = (package.level, list(package.handlers))
-    with log_to(tmp_path / "run.log"):
-        logger.info("inside")
-    logger.info("outside")
-    assert (package.level, list(package.handlers)) == before
-    text = (tmp_path / "run.log").read_text()
-    assert "INFO snn_action.anything: inside" in text
-    assert "outside" not in text
 
 
 def test_of_unfinished_runs_the_newest_of_the_same_configuration_is_found(write_config):

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+BROKEN = f"rgb-{'0' * 32}.safetensors"
+
 
 @pytest.fixture
 def config(command, video_config) -> Path:
@@ -33,10 +35,12 @@ def test_info(command, config, shard):
     assert "rgb by tiny" in out
     assert command("store", "info", shard.parents[1])[1] == out
     (shard.parent / "notes.txt").write_text("")
-    (shard.parent / "rgb-0.safetensors").write_text("")
+    (shard.parent / BROKEN).write_text("")
+    (shard.parent / "x\x1b[2J.safetensors").symlink_to(shard)
     out = command("store", "info", "-c", config)[1]
     assert "foreign: notes.txt" in out
-    assert "broken: rgb-0.safetensors" in out
+    assert f"broken: {BROKEN}" in out
+    assert r"foreign: x\x1b[2J.safetensors: a link" in out
 
 
 def test_verify_names_a_flipped_byte_and_the_next_extraction_mends_it(command, config, shard, tmp_path):
@@ -53,6 +57,8 @@ def test_verify_names_a_flipped_byte_and_the_next_extraction_mends_it(command, c
     assert shard.exists()
     assert command("store", "verify", shard.parents[1], "--remove")[0] == 1
     assert not shard.exists()
+    assert (shard.parents[1] / "removed" / shard.name).exists()
+    assert "removed: 1 files that were taken out" in command("store", "info", "-c", config)[1]
     assert "12 extracted" in command("extract", "-c", config)[1]
     assert command("store", "verify", "-c", config)[0] == 0
 
@@ -66,10 +72,28 @@ def test_a_report_that_cannot_be_written_is_noticed_beforehand(command, shard, t
 
 
 def test_prune_claims_nothing_that_it_cannot_do_and_names_what_stops_it(command, shard):
-    (shard.parent / "rgb-0.safetensors").mkdir()
+    (shard.parent / BROKEN).write_text("")
+    (shard.parents[1] / "removed").write_text("")
     code, out, err = command("store", "prune", shard.parents[1], "--apply")
     assert (code, out) == (1, "")
-    assert "rgb-0.safetensors: cannot be pruned" in err
+    assert f"{BROKEN}: cannot be moved" in err
+
+
+def test_what_is_not_proved_broken_is_named_and_left(command, shard):
+    """A foreign file, a folder, a link, and shards of another format and without right."""
+    folder, content = shard.parent, shard.read_bytes()
+    (folder / "model.safetensors").write_bytes(b"weights of somebody")
+    (folder / f"rgb-{'1' * 32}.safetensors").mkdir()
+    (folder / f"rgb-{'2' * 32}.safetensors").symlink_to(shard)
+    (folder / f"rgb-{'3' * 32}.safetensors").write_bytes(content.replace(rb"format\": 1", rb"format\": 2"))
+    before = {path.name for path in folder.iterdir()}
+    for words in (("verify", "--remove"), ("prune", "--apply")):
+        code, out, err = command("store", words[0], folder.parent, words[1])
+        assert code == (1 if words[0] == "verify" else 0)
+        assert "of another format (2)" in out + err
+        assert {path.name for path in folder.iterdir()} == before
+    assert all(f"left alone: {name}" in out for name in before - {shard.name})
+    assert all(name in command("store", "info", folder.parent)[1] for name in before - {shard.name})
 
 
 def test_prune_says_first_and_keeps_what_a_configuration_needs(command, config, shard):

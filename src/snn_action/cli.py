@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import sys
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -148,15 +149,13 @@ def predict(
     from snn_action.prediction import load_run
 
     recogniser = load_run(run, fold=fold, overrides=put_device(override, device))
-    failed = False
+    failed: list[str] = []
     results: list[dict[str, Any]] = []
-    for video in videos:
-        try:
-            prediction = recogniser.predict(video)
-        except WorkError as error:
-            failed = True
-            typer.echo(f"error: {error}", err=True)
-            results.append({"video": str(video), "error": str(error)})
+    for video, prediction in zip(videos, recogniser.predict_each(videos), strict=True):
+        if isinstance(prediction, WorkError):
+            failed.append(printable(str(video)))
+            typer.echo(f"error: {prediction}", err=True)
+            results.append({"video": str(video), "error": str(prediction)})
             continue
         if as_json:
             results.append(prediction.to_dict(top, over_time))
@@ -165,15 +164,21 @@ def predict(
     if as_json:
         typer.echo(json.dumps(results, indent=2))
     if failed:
+        typer.echo(f"error: {len(failed)} of {len(videos)} videos: no answer for {', '.join(failed)}", err=True)
         raise typer.Exit(1)
 
 
 @app.command()
-def report(runs: Runs) -> None:
-    """Rebuild the report of one run, or compare several in one table."""
+def report(
+    runs: Runs,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Of several runs: the page; default: comparison.html.")
+    ] = None,
+) -> None:
+    """Rebuild the report of one run, or compare several in one table and page."""
     from snn_action.report import show_runs
 
-    show_runs(runs)
+    show_runs(runs, out)
 
 
 @app.command()
@@ -253,6 +258,9 @@ def schema() -> None:
 
 def main() -> NoReturn:
     """Run a command; a failure is one message, with exit code 2 for wrong usage and 1 for failed work."""
+    for stream in (sys.stdout, sys.stderr):  # a name on a disk need not be text
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     logging.getLogger("snn_action").setLevel(logging.INFO)
     if is_terminal():

@@ -1,28 +1,113 @@
-"""Files that are complete or absent, whenever the process dies."""
+"""Files that are complete or absent, whenever the process dies; and care with files of others."""
 
+import errno
 import os
+import re
+import stat
 import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from io import BufferedReader
+from itertools import count
 from pathlib import Path
+
+NOT_REGULAR = "not a regular file (a pipe, a device, a socket)"
+_ASIDE = re.compile(r"\.(.+)\.[a-z0-9_]{8}\.tmp")  # as ``tempfile`` names it
 
 
 def write_atomic(path: str | Path, content: str | bytes) -> None:
     """Write ``content`` (text as UTF-8) aside, sync it to the disk, and rename it into place.
 
     Raises:
-        OSError: the folder is missing, read-only or full; the file at ``path`` stays as it was.
+        OSError: the folder is missing, read-only or full; names ``path``, where the file stays as it was.
     """
-    path = Path(path)
-    data = content.encode() if isinstance(content, str) else content
-    handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    write_together({Path(path): content})
+
+
+def write_together(files: Mapping[Path, str | bytes], outdated: Sequence[Path] = ()) -> None:
+    """Write several files aside, and when all are there rename them into place, in order: a full disk changes none.
+
+    Args:
+        files: Path and content of each.
+        outdated: Files that do not fit what is written; removed before the first is in place.
+
+    Raises:
+        OSError: as ``write_atomic``.
+    """
+    asides: dict[Path, Path] = {}
+    path = Path()
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        Path(aside).chmod(0o666 & ~umask)  # mkstemp makes files private
-        Path(aside).replace(path)
+        for path, content in files.items():
+            handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+            asides[path] = Path(name)
+            _fill(handle, content)
+            asides[path].chmod(0o666 & ~_read_umask())  # mkstemp makes files private
+        for path in outdated:
+            path.unlink(missing_ok=True)
+        for path, aside in asides.items():
+            aside.replace(path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    finally:
+        for aside in asides.values():
+            aside.unlink(missing_ok=True)
+
+
+def _fill(handle: int, content: str | bytes) -> None:
+    with os.fdopen(handle, "wb") as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _read_umask() -> int:
+    umask = os.umask(0)
+    os.umask(umask)
+    return umask
+
+
+def remove_asides(folder: Path, is_own: Callable[[str], object]) -> None:
+    """Remove what ``write_atomic`` left in a folder when it was killed, of files of which ``is_own`` is true."""
+    for path in folder.glob(".*.tmp"):
+        if (match := _ASIDE.fullmatch(path.name)) and is_own(match[1]):
+            path.unlink(missing_ok=True)
+
+
+def open_regular(path: Path) -> BufferedReader:
+    """Open a file for reading, unless it is a pipe, a device or the like, which may block for ever or do things.
+
+    Raises:
+        OSError: it is none, or cannot be opened.
+    """
+    check_regular(path, path.stat().st_mode)
+    file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0)))  # noqa: SIM115
+    try:
+        check_regular(path, os.fstat(file.fileno()).st_mode)  # another one may have taken its place
     except BaseException:
-        Path(aside).unlink(missing_ok=True)
+        file.close()
         raise
+    return file
+
+
+def check_regular(path: Path, mode: int) -> None:
+    """Nothing, where ``mode`` (of ``stat``) is that of a regular file.
+
+    Raises:
+        OSError: it is that of a folder, a pipe, a device or a socket.
+    """
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, NOT_REGULAR, str(path))
+
+
+def set_aside(path: Path, folder: Path, name: str) -> Path:
+    """Move a file, a folder or a link into ``folder`` under ``name`` or, where that is taken, ``name.1``, ...
+
+    Raises:
+        OSError: it is not there, or cannot be moved.
+    """
+    for number in count():
+        target = folder / (f"{name}.{number}" if number else name)
+        if not os.path.lexists(target):
+            return path.rename(target)
+    raise AssertionError

@@ -1,6 +1,5 @@
 """Data that is not a run's own: a trained run is tested on it, or anybody's split is examined without a run."""
 
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
@@ -20,12 +19,12 @@ from snn_action.evaluation import Leakage
 from snn_action.evaluation.guard import refuse_leaks
 from snn_action.evaluation.leakage import Leak, examine_split, examine_videos, examine_weights
 from snn_action.features import describe_backbone, extract_features, from_arrays, prepare, read_contents
-from snn_action.files import write_atomic
 from snn_action.models import build_model
 from snn_action.pipeline import Run, test_fold, write_results
 from snn_action.progress import stage
+from snn_action.run_access import open_run
 from snn_action.run_data import Data
-from snn_action.run_folder import describe_environment, fold_folder, log_to, plain_names
+from snn_action.run_folder import fold_folder, plain_names, write_begin
 from snn_action.training import load_shared, require_trained, resolve_device
 
 logger = logging.getLogger(__name__)
@@ -86,13 +85,13 @@ def evaluate_on(
         ConfigError: the run is not trained, classes do not fit, or the data overlaps and is not to be marked.
     """
     folder, on = Path(folder), Path(on)
-    config, split = read_begun_run(folder, overrides)
-    names = [sides.name for sides in split.folds]
-    if fold is not None and fold not in names:
-        raise ConfigError(f"{folder}: no fold {fold!r}; it has {', '.join(names)}")
-    sides = split.folds[names.index(fold) if fold else 0]
-    weights = partial(require_trained, fold_folder(folder, sides.name, names), folder)
-    with processes.group(), log_to(folder / "run.log"):
+    with processes.group(), open_run(folder, f"evaluate --on {on}"):
+        config, split = read_begun_run(folder, overrides)
+        names = [sides.name for sides in split.folds]
+        if fold is not None and fold not in names:
+            raise ConfigError(f"{folder}: no fold {fold!r}; it has {', '.join(names)}")
+        sides = split.folds[names.index(fold) if fold else 0]
+        weights = partial(require_trained, fold_folder(folder, sides.name, names), folder)
         processes.tell(lambda: str(weights()))
         other = read_other(on)
         config = config.model_copy(update={"dataset": other.dataset})
@@ -120,8 +119,7 @@ def _make_folder(folder: Path, on: Path, config: Config) -> Path:
     while (out := parent / (name if number == 1 else f"{name}-{number}")).exists():
         number += 1
     out.mkdir()
-    write_atomic(out / "config.json", config.to_json())
-    write_atomic(out / "environment.json", json.dumps(describe_environment(), indent=2) + "\n")
+    write_begin(out, config)
     return out
 
 

@@ -27,18 +27,20 @@ from snn_action.evaluation import (
     write_predictions_csv,
 )
 from snn_action.features import FeatureSet
-from snn_action.files import write_atomic
+from snn_action.files import write_together
 from snn_action.models import TemporalModel, build_model, check_model
 from snn_action.progress import stage, track
 from snn_action.report import describe_metrics, write_report
 from snn_action.report.examples import write_examples
+from snn_action.run_access import open_run
 from snn_action.run_data import Data, load_data
-from snn_action.run_folder import fold_folder, log_to, new_run, read_run_config
+from snn_action.run_folder import fold_folder, new_run, read_run_config
 from snn_action.run_results import choose_shown, describe_work
 from snn_action.training import (
     Sides,
     check_precision,
     fit_closed_form,
+    is_trained,
     load_shared,
     read_checkpoint,
     require_trained,
@@ -75,25 +77,38 @@ def run(config: Config, *, run_id: str | None = None, progress: bool = False) ->
         _check_beforehand(config)
         with new_run(config, run_id) as folder:
             logger.info("run folder: %s", folder)
-            return _train_and_evaluate(config, None, folder, progress)
+            data = _train(config, None, folder, progress, show_test=True)
+            return _evaluate(config, data, folder, progress)
 
 
 def resume(folder: str | Path, *, progress: bool = False) -> Run:
-    """Continue an interrupted run; it ends with the weights of an uninterrupted one.
+    """Continue an interrupted run; it ends with the weights and results of an uninterrupted one.
 
     Raises:
         ConfigError: the folder is not a run's, or the run is finished.
+        WorkError: another process works in the folder, or the work failed.
     """
     folder = Path(folder)
-    with processes.group():
-        return _train_and_evaluate(*_read_unfinished(folder), folder, progress)
+    with processes.group(), open_run(folder, "run --resume"):
+        config, split, tested = processes.tell(lambda: _read_unfinished(folder))
+        if tested and (folder / "examples.npz").exists():
+            return Run(folder, processes.tell(lambda: _finish_report(folder)))
+        try:
+            _check_beforehand(config, begun=split is not None)
+            data = _train(config, split, folder, progress, show_test=True)
+        except ConfigError as error:
+            if not tested:
+                raise
+            way_out = f"its results are kept; for a report without clips: snn-action report {folder}"
+            raise ConfigError(f"{error}\n{way_out}") from error
+        return _evaluate(config, data, folder, progress)
 
 
 def train(config: Config, *, run_id: str | None = None, progress: bool = False) -> Path:
     """Extract what is missing and train; the test set stays closed. Returns the run's folder."""
     with processes.group():
         _check_beforehand(config)
-        with new_run(config, run_id) as folder:
+        with new_run(config, run_id, "train --resume") as folder:
             logger.info("run folder: %s", folder)
             _train(config, None, folder, progress, show_test=False)
     return folder
@@ -102,8 +117,12 @@ def train(config: Config, *, run_id: str | None = None, progress: bool = False) 
 def resume_training(folder: str | Path, *, progress: bool = False) -> Path:
     """Continue an interrupted ``train``."""
     folder = Path(folder)
-    with processes.group():
-        _train(*_read_unfinished(folder), folder, progress, show_test=False)
+    with processes.group(), open_run(folder, "train --resume"):
+        config, split, tested = processes.tell(lambda: _read_unfinished(folder))
+        if tested:
+            raise ConfigError(f"{folder}: trained and tested; its report is made by: snn-action run --resume {folder}")
+        _check_beforehand(config, begun=split is not None)
+        _train(config, split, folder, progress, show_test=False)
     return folder
 
 
@@ -118,45 +137,48 @@ def evaluate(folder: str | Path, overrides: Sequence[str] = (), *, progress: boo
     Raises:
         ConfigError: the folder is not that of a trained run, an override changes what was learned or tested, or the
             run's videos, classes or backbone are no longer as they were.
+        WorkError: another process works in the folder, or the work failed.
     """
     folder = Path(folder)
-    config, split = read_begun_run(folder, overrides)
-    with processes.group(), log_to(folder / "run.log"):
+    with processes.group(), open_run(folder, "evaluate"):
+        config, split = read_begun_run(folder, overrides)
         data = load_data(config, split, progress=progress, guard=True)
         return _evaluate(config, data, folder, progress)
 
 
-def _read_unfinished(folder: Path) -> tuple[Config, Split | None]:
-    config, split = read_run_config(folder), None
-    if (folder / "metrics.json").exists():
+def _read_unfinished(folder: Path) -> tuple[Config, Split | None, bool]:
+    """The configuration, what was decided (None: nothing yet), and whether only the report is missing."""
+    config = read_run_config(folder)
+    if not (folder / FILE).exists() and not any(folder.rglob("*.ckpt")):  # killed before it decided anything
+        return config, None, False
+    config, split = read_begun_run(folder)
+    names = [sides.name for sides in split.folds]
+    trained = all(is_trained(fold_folder(folder, name, names)) for name in names)
+    tested = trained and (folder / "metrics.json").exists()
+    if tested and (folder / "report.html").exists():
         raise ConfigError(f"{folder}: this run is finished; test it again with: snn-action evaluate {folder}")
-    if (folder / FILE).exists() or any(folder.rglob("*.ckpt")):  # else it was killed before it decided anything
-        config, split = read_begun_run(folder)
-    _check_beforehand(config)
-    return config, split
-
-
-def _train_and_evaluate(config: Config, split: Split | None, folder: Path, progress: bool) -> Run:
-    data = _train(config, split, folder, progress, show_test=True)
-    with log_to(folder / "run.log"):
-        return _evaluate(config, data, folder, progress)
+    return config, split, tested
 
 
 def _train(config: Config, split: Split | None, folder: Path, progress: bool, *, show_test: bool) -> Data:
     """Train every fold. ``split`` is what the run decided when it began; None: it begins now, and decides."""
-    with log_to(folder / "run.log"):
-        data = load_data(config, split, progress=progress, guard=True)
-        if split is None and processes.is_main():
-            write_split(folder, data.split)
-        for fold in data.catalog.folds:
-            _train_fold(config, data, fold, folder, progress, show_test)
+    data = load_data(config, split, progress=progress, guard=True)
+    if split is None and processes.is_main():
+        write_split(folder, data.split)
+    for fold in data.catalog.folds:
+        _train_fold(config, data, fold, folder, progress, show_test)
     return data
 
 
-def _check_beforehand(config: Config) -> None:
-    """What would otherwise be noticed after hours of extraction; nothing is written before it."""
+def _check_beforehand(config: Config, *, begun: bool = False) -> None:
+    """What would otherwise be noticed after hours of extraction; nothing is written before it.
+
+    A run that has begun has looked at its first weights, and may need them no more.
+    """
     check_precision(config)
     check_model(config.model)
+    if begun:
+        return
     if config.training.weights is not None:
         read_checkpoint(config.training.weights)
     elif config.training.skip:
@@ -198,7 +220,7 @@ def write_results(
     progress: bool,
     notes: list[str] | None = None,
 ) -> dict[str, Any]:
-    """Write what the tests gave, ``metrics.json`` and the report last; return the metrics.
+    """Write what the tests gave, then the report with its pictures, which may fail; return the metrics.
 
     ``model`` is the first fold's, of which the shown clips are. ``notes`` stand in the place of the run's own.
     """
@@ -211,13 +233,22 @@ def write_results(
     metrics["leakage"] = data.leakage.to_dict() | measure_shared(catalog, folds)
     metrics["seconds"]["evaluate"] = seconds = sum(fold.model.seconds for fold in folds)
     metrics["videos_per_second"] = metrics["test_videos"] / seconds
+    results = {
+        folder / "predictions.csv": write_predictions_csv(catalog, folds),
+        folder / "confusion.csv": write_confusion_csv(catalog, folds),
+        folder / "metrics.json": json.dumps(metrics, indent=2) + "\n",
+    }
+    write_together(results, outdated=(folder / "report.html", folder / "metrics.json"))
     with stage("Writing the report", progress):
-        shown = choose_shown(config, data, folds[0], catalog.folds[0], model)
-        write_examples(folder / "examples.npz", catalog, config.clip, config.seed, shown)
-        write_atomic(folder / "predictions.csv", write_predictions_csv(catalog, folds))
-        write_atomic(folder / "confusion.csv", write_confusion_csv(catalog, folds))
-        write_atomic(folder / "metrics.json", json.dumps(metrics, indent=2) + "\n")
+        shown, left_out = choose_shown(config, data, folds[0], catalog.folds[0], model)
+        write_examples(folder / "examples.npz", catalog, config, shown, left_out)
         write_report(folder)
+    return metrics
+
+
+def _finish_report(folder: Path) -> dict[str, Any]:
+    write_report(folder)
+    metrics: dict[str, Any] = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     return metrics
 
 

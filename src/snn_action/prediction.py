@@ -1,7 +1,7 @@
 """A trained run as a recogniser of new videos."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import torch
 from snn_action.backbones import Backbone, build_backbone
 from snn_action.config import Config
 from snn_action.data.split import read_begun_run
-from snn_action.errors import ConfigError
+from snn_action.errors import ConfigError, WorkError
 from snn_action.features import describe_backbone, extract_video, prepare
 from snn_action.models import TemporalModel, build_model
 from snn_action.run_folder import fold_folder
@@ -100,6 +100,16 @@ class LoadedRun:
         mean = np.mean(each, axis=0)
         frames = tuple(clips.indices[positions] for positions in clips.clips)
         return Prediction(str(path), self.class_names, mean, over_time, frames)
+
+    def predict_each(self, paths: Iterable[str | Path]) -> Iterator[Prediction | WorkError]:
+        """``predict`` of each video, or why there is none: one that cannot be used costs the others nothing."""
+        for path in paths:
+            try:
+                yield self.predict(path)
+            except WorkError as error:
+                yield error
+            except Exception as error:
+                yield WorkError(f"{path}: {type(error).__name__}: {error}")
 
 
 def load_run(

@@ -5,10 +5,8 @@ Only regular files are opened: a pipe would keep the reader waiting for ever, a 
 
 import errno
 import json
-import os
 import pickle
 import re
-import stat
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from snn_action.errors import ConfigError, WorkError, printable
+from snn_action.files import NOT_REGULAR, check_regular
 
 TEXT_SIZE = 2**28  # bytes of a text file, which is read at once
 _DEEPEST = 64  # levels of a JSON document
@@ -40,7 +39,8 @@ def naming(path: Path, what: str = "cannot be read", error: Callable[[str], Exce
     except (ConfigError, WorkError):
         raise
     except Exception as caught:  # a broken file makes a library raise nearly anything
-        if isinstance(caught, OSError) and caught.strerror and caught.errno != errno.EINVAL:  # a place before the start
+        wrong = isinstance(caught, OSError) and caught.errno == errno.EINVAL  # a place before the file's start
+        if isinstance(caught, OSError) and caught.strerror and (not wrong or caught.strerror == NOT_REGULAR):
             raise error(f"{path}: cannot be read: {caught.strerror}") from None
         raise error(f"{path}: {what} ({explain(caught)})") from None
 
@@ -55,11 +55,7 @@ def reading(
         ConfigError: or what ``error`` makes; also where there is no file, or a pipe, a socket or a device.
     """
     with naming(path, what, error):
-        mode = path.stat().st_mode
-        if stat.S_ISDIR(mode):
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        if not stat.S_ISREG(mode):
-            raise ValueError("it is a pipe, a socket or a device, which is not opened")
+        check_regular(path, path.stat().st_mode)
         yield
 
 

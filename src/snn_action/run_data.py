@@ -90,6 +90,7 @@ def load_data(config: Config, split: Split | None = None, *, progress: bool = Fa
         given = f"{len(catalog.videos)} videos, features given"
         catalog, split = _decide(config, catalog, split, digests, None, {}, start)
         return Data(catalog, split, from_arrays(catalog), None, 0.0, {}, given, leakage)
+    logger.info("features store: %s", config.features.store, extra=LINE)
     with processes.main_first(), stage(f"Loading {config.backbone.name}", progress):  # it may download the weights
         backbone = build_backbone(config.backbone, config.seed)
     prepare(backbone, config, device)

@@ -1,25 +1,24 @@
 """The folder of a run, ``save/<name>/<run id>/``: how it is made, found again and told apart from others."""
 
 import hashlib
-import importlib.metadata
 import json
 import logging
 import os
-import platform
 import re
 import shutil
-import subprocess
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from snn_action import processes
 from snn_action.config import Config, load_config
+from snn_action.environment import describe_environment
 from snn_action.errors import ConfigError, WorkError
-from snn_action.files import write_atomic
+from snn_action.files import write_together
+from snn_action.run_access import list_own, open_run, require_run
 
 logger = logging.getLogger(__name__)
 
@@ -36,13 +35,13 @@ FREE = frozenset(
 _PLAIN = re.compile(r"[A-Za-z0-9_](?:[\w.-]{0,62}[\w-])?", re.ASCII)
 _RUN_ID = re.compile(r"\w(?:[\w.-]{0,98}[\w-])?")
 _HASHED = re.compile(r"-[0-9a-f]{8}$")
-REPORTED_PACKAGES = ("torch", "torchvision", "lightning", "av", "numpy", "numba", "safetensors", "pydantic")
 
 
 def create_run(config: Config, run_id: str | None = None) -> Path:
     """Make the folder of a new run, with its configuration and environment.
 
-    ``run_id`` defaults to the time. Files are written when the run begins, so that a killed run can go on.
+    ``run_id`` defaults to the time. Files are written when the run begins, so that a killed run can go on: a folder
+    with a configuration is that of a run.
 
     Raises:
         ConfigError: a run of that name exists.
@@ -52,18 +51,32 @@ def create_run(config: Config, run_id: str | None = None) -> Path:
     try:
         parent.mkdir(parents=True, exist_ok=True)
         folder = _claim(parent, run_id)
-        write_atomic(folder / "config.json", config.to_json())
-        write_atomic(folder / "environment.json", json.dumps(describe_environment(), indent=2) + "\n")
+        try:
+            write_begin(folder, config)
+        except OSError:
+            _remove(folder)
+            raise
     except OSError as error:
-        raise WorkError(f"{parent}: cannot write the run's folder: {error.strerror}") from error
+        what = f"{error.filename or parent}: cannot write the run's folder: {error.strerror}"
+        raise WorkError(f"{what}; nothing was begun: when that is mended, run it again") from error
     return folder
 
 
+def write_begin(folder: Path, config: Config) -> None:
+    """Write what a run's folder begins with, ``config.json`` last.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    environment = json.dumps(describe_environment(), indent=2) + "\n"
+    write_together({folder / "environment.json": environment, folder / "config.json": config.to_json()})
+
+
 @contextmanager
-def new_run(config: Config, run_id: str | None = None) -> Iterator[Path]:
+def new_run(config: Config, run_id: str | None = None, command: str = "run --resume") -> Iterator[Path]:
     """``create_run``, for the work inside; a configuration that cannot be followed leaves no folder behind.
 
-    The folder stays where weights are in it, and after any other failure, as ``--resume`` goes on from there. Of
+    The folder stays where weights are in it, and after any other failure, as ``command`` goes on from there. Of
     several processes the first makes it; started again by ``torchrun`` after one died, they go on with what they began.
     """
 
@@ -73,22 +86,38 @@ def new_run(config: Config, run_id: str | None = None) -> Iterator[Path]:
 
     folder = processes.tell(create)
     try:
-        yield folder
+        with open_run(folder, command):
+            yield folder
     except ConfigError as error:
         if processes.is_main() and not any(folder.rglob("*.ckpt")):
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove(folder)
             _note_failure(folder, error)
         raise
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder in which nothing was begun; what is not of ours stays, and the folder with it."""
+    for path in [*list_own(folder)]:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+    with suppress(OSError):
+        folder.rmdir()
 
 
 def _note_failure(folder: Path, error: Exception) -> None:
     """Write why a run could not begin into ``failed.log`` beside the runs, as nothing else is left of it."""
     stamp = datetime.now().strftime("%Y-%m-%d %H:%M:%S")
     try:
-        with (folder.parent / FAILED).open("a", encoding="utf-8") as file:
+        with open(folder.parent / FAILED, "a", encoding="utf-8", opener=_open_no_link) as file:
             file.write(f"{stamp} {folder.name}: {error}\n")
     except OSError as problem:
         logger.warning("%s: cannot be written: %s", folder.parent / FAILED, problem.strerror)
+
+
+def _open_no_link(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0), 0o666)
 
 
 def _claim(parent: Path, run_id: str | None) -> Path:
@@ -101,9 +130,11 @@ def _claim(parent: Path, run_id: str | None) -> Path:
         try:
             folder.mkdir()
         except FileExistsError:
-            raise ConfigError(
-                f"{folder}: this run exists; continue it with --resume {folder}, or name another with --run-id"
-            ) from None
+            if (folder / "config.json").exists():
+                text = f"this run exists; continue it with --resume {folder}, or name another with --run-id"
+            else:
+                text = "this folder exists and no run has begun in it; remove it, or name another with --run-id"
+            raise ConfigError(f"{folder}: {text}") from None
         return folder
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     for suffix in ("", *(f"-{number}" for number in range(2, 1000))):
@@ -118,12 +149,23 @@ def _claim(parent: Path, run_id: str | None) -> Path:
 def read_run_config(folder: Path, overrides: Sequence[str] = ()) -> Config:
     """The configuration that a run was started with, with overrides put over it.
 
+    A run's folder may come from anybody: it names no place outside for results. Only a configuration that the user
+    names has features pickled for the original project.
+
     Raises:
-        ConfigError: the folder is not a run's.
+        ConfigError: the folder is not a run's, its configuration is broken, or an override does not fit.
     """
-    if not (folder / "config.json").is_file():
-        raise ConfigError(f"{folder}: not the folder of a run (it has no config.json)")
-    return load_config(folder / "config.json", overrides)
+    require_run(folder)
+    try:
+        config = load_config(folder / "config.json")
+    except ConfigError as error:
+        raise ConfigError(f"{error}; restore it, or begin a new run with: snn-action run -c CONFIG") from None
+    if overrides:
+        config = load_config(folder / "config.json", overrides)
+    if getattr(config.dataset, "pickles", None) is not None:
+        logger.info("%s: dataset.pickles is left out here; write them with: snn-action extract -c CONFIG", folder)
+        config = config.model_copy(update={"dataset": config.dataset.model_copy(update={"pickles": None})})
+    return config
 
 
 def find_latest_run(config: Config) -> Path:
@@ -133,7 +175,7 @@ def find_latest_run(config: Config) -> Path:
         ConfigError: there is none; says what the newest run of that name has otherwise.
     """
     parent = config.save_dir / config.name
-    runs = [path.parent for path in parent.glob("*/config.json")] if parent.is_dir() else []
+    runs = [path.parent for path in parent.glob("*/config.json") if path.is_file()]
     if not runs:
         raise ConfigError(f"{parent}: no run there yet; train one first")
     runs.sort(key=lambda run: ((run / "config.json").stat().st_mtime_ns, run.name), reverse=True)
@@ -186,7 +228,8 @@ def find_unfinished_run(config: Config, run_id: str | None = None) -> Path | Non
         path
         for path in (config.save_dir / config.name).glob("*/config.json")
         if run_id in (None, path.parent.name)
-        and path.read_text(encoding="utf-8") == config.to_json()
+        and path.is_file()
+        and path.read_bytes() == config.to_json().encode()
         and not (path.parent / "report.html").exists()
     ]
     return max(begun, key=lambda path: path.stat().st_mtime_ns).parent if begun else None
@@ -219,80 +262,3 @@ def plain_names(names: Sequence[str]) -> list[str]:
 def _hash(name: str) -> str:
     digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:8]
     return "-".join((*re.findall(r"[A-Za-z0-9_]+", name), digest))[-60:].lstrip("-")
-
-
-@contextmanager
-def log_to(path: Path) -> Iterator[None]:
-    """Also write what the package logs, and why the work ends, to a file; of several processes the first does."""
-    if not processes.is_main():
-        yield
-        return
-    handler = logging.FileHandler(path, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    package = logging.getLogger("snn_action")
-    level = package.level
-    package.addHandler(handler)
-    package.setLevel(logging.INFO)
-    try:
-        yield
-    except BaseException as error:
-        text = str(error) or "interrupted"
-        handler.handle(
-            logger.makeRecord(logger.name, logging.ERROR, "", 0, f"{type(error).__name__}: {text}", (), None)
-        )
-        raise
-    finally:
-        package.setLevel(level)
-        package.removeHandler(handler)
-        handler.close()
-
-
-def describe_environment() -> dict[str, Any]:
-    """Versions, commit and hardware, for ``environment.json``."""
-    import torch
-
-    versions = {}
-    for package in REPORTED_PACKAGES:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            versions[package] = "not installed"
-    return {
-        "snn_action": importlib.metadata.version("snn-action"),
-        "commit": _commit(),
-        "python": platform.python_version(),
-        "packages": versions,
-        "platform": platform.platform(),
-        "processor": _processor(),
-        "cpus": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "processes": processes.world_size(),
-        "gpus": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
-        "started": datetime.now().astimezone().isoformat(timespec="seconds"),
-    }
-
-
-def _commit() -> str | None:
-    source = Path(__file__).parent
-    command = ["git", "-C", str(source), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
-    try:
-        tracked = subprocess.run(
-            ["git", "-C", str(source), "ls-files", "--error-unmatch", Path(__file__).name],
-            capture_output=True,
-            check=False,
-        )
-        if tracked.returncode:  # installed elsewhere: a repository around it would not be ours
-            return None
-        answer = subprocess.run(command, capture_output=True, text=True, check=False)
-    except OSError:
-        return None
-    return answer.stdout.strip() or None
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()

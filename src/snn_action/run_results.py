@@ -14,7 +14,7 @@ from snn_action.evaluation import (
     record_spikes,
 )
 from snn_action.models import TemporalModel
-from snn_action.report.examples import Shown, choose_videos
+from snn_action.report.examples import Shown, choose_videos, say_left_out
 from snn_action.run_data import Data
 from snn_action.run_folder import fold_folder
 from snn_action.training import find_best, read_lines, write_lines
@@ -64,12 +64,21 @@ def note_training(config: Config, catalog: Catalog, model: TemporalModel) -> lis
     return []
 
 
-def choose_shown(config: Config, data: Data, result: FoldResult, fold: Fold, model: TemporalModel) -> list[Shown]:
-    """The clips that the report shows: the first clip of some test videos of a fold, as its model saw them."""
-    shown = []
+def choose_shown(
+    config: Config, data: Data, result: FoldResult, fold: Fold, model: TemporalModel
+) -> tuple[list[Shown], list[str]]:
+    """The clips that the report shows, and words for those that cannot be.
+
+    It is the first clip of some test videos of a fold, as its model saw them.
+    """
+    shown, left_out = [], []
     for video in choose_videos(data.catalog, fold.test, config.report.clips):
         clip = int((result.model.video == video).argmax())
         probabilities = result.model.probabilities[clip][result.model.mask[clip]]
-        spikes = record_spikes(model, data.features, data.features.clips_of([video])[0])
+        try:
+            spikes = record_spikes(model, data.features, data.features.clips_of([video])[0])
+        except Exception as error:  # the results are there: no picture ends the run
+            left_out.append(say_left_out(f"the clip of {data.catalog.videos[video].name}", error))
+            continue
         shown.append(Shown(video, probabilities, spikes))
-    return shown
+    return shown, left_out

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from snn_action.errors import ConfigError, WorkError
+from snn_action.errors import ConfigError, WorkError, printable
 from snn_action.options import JsonFile, Overrides, RunConfigFile, is_terminal, load
 
 if TYPE_CHECKING:
     from snn_action.config import Config
-    from snn_action.features.survey import Shard
+    from snn_action.features.shard import Shard
 
 app = typer.Typer(
     name="store",
@@ -28,6 +28,8 @@ Folder = Annotated[
 @app.command()
 def info(folder: Folder = None, config: RunConfigFile = None, override: Overrides = None) -> None:
     """Say what is in a store."""
+    from snn_action.features.removal import REMOVED, measure_removed
+    from snn_action.features.summary import show_bytes
     from snn_action.features.survey import survey_store
 
     survey = survey_store(_find(folder, config, override))
@@ -38,12 +40,14 @@ def info(folder: Folder = None, config: RunConfigFile = None, override: Override
     for shard in survey.shards:
         kinds[shard.stream, *shard.backbone].append(shard)
     for (stream, backbone, digest), shards in sorted(kinds.items()):
-        typer.echo(f"  {stream} by {backbone} ({digest[:12]}): {_describe(shards)}")
-    for name, reason in survey.broken.items():
-        typer.echo(f"  broken: {name}: {reason}")
-    for kind, files in (("unfinished", survey.unfinished), ("foreign", survey.foreign)):
-        for name in files:
-            typer.echo(f"  {kind}: {name}")
+        typer.echo(printable(f"  {stream} by {backbone} ({digest[:12]}): {_describe(shards)}"))
+    for kind, files in (("broken", survey.broken), ("left alone", survey.left), ("foreign", survey.foreign)):
+        for name, reason in files.items():
+            typer.echo(printable(f"  {kind}: {name}: {reason}"))
+    for name in survey.unfinished:
+        typer.echo(printable(f"  unfinished: {name}"))
+    if (removed := measure_removed(survey.folder))[0]:
+        typer.echo(f"  {REMOVED}: {removed[0]} files that were taken out, {show_bytes(removed[1])}: delete the folder")
     if doubled:
         typer.echo(f"  {len(doubled)} keys stand more than once: remove the copies with: store prune --apply")
 
@@ -53,13 +57,16 @@ def verify(
     folder: Folder = None,
     config: RunConfigFile = None,
     override: Overrides = None,
-    remove: Annotated[bool, typer.Option("--remove", help="Remove broken shards.")] = False,
+    remove: Annotated[
+        bool, typer.Option("--remove", help="Move broken shards into the folder 'removed' of the store.")
+    ] = False,
     json_file: JsonFile = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Shards that are read at once.")] = None,
 ) -> None:
     """Read every shard whole and hold it to its checksum; the exit code is 1 where one is broken."""
     from dataclasses import asdict
 
+    from snn_action.features.removal import REMOVED, take_out
     from snn_action.features.survey import check_shards, survey_store
     from snn_action.files import write_atomic
     from snn_action.progress import track
@@ -67,23 +74,26 @@ def verify(
     survey = survey_store(_find(folder, config, override))
     with track("Verifying", sum(len(shard.entries) for shard in survey.shards), is_terminal()) as tick:
         checks = list(check_shards(survey, workers, tick))
-    broken = [check for check in checks if check.state == "broken"]
-    for check in broken:
+    counts = {kind: [c for c in checks if c.state == kind] for kind in ("whole", "unverifiable", "broken", "left")}
+    broken, left = counts["broken"], counts["left"]
+    for check in (*broken, *left):
         videos = ", ".join(check.videos) or "videos that cannot be made out any more"
-        typer.echo(f"error: {survey.path(check.shard)}: {check.problem}; it holds {videos}", err=True)
-        if remove:
-            survey.path(check.shard).unlink(missing_ok=True)
-    counts = {state: sum(check.state == state for check in checks) for state in ("whole", "unverifiable", "broken")}
+        typer.echo(printable(f"error: {survey.path(check.shard)}: {check.problem}; it holds {videos}"), err=True)
+    moved = take_out(survey.folder, [check.shard for check in broken]) if remove else []
     if json_file is not None:
-        report = {"store": str(survey.folder), **counts, "removed": remove, "shards": [asdict(c) for c in checks]}
+        report = {"store": str(survey.folder), **{kind: len(found) for kind, found in counts.items()}}
+        report |= {"removed": moved, "shards": [asdict(check) for check in checks]}
         write_atomic(json_file, json.dumps(report, indent=2) + "\n")
     typer.echo(
-        f"{len(checks)} shards: {counts['whole']} whole, {counts['broken']} broken"
-        + (f", {counts['unverifiable']} written without a checksum" if counts["unverifiable"] else "")
+        f"{len(checks)} shards: {len(counts['whole'])} whole, {len(broken)} broken"
+        + (f", {len(left)} that cannot be judged and are left alone" if left else "")
+        + (f", {len(counts['unverifiable'])} written without a checksum" if counts["unverifiable"] else "")
     )
     if broken:
-        way = "they are removed" if remove else "remove them with --remove"
+        way = f"{len(moved)} are now in {survey.folder / REMOVED}" if remove else "move them away with --remove"
         raise WorkError(f"{len(broken)} shards are broken: {way}; the next extract or run makes their features anew")
+    if left:
+        raise WorkError(f"{len(left)} shards cannot be judged, as is said of each; --remove would leave them, too")
 
 
 @app.command()
@@ -102,8 +112,10 @@ def prune(
 ) -> None:
     """Remove doubled keys, broken shards and unfinished files; with --keep-config also what no file of these needs.
 
+    Broken shards are moved into the folder 'removed' of the store; what is not of this program is left where it is.
     Features are kept for all later runs: without --keep-config nothing goes that a run could use.
     """
+    from snn_action.features.removal import REMOVED
     from snn_action.features.rewriting import plan_pruning
     from snn_action.features.rewriting import prune as do_it
     from snn_action.features.summary import show_bytes
@@ -117,11 +129,14 @@ def prune(
     if apply:
         do_it(survey, plan, compact)
     for name, reason in plan.files.items():
-        typer.echo(f"{'removed' if apply else 'would remove'}: {name}: {reason}")
+        typer.echo(printable(f"{'removed' if apply else 'would remove'}: {name}: {reason}"))
+    for name, reason in plan.broken.items():
+        typer.echo(printable(f"{'moved' if apply else 'would move'} into {REMOVED}: {name}: {reason}"))
+    for name, reason in (survey.left | survey.foreign).items():
+        typer.echo(printable(f"left alone: {name}: {reason}"))
     for shard, kept in plan.rewritten.items():
-        typer.echo(
-            f"{'rewritten' if apply else 'would rewrite'}: {shard.name}: {len(kept)} of {len(shard.entries)} stay"
-        )
+        did = "rewritten" if apply else "would rewrite"
+        typer.echo(printable(f"{did}: {shard.name}: {len(kept)} of {len(shard.entries)} stay"))
     typer.echo(
         f"{'removed' if apply else 'would remove'} {plan.dropped} videos of a stream, {show_bytes(plan.freed)}"
         + ("" if apply else "; do it with --apply")
@@ -143,13 +158,13 @@ def merge(
     target = _find(into, config, override)
     done = do_it(target, sources)
     for path, reason in done.broken.items():
-        typer.echo(f"error: {path}: {reason}", err=True)
+        typer.echo(printable(f"error: {path}: {reason}"), err=True)
     typer.echo(
         f"{target}: {done.shards} shards taken in whole, {done.entries} videos of a stream out of others; "
         f"{done.present} were there"
     )
     if done.broken:
-        raise WorkError(f"{len(done.broken)} shards are broken and were left where they are")
+        raise WorkError(f"{len(done.broken)} shards are broken, or cannot be judged, and were left where they are")
 
 
 def _find(folder: Path | None, config: Path | None, override: list[str] | None) -> Path:

@@ -161,7 +161,8 @@ def test_a_cache_that_is_broken_or_cannot_be_written_is_done_without(tmp_path, v
     (tmp_path / "cache.sqlite").write_bytes(b"garbage" * 999)
     (found,) = fingerprint_videos(paths, tmp_path / "cache.sqlite", LIMITS, 0)
     np.testing.assert_array_equal(found.pictures, fingerprint_video(paths[0], LIMITS).pictures)
-    assert "cannot be used" in caplog.text
+    assert "made anew" in caplog.text
+    assert (tmp_path / "cache.sqlite.broken").read_bytes() == b"garbage" * 999
     (tmp_path / "file").touch()
     assert fingerprint_videos(paths, tmp_path / "file" / "cache.sqlite", LIMITS, 0)[0].pictures is not None
     assert "cannot be written" in caplog.text

@@ -142,5 +142,5 @@ def test_a_damaged_file_is_named(tmp_path, text, words):
 
 
 def test_a_run_that_has_not_begun(tmp_path):
-    with pytest.raises(ConfigError, match="not begun to train; continue it with --resume"):
+    with pytest.raises(ConfigError, match="not begun to train; continue it with: snn-action run --resume"):
         read_split(tmp_path)

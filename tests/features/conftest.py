@@ -1,4 +1,5 @@
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import nn
 from snn_action.backbones import Backbone
 from snn_action.config import BackboneSettings, ClipSettings, Config, FeatureSettings
 from snn_action.data.catalog import Catalog, DatasetSettings, Fold, Video
+from snn_action.features.store import FeatureStore, Place
 
 SIZE = 16
 
@@ -20,6 +22,17 @@ def make_backbone(seed: int = 0) -> Backbone:
         torch.manual_seed(seed)
         network = nn.Sequential(nn.Conv2d(3, 5, 3, stride=2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     return Backbone(network, name="small", feature_dim=5, input_size=SIZE, provenance={"trained_on": "nothing"})
+
+
+def key_of(name: str) -> str:
+    """A key of the form that the store takes."""
+    return hashlib.sha256(name.encode()).hexdigest()
+
+
+def find(store: FeatureStore, names: Iterable[str]) -> dict[str, Place]:
+    """Places by name of those that are there."""
+    keys = {key_of(name): name for name in names}
+    return {keys[key]: place for key, place in store.find(keys).items()}
 
 
 def make_folder(path: Path, n_frames: int, seed: int) -> Path:

@@ -12,7 +12,7 @@ from snn_action.features.survey import check_shards, survey_store
 
 @pytest.fixture
 def shard(tmp_path: Path) -> Path:
-    rows = Rows("key", 'Café/v_"g01"\\.avi', torch.arange(6.0).reshape(3, 2), ((0, 1, 2),))
+    rows = Rows("0" * 64, 'Café/v_"g01"\\.avi', torch.arange(6.0).reshape(3, 2), ((0, 1, 2),))
     FeatureStore(tmp_path).write("rgb", [rows], {"backbone": "small"})
     (path,) = (tmp_path / "shards").iterdir()
     return path
@@ -28,14 +28,17 @@ def test_the_checksum_is_that_of_the_file_with_zeros_in_its_place(shard: Path) -
 
 
 def test_any_flipped_bit_anywhere_is_found(shard: Path) -> None:
+    """Only a file that no longer says that it has a checksum, or says another format, is not proved to be broken."""
     content = bytearray(shard.read_bytes())
+    unproved = {content.index(b'"checksum"') + number for number in range(1, 11)}
+    unproved.add(content.index(b'format\\": ') + 10)
     for place in range(len(content)):
         for bit in (0, 5):  # 5 is the case of a letter: the same number in hexadecimal digits
             content[place] ^= 1 << bit
             shard.write_bytes(content)
             content[place] ^= 1 << bit
             (found,) = check_shards(survey_store(shard.parents[1]), workers=1)
-            assert found.state == "broken", (place, bit)
+            assert found.state in ("broken", *(["left"] if place in unproved else [])), (place, bit)
 
 
 def test_a_truncated_or_longer_file_is_found(shard: Path) -> None:

@@ -5,6 +5,7 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from snn_action.errors import ConfigError, WorkError
 from snn_action.features import decoding, extract, first_look, keys
 from snn_action.features.embed import extract_video
 from snn_action.features.extract import Extraction, extract_features
+from snn_action.features.needs import read_contents
 from snn_action.features.store import FeatureStore
 
 Configure = Callable[..., Config]
@@ -272,6 +274,69 @@ def test_an_unforeseen_failure_of_the_decoder_costs_one_video(
     tolerant = configure().dataset.model_copy(update={"max_bad_share": 0.5})
     extraction = run(catalog, configure().model_copy(update={"dataset": tolerant}), small)
     assert "ZeroDivisionError: strange" in extraction.bad[0]
+
+
+def tolerant(config: Config) -> Config:
+    return config.model_copy(update={"dataset": config.dataset.model_copy(update={"max_bad_share": 0.5})})
+
+
+def replace_folder(path: Path, other: Path) -> None:
+    shutil.rmtree(path)
+    shutil.copytree(other, path)
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_video_replaced_after_it_was_digested_is_not_kept_under_the_digest_of_the_other(
+    catalog: Catalog, small: Backbone, configure: Configure, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """It is replaced right before or right after it is decoded; the next start extracts what is there."""
+    victim, other = catalog.videos[0].path, catalog.videos[3].path
+    shutil.copytree(other, other.with_name("copy"))
+    config = tolerant(configure())
+    read = decoding.read_video
+
+    def replacing(path: Path, *rest: Any) -> Any:
+        if path != victim:
+            return read(path, *rest)
+        found = read(path, *rest) if moment == "after" else None
+        replace_folder(victim, other.with_name("copy"))
+        return read(path, *rest) if found is None else found
+
+    with monkeypatch.context() as patched:
+        patched.setattr(decoding, "read_video", replacing)
+        extraction = run(catalog, config, small)
+    assert extraction.bad.keys() == {0}
+    assert "v0: changed or replaced while it was extracted: start again" in extraction.bad[0]
+    again = run(catalog, config, small)
+    assert (again.n_extracted, again.n_reused, again.bad) == (0, 5, {})  # its content is that of video 3
+    rows = rows_of(again)
+    assert torch.equal(rows[0], rows[3])
+
+
+def test_a_video_replaced_between_digest_and_decoding_is_noticed_and_one_that_was_only_touched_is_used(
+    catalog: Catalog, small: Backbone, configure: Configure
+) -> None:
+    config = tolerant(configure())
+    contents = read_contents(catalog, config)
+    frame = catalog.videos[0].path / "frame000001.jpg"
+    times = frame.stat()
+    shutil.copy2(catalog.videos[3].path / "frame000001.jpg", frame)
+    os.utime(frame, ns=(times.st_atime_ns, times.st_mtime_ns))
+    for touched in catalog.videos[1].path.iterdir():
+        os.utime(touched, (0, 0))
+    extraction = extract_features(catalog, config, small, "cpu", progress=False, contents=contents)
+    assert extraction.bad.keys() == {0}
+    assert run(catalog, config, small).n_extracted == 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes of POSIX")
+def test_a_pipe_in_the_place_of_a_frame_costs_its_video(
+    catalog: Catalog, small: Backbone, configure: Configure
+) -> None:
+    (catalog.videos[0].path / "frame000002.jpg").unlink()
+    os.mkfifo(catalog.videos[0].path / "frame000002.jpg")
+    config = tolerant(configure())
+    assert "frame000002.jpg: not a regular file" in run(catalog, config, small).bad[0]
 
 
 def segfault() -> None:

@@ -1,3 +1,4 @@
+import json
 import os
 import time
 
@@ -30,8 +31,10 @@ def test_what_failed_before_or_under_other_limits_is_tried_again(tmp_path):
     then = time.time() - 1
     os.utime(tmp_path / "a.failed", (then, then))
     assert Failures(tmp_path, LIMITS).read("a") == {}
-    (tmp_path / "a.failed").write_text("{")
-    assert failures.read("a") == {}
+    deep, other = '{"reasons":' * 100_000, json.dumps({"limits": LIMITS.model_dump(mode="json"), "reasons": {"key": 1}})
+    for text in ("{", "[]", "7", '{"reasons": {}}', deep, other):
+        (tmp_path / "a.failed").write_text(text)
+        assert failures.read("a") == {}
 
 
 @pytest.mark.skipif(age(os.getpid()) is None, reason="needs Linux's /proc")

@@ -50,7 +50,7 @@ def test_a_number_that_another_process_has_now_does_not_hold():
     assert is_gone(me.host, me.pid, me.start - 1) is True
 
 
-@pytest.mark.parametrize("mark", ["", "uuid", "abc-1-2", "abc-x-2", "abc-1-"])
+@pytest.mark.parametrize("mark", ["", "uuid", "abc-1-2", "abc-x-2", "abc-1-", "abc-²-2"])
 def test_of_other_hosts_and_foreign_marks_nothing_is_known(mark):
     me = this_process()
     assert is_gone("elsewhere", me.pid, me.start) is None

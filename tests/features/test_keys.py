@@ -6,6 +6,8 @@ import pytest
 
 from snn_action.backbones import Backbone
 from snn_action.config import ClipSettings
+from snn_action.data.decode import read_frames
+from snn_action.errors import VideoError
 from snn_action.features import keys
 from snn_action.features.database import open_database
 from snn_action.features.keys import digest_content, digest_videos, feature_key
@@ -87,6 +89,53 @@ def test_digests_are_remembered_until_a_video_changes(
     second = digest_videos(paths, database)
     assert [a == b for a, b in zip(first, second, strict=True)] == [False, False, True]
     assert set(read) == {file, folders[0]} | {path for path in read if path.parent == folders[0]}
+
+
+def test_a_replaced_file_of_equal_size_and_time_is_noticed(tmp_path: Path) -> None:
+    file, other = tmp_path / "a.avi", tmp_path / "b.avi"
+    for path, content in ((file, b"content"), (other, b"another")):
+        path.write_bytes(content)
+        os.utime(path, ns=(1, 1))
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    shutil.copy2(file, folder / "frame1.jpg")
+    database = open_database(tmp_path / "index.sqlite")
+    first = digest_videos([file, folder], database)
+    shutil.copy2(other, folder / "frame1.jpg")  # in place: the inode stays
+    other.replace(file)
+    assert file.stat().st_mtime_ns == (folder / "frame1.jpg").stat().st_mtime_ns == 1
+    second = digest_videos([file, folder], database)
+    assert second == [digest_content(file), digest_content(folder)]
+    assert not set(first) & set(second)
+
+
+def test_a_damaged_row_gives_no_digest(tmp_path: Path) -> None:
+    paths = [tmp_path / "a.avi", tmp_path / "b.avi"]
+    for path in paths:
+        path.write_bytes(path.name.encode())
+    database = open_database(tmp_path / "index.sqlite")
+    first = digest_videos(paths, database)
+    rows = database.run(lambda index: index.execute("SELECT path, digest FROM digests ORDER BY path").fetchall())
+    for wrong in (rows[1][1], rows[1][1][:64], "x", b"\xff", 7):
+        database.put("UPDATE digests SET digest = ? WHERE path = ?", [(wrong, rows[0][0])])
+        assert digest_videos(paths, database) == first
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes and links of POSIX")
+def test_pipes_and_links_to_devices_are_not_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.avi")
+    (tmp_path / "link.avi").symlink_to(tmp_path / "pipe.avi")
+    (tmp_path / "zero.avi").symlink_to("/dev/zero")
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "folder" / "frame1.jpg")
+    names = ("pipe.avi", "link.avi", "zero.avi", "folder")
+    database = open_database(tmp_path / "index.sqlite")
+    for name, found in zip(names, digest_videos([tmp_path / name for name in names], database), strict=True):
+        assert isinstance(found, OSError)
+        assert "not a regular file" in str(found)
+        assert found.filename.startswith(str(tmp_path / name))
+    with pytest.raises(VideoError, match=r"frame1\.jpg: cannot be read: not a regular file"):
+        read_frames(tmp_path / "folder", [0])
 
 
 def test_what_cannot_be_read_gets_its_reason(tmp_path: Path) -> None:

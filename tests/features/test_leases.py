@@ -93,7 +93,24 @@ def test_elsewhere_it_ends_when_it_does_not_change_though_its_date_lies_in_the_f
     assert isinstance(leases.take("dead"), Lease)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"host": "x"}'])
+def told(**change: object) -> bytes:
+    this = this_process()
+    return json.dumps({"host": this.host, "name": this.name, "pid": this.pid, "start": this.start, **change}).encode()
+
+
+STRANGE = [
+    told(host=["x"]),
+    told(name=None),
+    told(pid="1"),
+    told(pid=-1),
+    told(pid=10**30),
+    told(pid=True),
+    told(start=[]),
+]
+ALL = [b"", b"{", b"[]", b'{"host": "x"}', b'{"host":' * 90_000, b"\xff", *STRANGE]
+
+
+@pytest.mark.parametrize("content", ALL, ids=range(len(ALL)))  # the number of this process is in some
 def test_a_lease_without_a_name_counts_until_it_is_old(leases, content):
     path = write_lease(leases.folder, "a.0")
     path.write_bytes(content)
@@ -205,6 +222,16 @@ def test_a_lease_that_cannot_be_written_is_an_error_with_the_way_out(leases, mon
     )
     with pytest.raises(WorkError, match=rf"leases: leases cannot be taken: {os.strerror(error)}.*features\.store"):
         leases.take("a")
+
+
+def test_a_foreign_thing_in_a_lease_s_place_is_named(leases):
+    leases.folder.mkdir()
+    (leases.folder / "a.0").mkdir()
+    if os.name == "posix":
+        os.mkfifo(leases.folder / "b.0")
+    for block in ("a", "b") if os.name == "posix" else ("a",):
+        with pytest.raises(WorkError, match=rf"{block}\.0: leases cannot be taken"):
+            leases.take(block)
 
 
 def test_a_removed_store_is_an_error_with_the_way_out(tmp_path):

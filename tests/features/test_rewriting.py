@@ -1,15 +1,23 @@
+import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 from torch import Tensor
 
 from snn_action.errors import ConfigError, WorkError
-from snn_action.features import rewriting
+from snn_action.features import rewriting, shard
+from snn_action.features.checksum import UNSEALED, seal
+from snn_action.features.removal import measure_removed, take_out
 from snn_action.features.rewriting import merge, plan_pruning, prune
+from snn_action.features.shard import read_description
 from snn_action.features.store import FeatureStore, Rows
 from snn_action.features.survey import check_shards, survey_store
+
+from .conftest import find, key_of
 
 MADE_BY = {"backbone": "small", "digest": "0123"}
 
@@ -23,40 +31,41 @@ def write(folder: Path, *shards: str, stream: str = "rgb", made_by: dict[str, st
     """A store with a shard for each word, with a video for each of its letters."""
     store = FeatureStore(folder)
     for keys in shards:
-        store.write(stream, [Rows(k, f"video {k}", value_of(k), ((0, 1), (4, 5, 6))) for k in keys], made_by)
+        store.write(stream, [Rows(key_of(k), f"video {k}", value_of(k), ((0, 1), (4, 5, 6))) for k in keys], made_by)
     return store
 
 
 def holds(folder: Path) -> str:
     """All keys of a store, each read and held to its value; doubled ones twice."""
     store = FeatureStore(folder)
-    keys = sorted(entry.key for shard in survey_store(folder).shards for entry in shard.entries)
-    for key, place in store.find(keys).items():
+    shards = survey_store(folder).shards
+    keys = sorted(entry.name.removeprefix("video ") for shard in shards for entry in shard.entries)
+    for key, place in find(store, keys).items():
         assert place.lengths == (2, 3)
         assert torch.equal(store.open_shard(place.shard)[place.start : place.start + 5], value_of(key))
-        entry = next(e for e in store.read_header(place.shard)["entries"] if e["key"] == key)
+        entry = next(e for e in store.read_header(place.shard)["entries"] if e["key"] == key_of(key))
         assert (entry["name"], entry["frames"]) == (f"video {key}", [[0, 1], [4, 5, 6]])
-    assert len(store.find(keys)) == len(set(keys))
+    assert len(find(store, keys)) == len(set(keys))
     assert all(check.state == "whole" for check in check_shards(survey_store(folder)))
     return "".join(keys)
 
 
 def do_prune(folder: Path, needed: str | None = None, compact: int = 0) -> None:
     survey = survey_store(folder)
-    plan = plan_pruning(survey, None if needed is None else set(needed), compact)
+    plan = plan_pruning(survey, None if needed is None else set(map(key_of, needed)), compact)
     before = sorted(path.name for path in (folder / "shards").iterdir())
     assert before == sorted(path.name for path in (folder / "shards").iterdir()), "a plan changes nothing"
     prune(survey, plan, compact)
 
 
 def test_doubled_keys_go_and_one_of_each_stays(tmp_path: Path) -> None:
-    write(tmp_path, "abc", "cd", "d", "aa")
-    assert holds(tmp_path) == "aaabccdd"
+    write(tmp_path, "abc", "cd", "d", "a")
+    assert holds(tmp_path) == "aabccdd"
     do_prune(tmp_path)
     assert holds(tmp_path) == "abcd"
     survey = survey_store(tmp_path)
     plan = plan_pruning(survey)
-    assert (plan.files, plan.rewritten, plan.dropped, plan.freed) == ({}, {}, 0, 0)
+    assert (plan.files, plan.broken, plan.rewritten, plan.dropped, plan.freed) == ({}, {}, {}, 0, 0)
 
 
 def test_of_doubled_keys_the_whole_copy_stays(tmp_path: Path) -> None:
@@ -72,7 +81,7 @@ def test_of_doubled_keys_the_whole_copy_stays(tmp_path: Path) -> None:
 def test_only_what_is_needed_stays_where_that_is_said(tmp_path: Path) -> None:
     write(tmp_path, "abc", "de", "f")
     survey = survey_store(tmp_path)
-    plan = plan_pruning(survey, set("bf"))
+    plan = plan_pruning(survey, set(map(key_of, "bf")))
     assert plan.dropped == 4
     before = sum(path.stat().st_size for path in (tmp_path / "shards").iterdir())
     do_prune(tmp_path, "bf")
@@ -81,16 +90,88 @@ def test_only_what_is_needed_stays_where_that_is_said(tmp_path: Path) -> None:
     assert plan.freed == pytest.approx(freed, rel=0.2)
 
 
-def test_broken_shards_and_unfinished_files_of_long_ago_go(tmp_path: Path) -> None:
+BROKEN = f"rgb-{'0' * 32}.safetensors"
+
+
+def test_only_what_is_ours_and_broken_or_abandoned_goes(tmp_path: Path) -> None:
     write(tmp_path, "a")
     shards = tmp_path / "shards"
-    for name in ("rgb-b.safetensors", "rgb-old.safetensors.part", "rgb-new.safetensors.part", "notes.txt"):
+    of_host = "rgb-x.safetensors.0123456789ab-12-5.part"
+    foreign = (
+        "notes.txt",
+        "notes.part",
+        "x.safetensors",
+        "rgb-old.safetensors.part",
+        "rgb-y.safetensors.elsewhere-1-1.part",
+    )
+    for name in (*foreign, of_host, f"new{of_host}", BROKEN):
         (shards / name).write_bytes(b"garbage")
-    os.utime(shards / "rgb-old.safetensors.part", (0, 0))
+    for name in (*foreign, of_host):
+        os.utime(shards / name, (0, 0))
+    (shards / "folder.safetensors").mkdir()
+    (shards / "link.safetensors").symlink_to(shards / BROKEN)
+    (shards / f"{of_host}.{of_host}").symlink_to(shards / of_host)
+    before = {path.name for path in shards.iterdir()}
     do_prune(tmp_path)
-    left = {path.name for path in shards.iterdir() if not path.name.startswith("rgb-") or path.suffix == ".part"}
-    assert left == {"rgb-new.safetensors.part", "notes.txt"}
+    assert before - {path.name for path in shards.iterdir()} == {BROKEN, of_host}
+    assert [path.read_bytes() for path in (tmp_path / "removed").iterdir()] == [b"garbage"]
     assert holds(tmp_path) == "a"
+
+
+def test_what_was_taken_out_is_never_overwritten(tmp_path: Path) -> None:
+    write(tmp_path, "a")
+    for content in (b"one", b"two"):
+        (tmp_path / "shards" / BROKEN).write_bytes(content)
+        do_prune(tmp_path)
+    assert {p.name: p.read_bytes() for p in (tmp_path / "removed").iterdir()} == {BROKEN: b"one", f"{BROKEN}.1": b"two"}
+    assert measure_removed(tmp_path) == (2, 6)
+    shutil.rmtree(tmp_path / "removed")
+    (tmp_path / "removed").symlink_to(tmp_path / "shards")
+    (tmp_path / "shards" / BROKEN).write_bytes(b"three")
+    with pytest.raises(WorkError, match="removed: is a link"):
+        do_prune(tmp_path)
+
+
+def change(path: Path, **said: object) -> None:
+    """Write a shard's header anew, with its right checksum."""
+    metadata = {"snn_action": json.dumps(read_description(path)[1] | said), "checksum": UNSEALED}
+    path.write_bytes(safetensors.torch.save({"features": torch.ones(5, 4)}, metadata))
+    seal(path)
+
+
+def test_a_later_format_and_what_may_not_be_read_are_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, "a", "b", "c")
+    later, closed, _ = sorted((tmp_path / "shards").iterdir())
+    change(later, format=2)
+    real = shard.open_regular
+
+    def refuse(path: Path) -> object:
+        if path == closed:
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(shard, "open_regular", refuse)
+    survey = survey_store(tmp_path)
+    assert survey.left == {
+        later.name: "of another format (2), of a later version of this program?",
+        closed.name: "cannot be read: Permission denied",
+    }
+    states = {check.shard: check.state for check in check_shards(survey)}
+    assert [states[later.name], states[closed.name]] == ["left", "left"]
+    do_prune(tmp_path, "c", compact=9)
+    assert take_out(tmp_path, [later.name, closed.name]) == []
+    monkeypatch.undo()
+    assert later.exists()
+    assert closed.exists()
+
+
+def test_of_doubled_keys_a_shard_that_can_be_checked_stays(tmp_path: Path) -> None:
+    write(tmp_path, "a", "a")
+    first, second = sorted((tmp_path / "shards").iterdir())
+    header = {"snn_action": json.dumps(read_description(first)[1])}
+    safetensors.torch.save_file(safetensors.torch.load_file(first), first, header)  # as of before there were checksums
+    do_prune(tmp_path)
+    assert list((tmp_path / "shards").iterdir()) == [second]
 
 
 def test_small_shards_are_joined_with_their_kind(tmp_path: Path) -> None:
@@ -107,7 +188,7 @@ def test_small_shards_are_joined_with_their_kind(tmp_path: Path) -> None:
 
 def test_who_has_a_shard_open_keeps_it(tmp_path: Path) -> None:
     store = write(tmp_path, "ab")
-    features = store.open_shard(store.find("b")["b"].shard)
+    features = store.open_shard(find(store, "b")["b"].shard)
     do_prune(tmp_path, "a")
     assert torch.equal(features[5:], value_of("b"))
 
@@ -123,13 +204,25 @@ def test_a_kill_before_the_old_shard_goes_loses_nothing(tmp_path: Path, monkeypa
     assert holds(tmp_path) == "ab"
 
 
-def test_rows_of_a_shard_that_has_changed_are_not_written_anew(tmp_path: Path) -> None:
-    write(tmp_path, "ab")
-    (path,) = (tmp_path / "shards").iterdir()
+def test_a_broken_shard_costs_itself_and_its_rows_are_not_written_anew(tmp_path: Path) -> None:
+    write(tmp_path, "ab", "cd")
+    path = min((tmp_path / "shards").iterdir())
     content = path.read_bytes()
     path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    with pytest.raises(WorkError, match=r"wrong checksum.*store verify"):
-        do_prune(tmp_path, "a")
+    do_prune(tmp_path, "ac")
+    assert holds(tmp_path) in ("a", "c")
+    assert (tmp_path / "removed" / path.name).exists()
+
+
+def test_a_shard_that_breaks_between_plan_and_pruning_is_kept(tmp_path: Path) -> None:
+    write(tmp_path, "ab")
+    (path,) = (tmp_path / "shards").iterdir()
+    survey = survey_store(tmp_path)
+    plan = plan_pruning(survey, {key_of("a")})
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(WorkError, match=r"wrong checksum.*run this again"):
+        prune(survey, plan)
     assert path.exists()
 
 
@@ -158,14 +251,15 @@ def test_merging_takes_what_is_missing(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_merging_leaves_broken_shards_where_they_are_and_names_them(tmp_path: Path) -> None:
     write(tmp_path / "one", "ab", "c")
-    harmed = FeatureStore(tmp_path / "one").find("a")["a"].shard
+    harmed = find(FeatureStore(tmp_path / "one"), "a")["a"].shard
     path = tmp_path / "one" / "shards" / harmed
     content = path.read_bytes()
     path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    (path.parent / "rgb-x.safetensors").write_bytes(b"garbage")
+    (path.parent / BROKEN).write_bytes(b"garbage")
+    (path.parent / "x.safetensors").write_bytes(b"garbage")  # nobody's
     done = merge(tmp_path / "new", [tmp_path / "one"])
     assert holds(tmp_path / "new") == "c"
-    assert set(done.broken) == {str(path), str(path.parent / "rgb-x.safetensors")}
+    assert set(done.broken) == {str(path), str(path.parent / BROKEN)}
     assert len(list((tmp_path / "new" / "shards").iterdir())) == 1
 
 

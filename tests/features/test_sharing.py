@@ -20,8 +20,10 @@ from snn_action.features import decoding, extract, sharing
 from snn_action.features import store as store_module
 from snn_action.features.extract import Extraction, extract_features
 from snn_action.features.leases import Lease, Leases
+from snn_action.features.needs import Contents
 from snn_action.features.sharing import Sharing, cut_blocks, own_place
 from snn_action.features.store import FeatureStore
+from snn_action.features.unfinished import aside_of
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="forks and kills")
 Configure = Callable[..., Config]
@@ -62,10 +64,11 @@ def impatient(monkeypatch):
 def test_blocks_are_the_same_whoever_cuts_them(catalog: Catalog) -> None:
     keys = {index: {"rgb": f"k{index}", "difference": f"d{index}"} for index in range(5)}
     keys[3] = keys[1]  # equal content
-    blocks = cut_blocks(catalog, keys, 2)
+    known = Contents(["digest"] * 5, ["state"] * 5, frozenset(), {})
+    blocks = cut_blocks(catalog, keys, known, 2)
     assert [[job.video.name for job in block.jobs] for block in blocks] == [["v0", "v1"], ["v2", "v4"]]
-    assert cut_blocks(catalog, keys, 2) == blocks
-    others = cut_blocks(catalog, {**keys, 4: {"rgb": "other"}}, 2)
+    assert cut_blocks(catalog, keys, known, 2) == blocks
+    others = cut_blocks(catalog, {**keys, 4: {"rgb": "other"}}, known, 2)
     assert others[0].name == blocks[0].name
     assert others[1].name != blocks[1].name
 
@@ -245,12 +248,14 @@ def test_unfinished_shards_go_with_their_writers_only(catalog, small, configure)
     process = start(die_at, "sync", 1, False, catalog, config, small)
     process.join()
     (abandoned,) = (config.features.store / "shards").glob("*.part")
-    foreign = abandoned.with_name("rgb-1.safetensors.elsewhere-1-1.part")
-    mine = abandoned.with_name(f"rgb-2.safetensors.{store_module.this_process().mark}.part")
-    old = abandoned.with_name("rgb-3.safetensors.elsewhere-1-1.part")
-    other = abandoned.with_name("nameless.part")
-    for path in (foreign, mine, old, other):
+    foreign = abandoned.with_name("rgb-1.safetensors.0123456789ab-1-1.part")
+    mine = aside_of(abandoned.with_name("rgb-2.safetensors"))
+    old = abandoned.with_name("rgb-3.safetensors.0123456789ab-1-1.part")
+    others = {abandoned.with_name(name) for name in ("nameless.part", "x.safetensors.part", "x.tmp", "video.mp4.part")}
+    for path in (foreign, mine, old, *others):
         path.write_bytes(b"")
-    os.utime(old, (0, 0))
+    for path in (old, *others):
+        os.utime(path, (0, 0))
     run(catalog, config, small)
-    assert set((config.features.store / "shards").glob("*.part")) == {foreign, mine, other}
+    left = set((config.features.store / "shards").iterdir()) - set(abandoned.parent.glob("*.safetensors"))
+    assert left == {foreign, mine, *others}

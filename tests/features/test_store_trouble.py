@@ -1,9 +1,11 @@
 """Full disks, removed folders, refused permission and read-only stores: what is said, and what is kept."""
 
 import ctypes
+import errno
 import multiprocessing
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -19,11 +21,14 @@ from snn_action.backbones import Backbone
 from snn_action.config import Config
 from snn_action.data.catalog import Catalog
 from snn_action.errors import WorkError
-from snn_action.features import extract
+from snn_action.features import extract, failures
+from snn_action.features import store as store_module
 from snn_action.features.extract import Extraction, extract_features
+from snn_action.features.leases import Leases
 from snn_action.features.store import FeatureStore, Rows
+from snn_action.features.survey import survey_store
 
-from .conftest import make_catalog, make_config, make_folder
+from .conftest import find, key_of, make_catalog, make_config, make_folder
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="modes and limits of POSIX")
 NOBODY = 65534
@@ -137,16 +142,72 @@ def test_a_full_disk_keeps_what_is_complete(catalog, small, tmp_path, monkeypatc
 def test_a_file_that_may_not_grow_leaves_nothing_half(tmp_path):
     resource = pytest.importorskip("resource")
     store = FeatureStore(tmp_path / "store")
-    store.write("rgb", [Rows("x", "x", torch.ones(3, 4), ((0, 1, 2),))], {})
+    store.write("rgb", [Rows(key_of("x"), "x", torch.ones(3, 4), ((0, 1, 2),))], {})
     store.close()
 
     def write_more() -> None:
-        FeatureStore(tmp_path / "store").write("rgb", [Rows("y", "y", torch.ones(9000, 4), (tuple(range(9000)),))], {})
+        FeatureStore(tmp_path / "store").write(
+            "rgb", [Rows(key_of("y"), "y", torch.ones(9000, 4), (tuple(range(9000)),))], {}
+        )
 
     with pytest.raises(WorkError, match=r"store/shards: cannot write features.*too large.*All earlier shards"):
         run_apart(write_more, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)))
     assert len(list((tmp_path / "store" / "shards").iterdir())) == 1
-    assert FeatureStore(tmp_path / "store").find(["x", "y"]).keys() == {"x"}
+    assert find(FeatureStore(tmp_path / "store"), ["x", "y"]).keys() == {"x"}
+
+
+def no_room(*_: Any, **__: Any) -> Any:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def add_without_room(store: FeatureStore, _: Any) -> None:
+    def fail(_: Any) -> None:
+        error = sqlite3.OperationalError("database or disk is full")
+        error.sqlite_errorcode = sqlite3.SQLITE_FULL
+        raise error
+
+    store.database.run(fail)
+
+
+FULL = {  # where the disk is full, and what is named
+    "lease": (Leases, "_create", no_room, "leases"),
+    "shard": (Path, "write_bytes", no_room, "shards"),
+    "checksum": (store_module, "seal", no_room, "shards"),
+    "sync": (store_module, "_to_disk", no_room, "shards"),
+    "rename": (Path, "replace", no_room, "shards"),
+    "index": (FeatureStore, "_add", add_without_room, r"index\.sqlite"),
+    "failures": (failures, "write_atomic", no_room, r"\.failed"),
+}
+
+
+@pytest.mark.parametrize("step", FULL)
+@pytest.mark.parametrize("call", [1, 2])
+def test_a_disk_that_fills_at_any_step_is_said_and_loses_nothing(catalog, small, configure, monkeypatch, step, call):
+    for bad in (1, 3):
+        next(catalog.videos[bad].path.iterdir()).write_bytes(b"garbage")
+    config, other = configure(shard_videos=1), configure("other", shard_videos=1)
+    dataset = config.dataset.model_copy(update={"max_bad_share": 0.5})
+    config, other = (c.model_copy(update={"dataset": dataset}) for c in (config, other))
+    expected = run(catalog, other, small)
+    owner, name, fail, named = FULL[step]
+    original, calls = getattr(owner, name), []
+
+    def full(*arguments: Any, **options: Any) -> Any:
+        calls.append(None)
+        return (fail if len(calls) >= call else original)(*arguments, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(owner, name, full)
+        with pytest.raises(WorkError, match=rf"{config.features.store}.*{named}.*features\.store") as told:
+            run(catalog, config, small)
+    assert "full" in str(told.value) or "No space left" in str(told.value)
+    assert "shards are complete" in str(told.value)
+    assert "goes on from there" in str(told.value)
+    assert not list(config.features.store.rglob("*.part"))
+    done = run(catalog, config, small)
+    assert done.bad.keys() == expected.bad.keys()
+    assert done.features.read(range(3))[0].tolist() == expected.features.read(range(3))[0].tolist()
+    assert not survey_store(config.features.store).find_doubled()
 
 
 @pytest.mark.parametrize("gone", ["", "shards", "leases"])
@@ -182,7 +243,7 @@ def test_a_shard_that_may_not_be_read_is_not_called_broken(reachable, small, ope
     def open_it() -> None:
         FeatureStore(config.features.store).open_shard(shard.name)
 
-    with pytest.raises(WorkError, match=f"{shard}: this shard may not be read"):
+    with pytest.raises(WorkError, match=rf"{shard}: this shard may not be used \(cannot be read: Permission denied\)"):
         run_apart(open_it, become_nobody)
 
 

@@ -6,15 +6,18 @@ import safetensors.torch
 import torch
 
 from snn_action.errors import ConfigError
+from snn_action.features.shard import Entry
 from snn_action.features.store import FeatureStore, Rows
-from snn_action.features.survey import Entry, check_shards, survey_store
+from snn_action.features.survey import check_shards, survey_store
+
+from .conftest import key_of
 
 NAMES = ("Café/v_g01.avi", 'back\\slash"quote"', "plain")
 
 
 def rows(key: str, name: str = "", clips: int = 1) -> Rows:
     frames = tuple((0, 1, 2) for _ in range(clips))
-    return Rows(key, name or key, torch.ones(3 * clips, 4), frames)
+    return Rows(key_of(key), name or key, torch.ones(3 * clips, 4), frames)
 
 
 def test_a_store_is_what_its_files_are(tmp_path: Path) -> None:
@@ -22,16 +25,17 @@ def test_a_store_is_what_its_files_are(tmp_path: Path) -> None:
     store.write("rgb", [rows("a"), rows("b", clips=2)], {"backbone": "small", "digest": "0123"})
     store.write("rgb", [rows("b", clips=2)], {"backbone": "small", "digest": "0123"})
     (tmp_path / "shards" / "notes.txt").write_text("mine")
-    (tmp_path / "shards" / "rgb-1.safetensors.part").write_bytes(b"half")
-    (tmp_path / "shards" / "rgb-2.safetensors").write_bytes(b"garbage")
+    unfinished, broken = "rgb-1.safetensors.0123456789ab-1-1.part", f"rgb-{'2' * 32}.safetensors"
+    (tmp_path / "shards" / unfinished).write_bytes(b"half")
+    (tmp_path / "shards" / broken).write_bytes(b"garbage")
     found = survey_store(tmp_path)
     both = next(shard for shard in found.shards if len(shard.entries) == 2)
-    assert both.entries == (Entry("a", "a", 0, (3,)), Entry("b", "b", 3, (3, 3)))
+    assert both.entries == (Entry(key_of("a"), "a", 0, (3,)), Entry(key_of("b"), "b", 3, (3, 3)))
     assert both.backbone == ("small", "0123")
     assert both.size == found.path(both.name).stat().st_size
-    assert found.find_doubled() == {"b": sorted(shard.name for shard in found.shards)}
-    assert (found.foreign, found.unfinished) == (("notes.txt",), ("rgb-1.safetensors.part",))
-    assert list(found.broken) == ["rgb-2.safetensors"]
+    assert found.find_doubled() == {key_of("b"): sorted(shard.name for shard in found.shards)}
+    assert (found.foreign, found.left, found.unfinished) == ({"notes.txt": "not a shard"}, {}, (unfinished,))
+    assert list(found.broken) == [broken]
 
 
 def test_a_folder_that_is_no_store_is_said_and_not_made_one(tmp_path: Path) -> None:

@@ -78,13 +78,13 @@ def test_runs_on_different_videos_are_not_ranked(make_run, tmp_path):
     assert 'class="best"' not in text
 
 
-def test_hostile_names_are_only_text(make_run, capsys):
+def test_hostile_names_are_only_text(make_run, capsys, tmp_path):
     folders = [make_run("one"), make_run("two")]
     for folder in folders:
         config = json.loads((folder / "config.json").read_text())
         config["name"] = "<script>[bold]x[/red]"
         (folder / "config.json").write_text(json.dumps(config))
-    page = Cells(show_runs(folders).read_text(encoding="utf-8"))
+    page = Cells(show_runs(folders, tmp_path / "c.html").read_text(encoding="utf-8"))
     assert "script" not in page.tags
     assert page.rows[1][0] == "<script>[bold]x[/red]/one"
     assert "<script>[bold]x[/red]/one" in capsys.readouterr().out
@@ -96,10 +96,11 @@ def test_one_run_gets_its_report(make_run, capsys):
     assert f"report: {folder / 'report.html'}" in capsys.readouterr().out
 
 
-def test_several_runs_get_a_table_and_a_page_beside_them(make_run, capsys):
+def test_several_runs_get_a_table_and_a_page_where_the_user_is(make_run, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     folders = [make_run("one"), make_run("two", seed=3)]
     page = show_runs(folders)
-    assert page == folders[0].parent / "comparison.html"
+    assert page.resolve() == tmp_path / "comparison.html"
     out = capsys.readouterr().out
     for row in compare_runs(folders):
         assert row.run in out
@@ -108,7 +109,20 @@ def test_several_runs_get_a_table_and_a_page_beside_them(make_run, capsys):
     assert not (folders[0] / "report.html").exists()
 
 
-def test_numbers_are_not_cut_in_a_narrow_terminal(make_run, capsys, monkeypatch):
+def test_a_page_never_takes_the_place_of_something_else(make_run, tmp_path):
+    folders = [make_run("one"), make_run("two", seed=3)]
+    own, other, link = (tmp_path / name for name in ("own.html", "other.html", "link.html"))
+    assert show_runs(folders, own) == show_runs(folders, own)  # again, in the place of the first
+    other.write_text("the user's own")
+    link.symlink_to(own)
+    for path in (other, link, tmp_path):
+        with pytest.raises(ConfigError, match="is there and no comparison of runs; name another file by --out FILE"):
+            show_runs(folders, path)
+    assert other.read_text() == "the user's own"
+
+
+def test_numbers_are_not_cut_in_a_narrow_terminal(make_run, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("snn_action.report.comparison.PIPE_WIDTH", 40)
     show_runs([make_run("one"), make_run("two", folds=3, frames=False, skill=0.5)])
     out = capsys.readouterr().out
@@ -132,18 +146,19 @@ def test_bad_runs_are_errors_and_leave_no_page(make_run, tmp_path):
     assert not (good.parent / "comparison.html").exists()
 
 
-def test_of_several_runs_those_that_are_not_finished_are_left_out_with_a_word(make_run, caplog):
+def test_of_several_runs_those_that_are_not_finished_are_left_out_with_a_word(make_run, caplog, tmp_path):
+    comparison = tmp_path / "fake" / "comparison.html"
     one, two, unfinished = make_run("one"), make_run("two"), make_run("three")
     (unfinished / "metrics.json").unlink()
     log = one.parent / "failed.log"
     log.touch()
-    page = show_runs(sorted(one.parent.iterdir()))
-    assert page == one.parent / "comparison.html"
+    page = show_runs(sorted(one.parent.iterdir()), comparison)
+    assert page == comparison
     assert [row.run for row in compare_runs([one, two])] == [cells[0] for cells in Cells(page.read_text()).rows[1:]]
     said = [record.getMessage() for record in caplog.records]
     assert said == [f"{log}: left out, not a run folder", f"{unfinished}: left out, this run is not finished"]
-    page = show_runs(sorted(one.parent.iterdir()))  # the page itself is no run, either
-    assert page == one.parent / "comparison.html"
+    page = show_runs(sorted(one.parent.iterdir()), comparison)  # the page itself is no run, either
+    assert page == comparison
 
 
 def test_a_page_that_cannot_be_written_is_an_error(make_run, tmp_path):

@@ -51,12 +51,12 @@ def test_features_have_no_backbone(make_run):
     assert all(example.frames is None for example in run.examples)
 
 
-@pytest.mark.parametrize("name", ["metrics.jsonl", "examples.npz"])
-def test_a_run_without_training_or_examples_is_whole(make_run, name):
+@pytest.mark.parametrize("name", ["metrics.jsonl", "examples.npz", "environment.json"])
+def test_a_run_without_training_examples_or_environment_is_whole(make_run, name):
     folder = make_run()
     (folder / name).unlink()
     run = read_run(folder)
-    assert not (run.history if name == "metrics.jsonl" else run.examples)
+    assert not {"metrics.jsonl": run.history, "examples.npz": run.examples, "environment.json": run.environment}[name]
 
 
 def test_of_an_epoch_written_twice_the_last_counts(make_run):
@@ -82,11 +82,13 @@ def test_no_folder_is_wrong_usage(tmp_path):
         read_run(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["environment.json", "metrics.json", "predictions.csv", "confusion.csv"])
+@pytest.mark.parametrize("name", ["metrics.json", "predictions.csv", "confusion.csv"])
 def test_an_unfinished_run_names_the_file_and_the_way_out(make_run, name):
     folder = make_run()
     (folder / name).unlink()
-    with pytest.raises(WorkError, match=rf"{name} is missing; finish it with --resume"):
+    with pytest.raises(
+        WorkError, match=rf"{name} is missing; finish it with: snn-action run --resume .*{folder.name}$"
+    ):
         read_run(folder)
 
 
@@ -119,9 +121,11 @@ def test_an_unfinished_run_names_the_file_and_the_way_out(make_run, name):
 def test_a_broken_file_is_named(make_run, name, content, words):
     folder = make_run()
     (folder / name).write_text(content)
-    with pytest.raises(WorkError, match=words) as raised:
+    begun = name in ("config.json", "environment.json")
+    with pytest.raises(ConfigError if begun else WorkError, match=words) as raised:
         read_run(folder)
     assert str(folder / name) in str(raised.value)
+    assert ("restore it" if begun else f"snn-action evaluate {folder}") in str(raised.value)
 
 
 def test_text_that_is_not_utf8_is_named(make_run):

@@ -145,15 +145,6 @@ def test_lightning_too_reads_nothing_but_weights(tmp_path, train, settings, monk
     assert all(answer is True for answer in asked)
 
 
-def test_what_a_killed_process_left_half_written_is_swept_away(tmp_path, train, settings):
-    (tmp_path / "checkpoints").mkdir()
-    (tmp_path / "checkpoints" / ".best.ckpt.tmp").write_bytes(b"half")
-    (tmp_path / ".metrics.jsonl.abc.tmp").write_bytes(b"half")
-    train(tmp_path, settings())
-    assert {path.name for path in tmp_path.iterdir()} == {"checkpoints", "metrics.jsonl", "trained"}
-    assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
-
-
 def test_a_finished_training_is_only_read(tmp_path, train, settings, monkeypatch):
     whole = train(tmp_path, settings())
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}

@@ -105,10 +105,13 @@ def _find_below(folder: Path, above: frozenset[tuple[int, int]]) -> list[Path]:
     above |= {(status.st_dev, status.st_ino)}
     found = find_videos(folder)
     for inner in class_folders(folder):
-        status = inner.stat()
+        try:
+            status, holds_frames = inner.stat(), is_frame_folder(inner)
+        except OSError:  # no permission: ``find_videos`` names it
+            continue
         if (status.st_dev, status.st_ino) in above:
             found.append(inner)
-        elif not is_frame_folder(inner):
+        elif not holds_frames:
             found += _find_below(inner, above)
     return found
 

@@ -13,7 +13,8 @@ from PIL import Image, ImageOps
 from snn_action.config import LimitSettings
 from snn_action.data.limits import check_size
 from snn_action.errors import VideoError
-from snn_action.reading import reading
+from snn_action.files import open_regular
+from snn_action.reading import naming
 
 _FRAME = re.compile(r"frame(\d+)\.jpe?g", re.IGNORECASE)
 
@@ -46,7 +47,11 @@ class FrameFolder:
         size = None
         for index in indices:
             file = self.files[index]
-            with reading(file, "cannot be decoded", _damaged), Image.open(file, formats=("JPEG",)) as image:
+            with (
+                naming(file, "cannot be decoded", _damaged),
+                open_regular(file) as opened,
+                Image.open(opened, formats=("JPEG",)) as image,
+            ):
                 check_size(file, image.width, image.height, self.limits)
                 frame = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
             size = size or frame.shape
@@ -66,10 +71,14 @@ def open_frame_folder(path: Path, limits: LimitSettings) -> FrameFolder:
     """List a folder's frames; numbers begin at 0 or 1 and have no gap.
 
     Raises:
-        VideoError: the folder holds no frames, or a number is missing or there twice.
+        VideoError: the folder cannot be read or holds no frames, or a number is missing or there twice.
     """
     numbered: dict[int, Path] = {}
-    for file in path.iterdir():
+    try:
+        files = [*path.iterdir()]
+    except OSError as error:
+        raise VideoError(f"{path}: cannot be read: {error.strerror}", "unreadable") from None
+    for file in files:
         if match := _FRAME.fullmatch(file.name):
             number = int(match[1])
             if number in numbered:

@@ -55,24 +55,35 @@ def read_lines(path: Path) -> list[tuple[int, str]]:
 def find_videos(folder: Path) -> list[Path]:
     """Video files and folders of JPEG frames directly in ``folder``, sorted by name.
 
-    A link that leads nowhere, or to itself, is one, too: it is named when it is read.
+    A link that leads nowhere, or to itself, is one, too, and so is a folder that cannot be looked into: they are named
+    when they are read.
+
+    Raises:
+        ConfigError: the folder cannot be read.
     """
     files, others = [], []
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            try:
-                is_folder, is_file = entry.is_dir(), entry.is_file()
-            except OSError:  # a link to itself
-                others.append(Path(entry.path))
-                continue
-            if is_folder:
-                if is_frame_folder(Path(entry.path)):
-                    others.append(Path(entry.path))
-            elif is_file or entry.is_symlink():
-                files.append(Path(entry.path))
+    for entry in _list_entries(folder):
+        if entry.name.startswith("."):
+            continue
+        try:
+            is_folder, is_file = entry.is_dir(), entry.is_file()
+            holds_frames = is_folder and is_frame_folder(Path(entry.path))
+        except OSError:  # a link to itself, or no permission
+            others.append(Path(entry.path))
+            continue
+        if holds_frames:
+            others.append(Path(entry.path))
+        elif not is_folder and (is_file or entry.is_symlink()):
+            files.append(Path(entry.path))
     return sorted([*choose_videos(files), *others])
+
+
+def _list_entries(folder: Path) -> list["os.DirEntry[str]"]:
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except OSError as error:
+        raise ConfigError(f"{folder}: cannot be read: {error.strerror}") from None
 
 
 def prefer_file(found: list[Path]) -> list[Path]:
@@ -101,8 +112,21 @@ def check_labels(videos: Sequence[Video], names: Sequence[str], source: Path | s
 
 
 def class_folders(root: Path) -> list[Path]:
-    """Folders in ``root``, sorted by name, without hidden ones."""
-    return sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    """Folders in ``root``, sorted by name, without hidden ones.
+
+    Raises:
+        ConfigError: ``root`` cannot be read.
+    """
+    return sorted(
+        Path(entry.path) for entry in _list_entries(root) if _is_folder(entry) and not entry.name.startswith(".")
+    )
+
+
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
 
 
 def check_found(missing: Sequence[str], total: int, source: Path | str, root: Path, way_out: str) -> None:

@@ -15,6 +15,7 @@ import av
 from av.format import Flags
 
 from snn_action.errors import VideoError
+from snn_action.files import NOT_REGULAR
 from snn_action.reading import naming
 
 # what opens others beside the formats that FFmpeg itself marks as opening no file (``no_file``)
@@ -42,7 +43,7 @@ def check_file(path: Path) -> None:
         what = "a link that leads nowhere, or to itself" if path.is_symlink() else "no such video"
         raise VideoError(f"{path}: {what}", "unreadable") from None
     if not stat.S_ISREG(found.st_mode):
-        raise VideoError(f"{path}: a pipe, a socket or a device, which is not opened", "unreadable")
+        raise VideoError(f"{path}: {NOT_REGULAR}", "unreadable")
     if not found.st_size:
         raise VideoError(f"{path}: the file is empty (0 bytes)", "unreadable")
 

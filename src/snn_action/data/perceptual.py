@@ -7,9 +7,9 @@ divided by its contrast. So what a copy changes (codec, size, brightness, contra
 may change (a cut, a mirror, a crop) is looked for when two videos are compared (``data/copies.py``).
 """
 
+import hashlib
 import logging
 import os
-import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -21,10 +21,11 @@ import numpy.typing as npt
 from PIL import Image
 
 from snn_action.config import LimitSettings
-from snn_action.data.content import digest_content, path_text
+from snn_action.data.content import digest_content, path_text, state_of
+from snn_action.data.database import Database
 from snn_action.data.decode import DECODER_VERSION, FrameSource, open_video, use_video
 from snn_action.data.workers import Failure, map_apart
-from snn_action.errors import VideoError
+from snn_action.errors import VideoError, WorkError
 
 logger = logging.getLogger(__name__)
 
@@ -40,12 +41,12 @@ _UNIFORM = 0.05  # of all grey levels' spread that the cells of a bar may be spr
 _VERSION = f"2 {DECODER_VERSION}"
 _TABLE = (
     "CREATE TABLE IF NOT EXISTS fingerprints "
-    "(path TEXT PRIMARY KEY, state TEXT NOT NULL, digest TEXT NOT NULL, stride INTEGER NOT NULL, frames BLOB NOT NULL)"
+    "(path TEXT PRIMARY KEY, state TEXT NOT NULL, digest TEXT NOT NULL, stride INTEGER NOT NULL, frames BLOB NOT NULL);"
 )
 _WRITTEN_TOGETHER = 200  # fingerprints that a kill may lose
 
 Pictures = npt.NDArray[np.int8]
-_Row = tuple[str, str, str, int, bytes]
+_Row = tuple[str, str, str, int, bytes]  # path, state, digest, stride, pictures
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,8 @@ def fingerprint_videos(
     new: list[_Row] = []
     for index, result in zip(left, _compute([paths[index] for index in left], limits, workers), strict=True):
         found[index] = result
-        if states[index] is not None and result.digest is not None and result.reason in ("", NO_PATTERN):
+        is_still = states[index] is not None and states[index] == _state(paths[index])  # not replaced meanwhile
+        if is_still and result.digest is not None and result.reason in ("", NO_PATTERN):
             pictures = b"" if result.pictures is None else result.pictures.tobytes()
             new.append((path_text(paths[index]), str(states[index]), result.digest, result.stride, pictures))
         if len(new) == _WRITTEN_TOGETHER:
@@ -186,44 +188,49 @@ def _digest(path: Path) -> str | None:
 
 def _state(path: Path) -> str | None:
     """What changes when a video changes; None where it is not there."""
-    try:
-        if not path.is_dir():
-            status = path.stat()
-            return f"{_VERSION} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns} {status.st_ino}"
-        with os.scandir(path) as entries:
-            every = [entry.stat() for entry in entries]
-    except OSError:
-        return None
-    size = sum(status.st_size for status in every)
-    newest = max((max(status.st_mtime_ns, status.st_ctime_ns) for status in every), default=0)
-    return f"{_VERSION} {len(every)} {size} {newest}"
+    state = state_of(path)
+    return f"{_VERSION} {state}" if isinstance(state, str) else None
+
+
+def _open(cache: Path) -> Database:
+    return Database(cache, _TABLE, 1, "the cache of fingerprints", "Videos are looked at anew without it.")
 
 
 def _recall(cache: Path, paths: Sequence[Path], states: Sequence[str | None]) -> list[Fingerprint | None]:
     found: list[Fingerprint | None] = [None] * len(paths)
-    if not cache.is_file():
+    if not os.path.lexists(cache):
         return found
+    question = "SELECT digest, stride, frames FROM fingerprints WHERE path = ? AND state = ?"
     try:
-        with closing(sqlite3.connect(cache, timeout=60.0)) as database:
-            database.execute(_TABLE)  # an older cache has another table
+        with closing(_open(cache)) as database:
             for index, (path, state) in enumerate(zip(paths, states, strict=True)):
-                question = "SELECT digest, stride, frames FROM fingerprints WHERE path = ? AND state = ?"
-                row = database.execute(question, (path_text(path), state)).fetchone()
-                if row is not None and len(row[2]) % SIDE**2 == 0:
-                    pictures = np.frombuffer(row[2], np.int8).reshape(-1, SIDE, SIDE) if row[2] else None
-                    found[index] = Fingerprint(row[0], pictures, "" if row[2] else NO_PATTERN, row[1])
-    except sqlite3.Error as error:
-        logger.warning("%s: cannot be used (%s); videos are looked at anew", cache, error)
+                row = database.ask(question, path_text(path), state)
+                if row is None:
+                    continue
+                sealed, stride, frames = row
+                digest = str(sealed)[:64]
+                if sealed == f"{digest} {_seal((path_text(path), str(state), digest, stride, frames))}":
+                    pictures = np.frombuffer(frames, np.int8).reshape(-1, SIDE, SIDE) if frames else None
+                    found[index] = Fingerprint(digest, pictures, "" if frames else NO_PATTERN, stride)
+    except WorkError as error:
+        logger.warning("%s", error)
     return found
 
 
 def _remember(cache: Path, rows: Sequence[_Row]) -> None:
     if not rows:
         return
+    statement = "INSERT OR REPLACE INTO fingerprints VALUES (?, ?, ?, ?, ?)"
     try:
         cache.parent.mkdir(parents=True, exist_ok=True)
-        with closing(sqlite3.connect(cache, timeout=60.0)) as database, database:
-            database.execute(_TABLE)
-            database.executemany("INSERT OR REPLACE INTO fingerprints VALUES (?, ?, ?, ?, ?)", rows)
-    except (sqlite3.Error, OSError) as error:
+        with closing(_open(cache)) as database:
+            database.put(statement, [(*row[:2], f"{row[2]} {_seal(row)}", *row[3:]) for row in rows])
+    except OSError as error:
         logger.warning("%s: cannot be written (%s)", cache, error)
+    except WorkError as error:
+        logger.warning("%s", error)
+
+
+def _seal(row: _Row) -> str:
+    """Of a row, which a damaged page must not turn into what another video looks like."""
+    return hashlib.sha256(repr(row).encode()).hexdigest()

@@ -244,6 +244,8 @@ def read_split(folder: Path) -> Split:
         ConfigError: the run has not begun to train, or its file is broken or of a newer version.
     """
     path = folder / FILE
+    if path.exists() and not path.is_file():
+        raise ConfigError(f"{path}: no regular file; restore it")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if isinstance(version := content.get("version", 1), int) and version > VERSION:
@@ -252,7 +254,9 @@ def read_split(folder: Path) -> Split:
     except FileNotFoundError:
         if any(folder.rglob("*.ckpt")):
             raise ConfigError(f"{path}: missing, so nobody knows what this run was trained on; restore it") from None
-        raise ConfigError(f"{folder}: this run has not begun to train; continue it with --resume {folder}") from None
+        raise ConfigError(
+            f"{folder}: this run has not begun to train; continue it with: snn-action run --resume {folder}"
+        ) from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

@@ -1,7 +1,5 @@
 """From predictions to ``metrics.json``, ``predictions.csv`` and ``confusion.csv``, for one fold or several."""
 
-import csv
-import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +12,7 @@ from snn_action.evaluation import accuracy
 from snn_action.evaluation.accuracy import VideoPredictions
 from snn_action.evaluation.predictions import ClipPredictions
 from snn_action.models import Population
+from snn_action.tables import write_table
 
 KINDS = ("timestep", "last", "clip", "video")
 
@@ -160,9 +159,7 @@ def _describe_folds(folds: Sequence[FoldResult]) -> dict[str, Any]:
 
 def write_predictions_csv(catalog: Catalog, folds: Sequence[FoldResult]) -> str:
     """The text of ``predictions.csv``: a line for each test video of each fold; ``top5`` is a JSON object."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["fold", "video", "label", "predicted", "correct", "probability", "top5"])
+    rows: list[list[Any]] = [["fold", "video", "label", "predicted", "correct", "probability", "top5"]]
     names = catalog.class_names
     for fold in folds:
         videos = accuracy.average_clips(fold.model)
@@ -170,7 +167,7 @@ def write_predictions_csv(catalog: Catalog, folds: Sequence[FoldResult]) -> str:
             videos.probabilities, videos.video, videos.label, videos.predicted, strict=True
         ):
             top = np.argsort(-row, kind="stable")[:5]
-            writer.writerow(
+            rows.append(
                 [
                     fold.name,
                     catalog.videos[video].name,
@@ -181,16 +178,12 @@ def write_predictions_csv(catalog: Catalog, folds: Sequence[FoldResult]) -> str:
                     json.dumps({names[k]: round(float(row[k]), 6) for k in top}, ensure_ascii=False),
                 ]
             )
-    return text.getvalue()
+    return write_table(rows)
 
 
 def write_confusion_csv(catalog: Catalog, folds: Sequence[FoldResult]) -> str:
     """The text of ``confusion.csv``: videos by class (row) and predicted class (column), over all folds."""
     joined = join_folds([fold.model for fold in folds], len(catalog.videos))
     confusion = accuracy.count_confusion(accuracy.average_clips(joined))
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["class", *catalog.class_names])
-    for name, row in zip(catalog.class_names, confusion, strict=True):
-        writer.writerow([name, *row.tolist()])
-    return text.getvalue()
+    rows = ([name, *row.tolist()] for name, row in zip(catalog.class_names, confusion, strict=True))
+    return write_table([["class", *catalog.class_names], *rows])

@@ -10,6 +10,9 @@ import hashlib
 from pathlib import Path
 from typing import BinaryIO, Literal
 
+from snn_action.features.shard import LONGEST_HEADER
+from snn_action.files import open_regular
+
 UNSEALED = "0" * 64  # what a shard is written with, under ``checksum``
 _FIELD = b'"checksum":"'  # not in the JSON that the header holds as text: quotes are escaped there
 _CHUNK = 2**22
@@ -38,7 +41,7 @@ def check(path: Path) -> Seal:
     Raises:
         OSError: the file cannot be read.
     """
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         digest, place, found = _digest(file)
     if place is None:
         return "none"
@@ -49,7 +52,8 @@ def _digest(file: BinaryIO) -> tuple[str, int | None, str]:
     """The file's checksum, where it stands (None: nowhere) and what stands there."""
     total = hashlib.blake2b(digest_size=32)
     length = file.read(8)
-    header = file.read(int.from_bytes(length, "little") if len(length) == 8 and length[4:] == b"\0" * 4 else 0)
+    stated = int.from_bytes(length, "little")
+    header = file.read(stated if stated <= LONGEST_HEADER else 0)
     start = header.find(_FIELD) + len(_FIELD)
     place, found = None, b""
     if start >= len(_FIELD):

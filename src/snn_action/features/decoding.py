@@ -9,18 +9,26 @@ from pathlib import Path
 from snn_action.config import ClipSettings, LimitSettings, Stream
 from snn_action.data.catalog import Video
 from snn_action.data.clips import VideoClips, read_video
+from snn_action.data.content import digest_content, state_of
 from snn_action.data.decode import DEFAULT_LIMITS
 from snn_action.data.workers import Failure, map_apart
 from snn_action.errors import WorkError
 
+_REPLACED = "changed or replaced while it was extracted: start again when it is complete"
+
 
 @dataclass(frozen=True)
 class Job:
-    """A video to decode, and the keys of those of its streams that the store lacks."""
+    """A video to decode, and the keys of those of its streams that the store lacks.
+
+    ``content`` is the digest that the keys are made of, ``state`` what the file was (``state_of``) before it was taken.
+    """
 
     video: Video
     path: Path
     keys: dict[Stream, str]
+    content: str
+    state: str
 
 
 def decode_ahead(
@@ -46,7 +54,11 @@ def decode_ahead(
 def _decode(job: Job, clip: ClipSettings, size: int, seed: int, limits: LimitSettings) -> VideoClips | str:
     clip = clip.model_copy(update={"streams": tuple(job.keys)})
     try:
-        return read_video(job.path, clip, size, seed, job.video.name, limits)
+        before = state_of(job.path)
+        if before != job.state and digest_content(job.path) != job.content:
+            return f"{job.path}: {_REPLACED}"
+        clips = read_video(job.path, clip, size, seed, job.video.name, limits)
+        return clips if state_of(job.path) == before else f"{job.path}: {_REPLACED}"
     except WorkError as error:
         return str(error)
     except Exception as error:  # one video must never end the extraction of all others

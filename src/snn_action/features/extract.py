@@ -90,7 +90,7 @@ def extract_features(
         )
     try:
         keys, bad = _find_left(catalog, config, backbone, contents, store, progress)
-        blocks = cut_blocks(catalog, keys, config.features.shard_videos)
+        blocks = cut_blocks(catalog, keys, contents, config.features.shard_videos)
         done, frames, failed = _run(blocks, config, backbone, device, store, progress)
         failed = processes.join(failed)  # now all processes that train together are through
         store.refresh()

@@ -12,12 +12,13 @@ from collections.abc import Mapping
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from snn_action.config import LimitSettings
 from snn_action.errors import WorkError
 from snn_action.features.holder import age, clock
-from snn_action.files import write_atomic
+from snn_action.files import open_regular, write_atomic
+
+_LONGEST = 2**24  # bytes of a file that are read
 
 
 class Failures:
@@ -45,13 +46,15 @@ class Failures:
         """
         path, begin = self._path(block), self._begin
         try:
-            with path.open("rb") as file:
+            with open_regular(path) as file:
                 if os.fstat(file.fileno()).st_mtime < begin:
                     return {}
-                found: dict[str, Any] = json.load(file)
-        except (OSError, ValueError):
+                found = json.loads(file.read(_LONGEST))
+            reasons, limits = found["reasons"], found["limits"]
+        except (OSError, ValueError, LookupError, TypeError, RecursionError):
             return {}
-        return dict(found["reasons"]) if found["limits"] == self._limits else {}
+        is_told = isinstance(reasons, dict) and all(isinstance(reason, str) for reason in reasons.values())
+        return dict(reasons) if is_told and limits == self._limits else {}
 
     def write(self, block: str, reasons: Mapping[str, str]) -> None:
         """Tell the others; no reasons: nothing failed, whatever was told before.
@@ -67,7 +70,10 @@ class Failures:
                 with suppress(FileNotFoundError):
                     path.unlink()
         except OSError as error:
-            raise WorkError(f"{path}: cannot be written: {error.strerror} (features.store)") from None
+            raise WorkError(
+                f"{path}: cannot be written: {error.strerror}. All shards are complete: make room or mend the folder "
+                "(features.store) and start again, it goes on from there"
+            ) from None
 
     def _path(self, block: str) -> Path:
         return self._folder / f"{block}.failed"

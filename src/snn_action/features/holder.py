@@ -53,7 +53,7 @@ def is_marked_gone(mark: str) -> bool | None:
     """``is_gone`` of the process that ``mark`` names; None also where it names none."""
     host, _, rest = mark.partition("-")
     pid, _, start = rest.partition("-")
-    return is_gone(host, int(pid), int(start)) if pid.isdigit() and start.isdigit() else None
+    return is_gone(host, int(pid), int(start)) if pid.isdecimal() and start.isdecimal() else None
 
 
 def age(pid: int) -> float | None:
@@ -102,4 +102,6 @@ def _is_hidden(pid: int) -> bool:
         return False
     except PermissionError:
         return True
+    except OverflowError:  # no process has such a number
+        return False
     return False

@@ -1,25 +1,26 @@
 """Keys of the feature store: a hash of all that determines a video's features, and nothing else.
 
 A video is known by its content, not by its path: the digest of the file, or of the names and bytes in a folder of
-frames. Digests are cached by path, size and time of change, so that a second run reads no video.
+frames. Digests are cached by path, size, times of change and inode, so that a second run reads no video.
 """
 
 import hashlib
 import json
-import os
-import sqlite3
+import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from snn_action.backbones import Backbone
 from snn_action.config import ClipSettings
-from snn_action.data.content import digest_content, path_text
+from snn_action.data.content import digest_content, path_text, state_of
+from snn_action.data.database import Database
 from snn_action.data.decode import DECODER_VERSION
 from snn_action.data.transforms import TRANSFORM_VERSION
 
 FEATURE_VERSION = 1  # of this room: raise it when the same inputs would give other features
 _WRITTEN_TOGETHER = 200  # digests that a kill may lose
+_SEALED = re.compile(r"([0-9a-f]{64}) ([0-9a-f]{16})")
 
 
 def feature_key(
@@ -52,7 +53,7 @@ def feature_key(
 
 
 def digest_videos(
-    paths: Sequence[Path], database: sqlite3.Connection, tick: Callable[[], None] = lambda: None, threads: int = 4
+    paths: Sequence[Path], database: Database, tick: Callable[[], None] = lambda: None, threads: int = 4
 ) -> list[str | OSError]:
     """The digest of each video, or why it cannot be read.
 
@@ -65,7 +66,7 @@ def digest_videos(
     digests: list[str | OSError] = []
     new: list[tuple[str, str, str]] = []
     with ThreadPoolExecutor(threads) as pool:
-        states = pool.map(_state, paths)
+        states = pool.map(state_of, paths)
         asked = [(path, state, _look_up(database, path, state)) for path, state in zip(paths, states, strict=True)]
         found = pool.map(lambda entry: entry[2] or _digest(entry[0]), asked)
         for (path, state, known), digest in zip(asked, found, strict=True):
@@ -80,37 +81,35 @@ def digest_videos(
     return digests
 
 
-def find_new(paths: Sequence[Path], database: sqlite3.Connection, threads: int = 4) -> list[bool]:
-    """Whether each video is unknown here, or has changed since its digest was kept."""
+def find_new(paths: Sequence[Path], database: Database, states: Sequence[str | OSError]) -> list[bool]:
+    """Whether each video, of such a state now, is unknown here, or has changed since its digest was kept."""
+    return [_look_up(database, path, state) is None for path, state in zip(paths, states, strict=True)]
+
+
+def read_states(paths: Sequence[Path], threads: int = 4) -> list[str | OSError]:
+    """The state of each video (``state_of``)."""
     with ThreadPoolExecutor(threads) as pool:
-        states = pool.map(_state, paths)
-        return [_look_up(database, path, state) is None for path, state in zip(paths, states, strict=True)]
+        return list(pool.map(state_of, paths))
 
 
-def _remember(database: sqlite3.Connection, rows: list[tuple[str, str, str]]) -> None:
-    with database:
-        database.executemany("INSERT OR REPLACE INTO digests VALUES (?, ?, ?)", rows)
+def _remember(database: Database, rows: list[tuple[str, str, str]]) -> None:
+    sealed = [(path, state, f"{digest} {_seal(path, state, digest)}") for path, state, digest in rows]
+    statement = "INSERT OR REPLACE INTO digests VALUES (?, ?, ?)"
+    database.put(statement, sealed)
 
 
-def _state(path: Path) -> str | OSError:
-    """What changes when a file or folder changes: sizes and times."""
-    try:
-        if not path.is_dir():
-            status = path.stat()
-            return f"{status.st_size} {status.st_mtime_ns}"
-        with os.scandir(path) as entries:
-            files = sorted((entry.name, entry.stat().st_size, entry.stat().st_mtime_ns) for entry in entries)
-    except OSError as error:
-        return error
-    return hashlib.sha256(json.dumps(files).encode()).hexdigest()
-
-
-def _look_up(database: sqlite3.Connection, path: Path, state: str | OSError) -> str | OSError | None:
+def _look_up(database: Database, path: Path, state: str | OSError) -> str | OSError | None:
     if isinstance(state, OSError):
         return state
-    question = "SELECT digest FROM digests WHERE path = ? AND state = ?"
-    row = database.execute(question, (path_text(path), state)).fetchone()
-    return None if row is None else str(row[0])
+    question, place = "SELECT digest FROM digests WHERE path = ? AND state = ?", path_text(path)
+    row = database.ask(question, place, state)
+    found = None if row is None else _SEALED.fullmatch(str(row[0]))
+    return found[1] if found and found[2] == _seal(place, state, found[1]) else None
+
+
+def _seal(path: str, state: str, digest: str) -> str:
+    """Of a row of the index, which a damaged page must not turn into another video's digest."""
+    return hashlib.sha256(f"{path}\0{state}\0{digest}".encode()).hexdigest()[:16]
 
 
 def _digest(path: Path) -> str | OSError:

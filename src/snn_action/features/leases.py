@@ -22,11 +22,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 
-from snn_action.errors import WorkError
+from snn_action.errors import WorkError, printable
 from snn_action.features.holder import Holder, clock, is_gone, this_process
+from snn_action.files import open_regular
 
 BEAT = 5.0  # seconds between two touches
 LIMIT = 60.0  # seconds without one after which a holder on another host is taken to be gone
+_LONGEST = 2**16  # bytes of a lease that are read
 _UNKNOWN = Holder("", "", 0, None)  # a holder that died, or is, between creating its lease and writing its name
 
 
@@ -131,8 +133,8 @@ class Leases:
             yield
         except OSError as error:
             raise WorkError(
-                f"{self.folder}: leases cannot be taken: {error.strerror}. All shards are complete: make room or mend "
-                "the folder (features.store) and start again, it goes on from there"
+                f"{error.filename or self.folder}: leases cannot be taken: {error.strerror}. All shards are "
+                "complete: make room or mend the folder (features.store) and start again, it goes on from there"
             ) from None
 
     def _keep_alive(self) -> None:
@@ -146,8 +148,8 @@ class Leases:
         while True:
             name = f"{block}.{generation}"
             try:
-                with (self.folder / name).open("rb") as file:  # opened: NFS then asks the server
-                    holder, touched = _read(file.read()), os.fstat(file.fileno()).st_mtime
+                with open_regular(self.folder / name) as file:  # opened: NFS then asks the server
+                    holder, touched = _read(file.read(_LONGEST)), os.fstat(file.fileno()).st_mtime
             except FileNotFoundError:
                 return generation, None
             if not self._is_over(name, holder, touched):
@@ -181,6 +183,10 @@ class Leases:
 def _read(content: bytes) -> Holder:
     try:
         known = json.loads(content)
-        return Holder(known["host"], known["name"], known["pid"], known["start"])
-    except (ValueError, KeyError, TypeError):
+        host, name, pid, start = (known[part] for part in ("host", "name", "pid", "start"))
+    except (ValueError, LookupError, TypeError, RecursionError):
         return _UNKNOWN
+    is_process = type(pid) is int and 0 < pid < 2**31 and (start is None or type(start) is int)
+    if not (isinstance(host, str) and isinstance(name, str) and is_process):
+        return _UNKNOWN
+    return Holder(host, printable(name), pid, start)

@@ -9,9 +9,8 @@ from snn_action.backbones import Backbone
 from snn_action.config import Config, Stream
 from snn_action.data.catalog import Catalog
 from snn_action.data.transforms import TRANSFORM_VERSION
-from snn_action.features.database import explain_errors
 from snn_action.features.first_look import check_share, look_first
-from snn_action.features.keys import digest_videos, feature_key, find_new
+from snn_action.features.keys import digest_videos, feature_key, find_new, read_states
 from snn_action.features.store import FeatureStore
 from snn_action.progress import track
 
@@ -31,7 +30,7 @@ def digest_catalog(
         paths.append(video.path)
     store = FeatureStore(folder, index)
     try:
-        with explain_errors(store.index), track("Reading videos", len(paths), progress) as tick:
+        with track("Reading videos", len(paths), progress) as tick:
             return digest_videos(paths, store.database, tick)
     finally:
         store.close()
@@ -43,11 +42,13 @@ class Contents:
 
     Attributes:
         digests: Of each video's content, or why it cannot be read.
+        states: Of each video, before it was digested: whether it is another one now.
         opened: Videos that are new to the store and were opened first.
         bad: Why some of these cannot be used.
     """
 
     digests: Sequence[str | OSError]
+    states: Sequence[str | OSError]
     opened: frozenset[int]
     bad: Mapping[int, str]
 
@@ -59,17 +60,17 @@ def read_contents(catalog: Catalog, config: Config, progress: bool = False) -> C
         WorkError: more than ``dataset.max_bad_share`` of the videos do not open.
     """
     settings = config.features
+    paths = [video.path for video in catalog.videos if video.path is not None]
+    states = read_states(paths)
     store = FeatureStore(settings.store, settings.index)
     try:
-        paths = [video.path for video in catalog.videos if video.path is not None]
-        with explain_errors(store.index):
-            new = find_new(paths, store.database) if len(paths) == len(catalog.videos) else []
+        new = find_new(paths, store.database, states) if len(paths) == len(catalog.videos) else []
     finally:
         store.close()
     opened = frozenset(index for index, is_new in enumerate(new) if is_new)
     bad = look_first(catalog, sorted(opened), config, progress)
     check_share(catalog, bad, config.dataset.max_bad_share, "")
-    return Contents(digest_catalog(catalog, settings.store, settings.index, progress), opened, bad)
+    return Contents(digest_catalog(catalog, settings.store, settings.index, progress), states, opened, bad)
 
 
 def describe_backbone(backbone: Backbone, config: Config) -> dict[str, Any]:
@@ -96,7 +97,7 @@ def find_keys(
     bad: dict[int, str] = {}
     for index, (video, digest) in enumerate(zip(catalog.videos, digests, strict=True)):
         if isinstance(digest, OSError):
-            bad[index] = f"{video.path}: {digest.strerror}"
+            bad[index] = f"{digest.filename or video.path}: {digest.strerror}"
             continue
         keys[index] = {
             stream: feature_key(

@@ -1,5 +1,7 @@
 """Removes from a store what nobody needs, and takes in the shards of other stores.
 
+What is whole and needed no more, or doubled, is deleted. What is broken is moved into the store's folder ``removed``,
+if it is of this program and proved broken; anything else that is no shard is left where it is (``survey``).
 Nothing is ever changed in place: rows that stay are written into a new shard before the old one is removed. A kill
 between the two leaves them twice, with equal values, until the store is pruned again. Whoever has mapped a shard that
 is removed keeps it (on POSIX systems the file lives until it is let go).
@@ -15,9 +17,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from snn_action.errors import ConfigError, WorkError
-from snn_action.features.checksum import check
-from snn_action.features.store import FeatureStore, Rows, aside_of, is_abandoned
-from snn_action.features.survey import Entry, Shard, Survey, survey_store
+from snn_action.features.opening import open_shard, read_whole
+from snn_action.features.removal import take_out
+from snn_action.features.shard import Entry, Flaw, Shard
+from snn_action.features.store import FeatureStore, Rows
+from snn_action.features.survey import Survey, judge, survey_store
+from snn_action.features.unfinished import aside_of, is_abandoned
 
 
 @dataclass(frozen=True)
@@ -26,12 +31,14 @@ class Plan:
 
     Attributes:
         files: Files that go, and why.
+        broken: Shards that go into ``removed``, and why.
         rewritten: Shards of which some rows go: what stays of each.
         dropped: Videos and streams that go with files and shards.
         freed: Bytes.
     """
 
     files: dict[str, str]
+    broken: dict[str, str]
     rewritten: dict[Shard, tuple[Entry, ...]]
     dropped: int
     freed: int
@@ -50,56 +57,57 @@ class Merged:
 def plan_pruning(survey: Survey, needed: Collection[str] | None = None, compact: int = 0) -> Plan:
     """Find what can go: broken shards, abandoned files, doubled keys and those that are not ``needed``.
 
+    A shard of which some rows stay elsewhere or are written anew is read whole first.
+
     Args:
         survey: Of the store.
         needed: Keys that stay; None: all.
         compact: Shards of fewer videos than this are written anew, so many together.
     """
-    files = dict(survey.broken)
-    for name in survey.unfinished:
-        with suppress(FileNotFoundError):
-            if is_abandoned(survey.path(name)):
-                files[name] = "unfinished"
+    files = {name: "unfinished" for name in survey.unfinished if is_abandoned(survey.path(name))}
+    broken = dict(survey.broken)
     doubled = {name for names in survey.find_doubled().values() for name in names}
     rewritten: dict[Shard, tuple[Entry, ...]] = {}
     seen: set[str] = set()
     dropped = freed = 0
-    for shard in survey.shards:
-        if shard.name in doubled and check(survey.path(shard.name)) == "changed":  # it is the others that stay
-            files[shard.name] = "broken (wrong checksum)"
-            continue
-        kept = []
-        for entry in shard.entries:  # a key may stand twice in one shard, too
-            if entry.key not in seen and (needed is None or entry.key in needed):
-                kept.append(entry)
-            seen.add(entry.key)
+    for shard in sorted(survey.shards, key=lambda shard: not shard.is_sealed):  # what can be checked rather stays
+        kept = [e for e in shard.entries if e.key not in seen and (needed is None or e.key in needed)]
+        changes = len(kept) < len(shard.entries) or len(shard.entries) < compact
+        if kept and (changes or shard.name in doubled):
+            flaw = judge(survey.path(shard.name), whole=True)
+            if isinstance(flaw, Flaw):  # it is the others that stay
+                if flaw.verdict == "broken":
+                    broken[shard.name] = flaw.reason
+                continue
+        seen.update(entry.key for entry in kept)
         dropped += len(shard.entries) - len(kept)
         if not kept:
             files[shard.name] = "not needed"
-        elif len(kept) < len(shard.entries) or len(shard.entries) < compact:
+        elif changes:
             rewritten[shard] = tuple(kept)
-            rows = sum(entry.rows for entry in shard.entries)
+            rows = shard.rows
             freed += shard.size * (rows - sum(entry.rows for entry in kept)) // max(rows, 1)
     rewritten = _leave_alone_what_stays_small(rewritten, compact)
-    with suppress(FileNotFoundError):
-        freed += sum(survey.path(name).stat().st_size for name in files)
-    return Plan(files, rewritten, dropped, freed)
+    with suppress(OSError):
+        freed += sum(survey.path(name).lstat().st_size for name in files)
+    return Plan(files, broken, rewritten, dropped, freed)
 
 
 def prune(survey: Survey, plan: Plan, compact: int = 0) -> None:
     """Do what was planned.
 
     Raises:
-        WorkError: a shard that is to be rewritten is broken, or the store cannot be written; what was there is kept.
+        WorkError: the store cannot be written, or a shard changed meanwhile; what was there is kept.
     """
     store = FeatureStore(survey.folder)
     try:
         for shards, pieces in _pack(plan.rewritten, compact):
-            _write(store, survey, pieces)
+            store.write(shards[0].stream, _read_rows(survey, pieces), json.loads(shards[0].provenance))
             for shard in shards:
                 survey.path(shard.name).unlink(missing_ok=True)
         for name in plan.files:
             survey.path(name).unlink(missing_ok=True)
+        take_out(survey.folder, list(plan.broken))
         store.refresh()
     except OSError as error:
         raise WorkError(f"{error.filename or survey.folder}: cannot be pruned: {error.strerror}") from None
@@ -123,7 +131,8 @@ def merge(target: Path, sources: Sequence[Path], tick: Callable[[], object] = la
     try:
         known = {entry.key for shard in survey_store(target).shards for entry in shard.entries}
         for survey in surveys:
-            done.broken |= {str(survey.path(name)): reason for name, reason in survey.broken.items()}
+            flaws = survey.broken | survey.left
+            done.broken |= {str(survey.path(name)): reason for name, reason in flaws.items()}
             for shard in survey.shards:
                 _take(store, survey, shard, known, done)
                 tick()
@@ -139,26 +148,42 @@ def _take(store: FeatureStore, survey: Survey, shard: Shard, known: set[str], do
     if not new:
         return
     source, target = survey.path(shard.name), store.folder / "shards" / shard.name
-    whole = len(new) == len(shard.entries) and not target.exists()
+    if len(new) == len(shard.entries) and not os.path.lexists(target):
+        found = _take_whole(source, target)
+        done.shards += not found
+    else:
+        found = _take_rows(store, survey, shard, new)
+        done.entries += 0 if found else len(new)
+    if found:
+        done.broken[str(source)] = found
+    else:
+        known.update(entry.key for entry in new)
+
+
+def _take_whole(source: Path, target: Path) -> str:
+    """Put a shard into its place as it is; why not, where it is no whole one."""
     aside = aside_of(target)
     try:
-        if whole:
-            _link_or_copy(source, aside)
-        if check(aside if whole else source) == "changed":
-            done.broken[str(source)] = "its bytes are not those that were written (wrong checksum)"
-            return
-        if whole:
+        _link_or_copy(source, aside)
+        found = judge(aside, whole=True)
+        if isinstance(found, Shard):
             aside.replace(target)
-            done.shards += 1
-        else:
-            _write(store, survey, [(shard, entry) for entry in new])
-            done.entries += len(new)
+        return found.reason if isinstance(found, Flaw) else ""
     except OSError as error:
-        raise WorkError(f"{store.folder}: cannot take in {source}: {error.strerror}; make room and run again") from None
+        raise WorkError(f"{target}: cannot take in {source}: {error.strerror}; make room and run again") from None
     finally:
         with suppress(OSError):
             aside.unlink(missing_ok=True)
-    known.update(entry.key for entry in new)
+
+
+def _take_rows(store: FeatureStore, survey: Survey, shard: Shard, new: Sequence[Entry]) -> str:
+    """Write some rows of a shard into a new one; why not, where it is no whole one."""
+    try:
+        rows = _read_rows(survey, [(shard, entry) for entry in new])
+    except WorkError as error:
+        return str(error)
+    store.write(shard.stream, rows, json.loads(shard.provenance))
+    return ""
 
 
 def _link_or_copy(source: Path, aside: Path) -> None:
@@ -203,22 +228,22 @@ def _pack(
         yield waiting, [(other, entry) for other in waiting for entry in rewritten[other]]
 
 
-def _write(store: FeatureStore, survey: Survey, pieces: Sequence[tuple[Shard, Entry]]) -> None:
-    """Write entries of shards, all of one stream and backbone, into a new shard of ``store``."""
-    source = FeatureStore(survey.folder) if survey.folder != store.folder else store
+def _read_rows(survey: Survey, pieces: Sequence[tuple[Shard, Entry]]) -> list[Rows]:
+    """Rows of entries of shards, each held to its checksum.
+
+    Raises:
+        WorkError: a shard is not what it was when the survey was made.
+    """
     rows = []
     for shard in dict.fromkeys(shard for shard, _ in pieces):
-        if check(survey.path(shard.name)) == "changed":
-            raise WorkError(
-                f"{survey.path(shard.name)}: this shard is broken (wrong checksum); remove it with: snn-action store "
-                f"verify {survey.folder} --remove"
-            )
-        features = source.open_shard(shard.name)
-        frames = {(e["key"], e["start"]): e["frames"] for e in source.read_header(shard.name)["entries"]}
+        path = survey.path(shard.name)
+        found = judge(path, whole=True)
+        if found != shard:
+            raise WorkError(f"{path}: {found.reason if isinstance(found, Flaw) else 'it has changed'}; run this again")
+        _, features = open_shard(path)
+        frames = {said["key"]: said["frames"] for said in read_whole(path)[1]["entries"]}
         for other, entry in pieces:
             if other is shard:
                 piece = features[entry.start : entry.start + entry.rows]
-                rows.append(Rows(entry.key, entry.name, piece, tuple(map(tuple, frames[entry.key, entry.start]))))
-    store.write(pieces[0][0].stream, rows, json.loads(pieces[0][0].provenance))
-    if source is not store:
-        source.close()
+                rows.append(Rows(entry.key, entry.name, piece, tuple(map(tuple, frames[entry.key]))))
+    return rows

@@ -19,6 +19,7 @@ from snn_action.features.decoding import Job
 from snn_action.features.failures import Failures
 from snn_action.features.holder import Holder
 from snn_action.features.leases import Lease, Leases
+from snn_action.features.needs import Contents
 from snn_action.features.store import FeatureStore
 from snn_action.progress import Tick
 
@@ -47,7 +48,9 @@ class Claim:
     lease: Lease | None
 
 
-def cut_blocks(catalog: Catalog, keys: Mapping[int, Mapping[Stream, str]], videos: int) -> list[Block]:
+def cut_blocks(
+    catalog: Catalog, keys: Mapping[int, Mapping[Stream, str]], contents: Contents, videos: int
+) -> list[Block]:
     """Blocks of ``videos`` videos in the catalog's order; of videos with equal keys only the first is in one."""
     seen: set[str] = set()
     jobs = []
@@ -55,7 +58,7 @@ def cut_blocks(catalog: Catalog, keys: Mapping[int, Mapping[Stream, str]], video
         video = catalog.videos[index]
         new = {stream: key for stream, key in streams.items() if key not in seen}
         if new and video.path is not None:
-            jobs.append(Job(video, video.path, new))
+            jobs.append(Job(video, video.path, new, str(contents.digests[index]), str(contents.states[index])))
             seen.update(new.values())
     return [_name(jobs[first : first + videos]) for first in range(0, len(jobs), videos)]
 

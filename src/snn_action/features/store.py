@@ -10,10 +10,11 @@ and is made anew from the headers where it is lost. ``checksum`` stands beside `
 import json
 import logging
 import os
+import sqlite3
 import time
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,19 +24,17 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from snn_action.errors import WorkError
+from snn_action.errors import WorkError, printable
 from snn_action.features.checksum import UNSEALED, seal
-from snn_action.features.database import explain_errors, open_copy, open_database
-from snn_action.features.holder import clock, is_marked_gone, this_process
+from snn_action.features.database import open_database
+from snn_action.features.opening import BrokenShardError, open_shard, read_whole
+from snn_action.features.shard import SHARD_FORMAT, SUFFIX, Shard, read_shard
+from snn_action.features.unfinished import aside_of, is_abandoned
 
 logger = logging.getLogger(__name__)
 
-SHARD_FORMAT = 1
-_SUFFIX = ".safetensors"
 _TOGETHER = 1000  # shards that enter the index in one transaction
 _SETTLED = 60_000_000_000  # ns after which even a coarse clock gives the next change of the folder another time
-_ASIDE = ".part"
-_ABANDONED = 86400.0  # seconds after which an unfinished shard of another host's process is nobody's
 
 
 @dataclass(frozen=True)
@@ -81,14 +80,16 @@ class FeatureStore:
     def __init__(self, folder: Path, index: Path | None = None) -> None:
         self.folder = folder
         self._shards = folder / "shards"
-        self._passed_over: set[str] = set()  # broken shards that have been named
+        self._passed_over: set[str] = set()  # what is no shard and has been named
+        self._is_checked = False
         try:
             self._shards.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise WorkError(f"{folder}: cannot make the feature store: {error.strerror} (features.store)") from None
         self.is_read_only = not os.access(self._shards, os.W_OK)
         self.index = index or folder / "index.sqlite"
-        self.database = open_copy(self.index) if self.is_read_only and index is None else open_database(self.index)
+        self.database = open_database(self.index, in_memory=self.is_read_only and index is None)
+        self.database.refill = self.refresh
         self.refresh()
 
     def close(self) -> None:
@@ -101,52 +102,86 @@ class FeatureStore:
         Raises:
             WorkError: they cannot be looked at.
         """
-        with explain_errors(self.index):
-            return sum(path.stat().st_size for path in self._shards.glob(f"*{_SUFFIX}"))
+        return sum(status.st_size for status in self._list_shards().values())
 
     def sweep(self) -> None:
         """Remove unfinished shards of processes that are gone."""
         with suppress(OSError):
-            for path in self._shards.glob(f"*{_ASIDE}"):
+            for path in self._shards.iterdir():
                 if is_abandoned(path):
-                    path.unlink(missing_ok=True)
+                    with suppress(OSError):
+                        path.unlink()
 
     def refresh(self) -> None:
         """Bring the index up to date with the shards in the folder: those of other processes, lost or new ones.
 
         A folder that has not changed since it was last looked at is not looked at again, however many shards it holds.
         Shards are never changed in place; one that was damaged is found when it is opened, or by ``store verify``.
+
+        Raises:
+            WorkError: the folder cannot be looked at, or the index not be used.
         """
-        with explain_errors(self.index):
-            folder = self._shards.stat().st_mtime_ns
-            if self.database.execute("SELECT state FROM folders WHERE name = 'shards'").fetchone() == (str(folder),):
-                return
-            with os.scandir(self._shards) as entries:
-                files = {entry.name: _state(entry.stat()) for entry in entries if entry.name.endswith(_SUFFIX)}
-            known = dict(self.database.execute("SELECT name, state FROM shards"))
-            stale = [name for name, state in known.items() if files.get(name) != state]
-            with self.database:
-                self.database.executemany("DELETE FROM entries WHERE shard = ?", [(name,) for name in stale])
-                self.database.executemany("DELETE FROM shards WHERE name = ?", [(name,) for name in stale])
+        with self._explain_errors():
+            folder = str(self._shards.stat().st_mtime_ns)
+        question = "SELECT state FROM folders WHERE name = 'shards'"
+        if self.database.ask(question) == (folder,):
+            return
+        files = {name: _state(status) for name, status in self._list_shards().items()}
+        known = self.database.run(lambda index: dict(index.execute("SELECT name, state FROM shards")))
+        self._forget([name for name, state in known.items() if files.get(name) != state])
         new = sorted(name for name in files if known.get(name) != files[name])
         for first in range(0, len(new), _TOGETHER):
             self._add(new[first : first + _TOGETHER])
-        if time.time_ns() - folder > _SETTLED:
-            with explain_errors(self.index), self.database:
-                self.database.execute("INSERT OR REPLACE INTO folders VALUES ('shards', ?)", (str(folder),))
+        if time.time_ns() - int(folder) > _SETTLED:
+            statement = "INSERT OR REPLACE INTO folders VALUES ('shards', ?)"
+            self.database.put(statement, [(folder,)])
 
     def find(self, keys: Iterable[str]) -> dict[str, Place]:
-        """The places of those keys that are in the store."""
-        found: dict[str, Place] = {}
-        wanted = list(keys)
-        with explain_errors(self.index):
-            for first in range(0, len(wanted), 500):
-                some = wanted[first : first + 500]
-                query = f"SELECT key, shard, start, lengths FROM entries WHERE key IN ({', '.join('?' * len(some))})"
-                # Two processes may both have written a key, with equal values: the first shard by name counts.
-                for key, shard, start, lengths in self.database.execute(query + " ORDER BY shard DESC", some):
-                    found[key] = Place(shard, start, tuple(json.loads(lengths)))
+        """The places of those keys that are in the store, as the index has them.
+
+        Where it lacks some, it is checked for damage first, once: what is there would be extracted again.
+
+        Raises:
+            WorkError: the index cannot be used.
+        """
+        wanted = list(dict.fromkeys(keys))
+        found = self._find(wanted)
+        if len(found) < len(wanted) and not self._is_checked:
+            self._is_checked = True
+            self.database.check()
+            found = self._find(wanted)
         return found
+
+    def open(self, keys: Iterable[str]) -> tuple[dict[str, Place], dict[str, Tensor]]:
+        """The places of keys, each held to its shard's own header, and the features (rows, D) of these shards.
+
+        An index that says anything else than the shards is made anew.
+
+        Raises:
+            WorkError: a shard is broken or cannot be read, or a key is not there any more.
+        """
+        wanted = list(dict.fromkeys(keys))
+        for mend in (self.refresh, lambda: self.database.make_anew("it says other than the shards"), None):
+            places = self.find(wanted)
+            opened: dict[str, Tensor] = {}
+            true: dict[str, Place] = {}
+            for name in dict.fromkeys(place.shard for place in places.values()):
+                if self._has(name):
+                    try:
+                        shard, opened[name] = open_shard(self._shards / name)
+                    except BrokenShardError:
+                        self._forget([name])  # so that the next start finds nothing there
+                        raise
+                    there = {e.key: Place(name, e.start, e.lengths) for e in shard.entries}
+                    true |= {key: there[key] for key, place in places.items() if place.shard == name and key in there}
+            if len(places) == len(wanted) and all(true.get(key) == place for key, place in places.items()):
+                return places, opened
+            if mend is not None:
+                mend()
+        raise WorkError(
+            f"{self._shards}: features of {len(wanted) - len(true)} videos are not there any more: did somebody prune "
+            "the store? Start again, they are extracted anew"
+        )
 
     def write(self, stream: str, rows: Sequence[Rows], provenance: Mapping[str, Any]) -> None:
         """Write one shard, then name it in the index. After a crash the shard is there wholly or not at all.
@@ -164,7 +199,7 @@ class FeatureStore:
             start += sum(lengths)
         header = {"format": SHARD_FORMAT, "stream": stream, "provenance": dict(provenance), "entries": entries}
         features = torch.cat([entry.features for entry in rows])
-        name = f"{stream}-{uuid.uuid4().hex}{_SUFFIX}"
+        name = f"{stream}-{uuid.uuid4().hex}{SUFFIX}"
         aside = aside_of(self._shards / name)
         try:
             metadata = {"snn_action": json.dumps(header), "checksum": UNSEALED}
@@ -189,8 +224,7 @@ class FeatureStore:
         Raises:
             WorkError: the shard is missing or broken.
         """
-        header, _ = _read_header(self._shards / shard)
-        return header
+        return read_whole(self._shards / shard)[1]
 
     def open_shard(self, shard: str) -> Tensor:
         """The features in a shard (rows, D), memory-mapped: only the rows that are used are read.
@@ -198,64 +232,73 @@ class FeatureStore:
         Raises:
             WorkError: the shard is missing or broken.
         """
-        path = self._shards / shard
-        try:
-            with safetensors.safe_open(path, "pt") as file:
-                features: Tensor = file.get_tensor("features")
-        except (OSError, safetensors.SafetensorError) as error:
-            raise _broken(path, error) from None
-        return features
+        return open_shard(self._shards / shard)[1]
+
+    def _find(self, wanted: Sequence[str]) -> dict[str, Place]:
+        for _ in range(2):
+            found: dict[str, Place] = {}
+            try:
+                for first in range(0, len(wanted), 500):
+                    for key, shard, start, lengths in self._ask(wanted[first : first + 500]):
+                        found[key] = Place(shard, int(start), tuple(map(int, json.loads(lengths))))
+                return found
+            except (TypeError, ValueError, RecursionError) as error:
+                self.database.make_anew(f"a place that is none: {error}")
+        raise WorkError(f"{self.index}: the index of the feature store cannot be used (features.index)")
+
+    def _ask(self, some: Sequence[str]) -> list[tuple[str, str, int, str]]:
+        query = f"SELECT key, shard, start, lengths FROM entries WHERE key IN ({', '.join('?' * len(some))})"
+        # Two processes may both have written a key, with equal values: the first shard by name counts.
+        return self.database.run(lambda index: index.execute(query + " ORDER BY shard DESC", some).fetchall())
+
+    def _has(self, shard: str) -> bool:
+        """Whether a shard that the index names lies in the folder, and nowhere else."""
+        return isinstance(shard, str) and Path(shard).name == shard and os.path.lexists(self._shards / shard)
 
     def _add(self, names: Sequence[str]) -> None:
-        """Put shards into the index, in one transaction."""
-        described = [found for name in names if (found := self._describe(name)) is not None]
-        with explain_errors(self.index), self.database:
-            self.database.executemany("INSERT OR REPLACE INTO shards VALUES (?, ?)", [shard for shard, _ in described])
-            for _, rows in described:
-                self.database.executemany("INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?)", rows)
+        """Put shards into the index."""
+        shards, entries = [], []
+        for name in names:
+            with suppress(OSError):  # it is gone again
+                state = _state((self._shards / name).lstat())
+                found = read_shard(self._shards / name)
+                if isinstance(found, Shard):
+                    shards.append((name, state))
+                    entries += [(e.key, name, e.start, json.dumps(e.lengths)) for e in found.entries]
+                elif name not in self._passed_over:  # it is looked at whenever the folder has changed
+                    self._passed_over.add(name)
+                    logger.warning("%s: passed over (%s)", printable(str(self._shards / name)), found.reason)
 
-    def _describe(self, name: str) -> tuple[tuple[str, str], list[tuple[str, str, int, str]]] | None:
-        """The rows of the index for a shard; None, with a warning, where it is not a complete one."""
-        path = self._shards / name
+        def put(index: sqlite3.Connection) -> None:
+            index.executemany("INSERT OR REPLACE INTO shards VALUES (?, ?)", shards)
+            index.executemany("INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?)", entries)
+
+        self.database.run(put)
+
+    def _forget(self, shards: Sequence[str]) -> None:
+        def forget(index: sqlite3.Connection) -> None:
+            for table, column in (("entries", "shard"), ("shards", "name")):
+                index.executemany(f"DELETE FROM {table} WHERE {column} = ?", [(shard,) for shard in shards])
+
+        if shards:
+            self.database.run(forget)
+
+    def _list_shards(self) -> dict[str, os.stat_result]:
+        """Files that have a shard's suffix; no links, nor what is gone again."""
+        found = {}
+        with self._explain_errors(), os.scandir(self._shards) as entries:
+            for entry in entries:
+                if entry.name.endswith(SUFFIX):
+                    with suppress(FileNotFoundError):
+                        found[entry.name] = entry.stat(follow_symlinks=False)
+        return found
+
+    @contextmanager
+    def _explain_errors(self) -> Iterator[None]:
         try:
-            state = _state(path.stat())
-            header, n_rows = _read_header(path)
-            rows = [(e["key"], name, e["start"], json.dumps(e["lengths"])) for e in header["entries"]]
-            if header["format"] != SHARD_FORMAT or sum(sum(e["lengths"]) for e in header["entries"]) != n_rows:
-                raise WorkError(f"{path}: of another format")
-        except (OSError, KeyError, TypeError, WorkError) as error:
-            if name not in self._passed_over:  # it is looked at whenever the folder has changed
-                logger.warning("%s: not a complete shard, passed over (%s)", path, error)
-            self._passed_over.add(name)
-            return None
-        return (name, state), rows
-
-
-def aside_of(path: Path) -> Path:
-    """Where this process writes a file before it is put into its place, under a name that says whose it is."""
-    return path.with_name(f"{path.name}.{this_process().mark}{_ASIDE}")
-
-
-def is_abandoned(aside: Path) -> bool:
-    """Whether the process that wrote an unfinished file is gone, or the file a day old where that cannot be told."""
-    gone = is_marked_gone(aside.stem.rpartition(".")[2])
-    return clock(aside.parent) - aside.stat().st_mtime > _ABANDONED if gone is None else gone
-
-
-def _read_header(path: Path) -> tuple[dict[str, Any], int]:
-    try:
-        with safetensors.safe_open(path, "pt") as file:
-            header: dict[str, Any] = json.loads((file.metadata() or {})["snn_action"])
-            n_rows: int = file.get_slice("features").get_shape()[0]
-    except (OSError, ValueError, KeyError, IndexError, safetensors.SafetensorError) as error:
-        raise _broken(path, error) from None
-    return header, n_rows
-
-
-def _broken(path: Path, error: Exception) -> WorkError:
-    if path.exists() and not os.access(path, os.R_OK):  # safetensors says that there is no such file
-        return WorkError(f"{path}: this shard may not be read (permission denied)")
-    return WorkError(f"{path}: this shard is missing or broken ({error}); remove it and run again to extract it anew")
+            yield
+        except OSError as error:
+            raise WorkError(f"{self._shards}: cannot be looked at: {error.strerror} (features.store)") from None
 
 
 def _state(status: os.stat_result) -> str:

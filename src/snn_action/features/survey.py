@@ -1,66 +1,44 @@
 """What lies in a store: a look at the header of every shard, and at the files that are none."""
 
 import json
+import os
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
-import safetensors
-
-from snn_action.errors import ConfigError
+from snn_action.errors import ConfigError, WorkError
 from snn_action.features.checksum import check
-from snn_action.features.store import SHARD_FORMAT
+from snn_action.features.shard import SUFFIX, Flaw, Shard, read_shard
+from snn_action.features.unfinished import is_unfinished
+from snn_action.files import open_regular
 
-SUFFIX = ".safetensors"
-_METADATA = {"snn_action"}, {"snn_action", "checksum"}
 _NAME = re.compile(rb'\\"name\\": (\\"(?:[^"\\]|\\\\\\\\|\\\\\\"|\\\\[^\\"])*\\")')  # JSON within JSON, as text
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One video and stream of a shard: its rows begin at ``start``, clips of ``lengths`` one after the other."""
-
-    key: str
-    name: str
-    start: int
-    lengths: tuple[int, ...]
-
-    @property
-    def rows(self) -> int:
-        """Rows of all clips."""
-        return sum(self.lengths)
-
-
-@dataclass(frozen=True)
-class Shard:
-    """A shard as its header describes it."""
-
-    name: str
-    size: int
-    stream: str
-    provenance: str
-    entries: tuple[Entry, ...]
-
-    @property
-    def backbone(self) -> tuple[str, str]:
-        """Name and digest of the weights of the network that made it."""
-        made_by = json.loads(self.provenance)
-        return str(made_by.get("backbone", "unknown")), str(made_by.get("digest", "unknown"))
+_MOST_SALVAGED = 2**27  # bytes of a broken file that are looked through
 
 
 @dataclass(frozen=True)
 class Survey:
-    """The files of a store's folder of shards: shards, those that are broken and why, unfinished and foreign ones."""
+    """The files of a store's folder of shards, and why those that are no shards are none.
+
+    Attributes:
+        folder: The store.
+        shards: What can be used.
+        broken: Of this program and proved damaged.
+        left: What cannot be used and may yet be good: of another format, not to be read, not as it was written.
+        unfinished: Written by a process at this moment, or by one that was killed.
+        foreign: Of others: any other file, folder or link.
+    """
 
     folder: Path
     shards: tuple[Shard, ...]
     broken: dict[str, str]
+    left: dict[str, str]
     unfinished: tuple[str, ...]
-    foreign: tuple[str, ...]
+    foreign: dict[str, str]
 
     def path(self, name: str) -> Path:
         """Where a file lies."""
@@ -77,10 +55,10 @@ class Survey:
 
 @dataclass(frozen=True)
 class Check:
-    """What reading a whole shard gave: ``whole``, ``unverifiable`` (it has no checksum) or ``broken``; its videos."""
+    """What reading a whole shard gave, why, and its videos; ``unverifiable`` has no checksum, ``left`` is no shard."""
 
     shard: str
-    state: str
+    state: Literal["whole", "unverifiable", "broken", "left"]
     problem: str
     videos: tuple[str, ...]
 
@@ -93,76 +71,88 @@ def survey_store(folder: Path) -> Survey:
     """
     if not (folder / "shards").is_dir():
         raise ConfigError(f"{folder}: not a feature store (it has no folder 'shards'); features.store names one")
-    names = sorted(path.name for path in (folder / "shards").iterdir())
+    try:
+        names = sorted(path.name for path in (folder / "shards").iterdir())
+    except OSError as error:
+        raise WorkError(f"{folder / 'shards'}: cannot be looked at: {error.strerror}") from None
     mine = [name for name in names if name.endswith(SUFFIX)]
     with ThreadPoolExecutor() as pool:
-        found = dict(zip(mine, pool.map(lambda name: _describe(folder / "shards" / name), mine), strict=True))
+        found = dict(zip(mine, pool.map(lambda name: judge(folder / "shards" / name), mine), strict=True))
+    flaws = {name: flaw for name, flaw in found.items() if isinstance(flaw, Flaw) and _is_there(folder, name)}
+    others = {name: "not a shard" for name in names if name not in found and not is_unfinished(name)}
     return Survey(
         folder=folder,
         shards=tuple(shard for shard in found.values() if isinstance(shard, Shard)),
-        broken={name: reason for name, reason in found.items() if isinstance(reason, str)},
-        unfinished=tuple(name for name in names if name.endswith(".part")),
-        foreign=tuple(name for name in names if not name.endswith((SUFFIX, ".part"))),
+        broken={name: flaw.reason for name, flaw in flaws.items() if flaw.verdict == "broken"},
+        left={name: flaw.reason for name, flaw in flaws.items() if flaw.verdict == "left"},
+        unfinished=tuple(filter(is_unfinished, names)),
+        foreign=others | {name: flaw.reason for name, flaw in flaws.items() if flaw.verdict == "foreign"},
     )
+
+
+def judge(path: Path, whole: bool = False) -> Shard | Flaw:
+    """A shard, or a flaw that is ``broken``, ``left`` or ``foreign``: what is odd is held to its checksum.
+
+    With ``whole`` a shard is held to it, too; one without a checksum passes.
+    """
+    found = read_shard(path)
+    if found.verdict != "odd" if isinstance(found, Flaw) else not whole:
+        return found
+    try:
+        seal = check(path)
+    except OSError as error:
+        return Flaw("left", f"cannot be read: {error.strerror}")
+    if seal == "changed":
+        return Flaw("broken", "its bytes are not those that were written (wrong checksum)")
+    if isinstance(found, Shard):
+        is_held = seal == "whole" or not found.is_sealed
+        return found if is_held else Flaw("left", "its checksum does not stand where this program writes it")
+    return Flaw("left", found.reason)
 
 
 def check_shards(
     survey: Survey, workers: int | None = None, tick: Callable[[], object] = lambda: None
 ) -> Iterable[Check]:
     """Read every shard whole, several at once, and hold it to its checksum; ``tick`` is called for each video."""
-    names = sorted([*survey.broken, *(shard.name for shard in survey.shards)])
-    known = {shard.name: shard for shard in survey.shards}
+    names = sorted([*survey.broken, *survey.left, *(shard.name for shard in survey.shards)])
     with ThreadPoolExecutor(workers) as pool:
-        for done in pool.map(lambda name: _check(survey, name, known.get(name)), names):
+        for done in pool.map(lambda name: _check(survey.path(name)), names):
             for _ in done.videos:
                 tick()
-            yield done
+            if done.state != "left" or _is_there(survey.folder, done.shard):
+                yield done
 
 
-def _describe(path: Path) -> Shard | str:
-    """A shard, or why it is none."""
-    try:
-        with safetensors.safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            features = file.get_slice("features")
-            rows, kind = features.get_shape()[0], features.get_dtype()
-            header: dict[str, Any] = json.loads(metadata["snn_action"])
-        entries = tuple(Entry(e["key"], e["name"], e["start"], tuple(e["lengths"])) for e in header["entries"])
-        shard = Shard(
-            path.name, path.stat().st_size, header["stream"], json.dumps(header["provenance"], sort_keys=True), entries
-        )
-        version = header["format"]
-    except (OSError, ValueError, LookupError, TypeError, safetensors.SafetensorError) as error:
-        return f"not a complete shard ({error})"
-    if version != SHARD_FORMAT or set(metadata) not in _METADATA or kind != "F32":
-        return "of another format"
-    if sum(entry.rows for entry in entries) != rows:
-        return f"it has {rows} rows, not those of its videos"
-    return shard
+def _is_there(folder: Path, name: str) -> bool:
+    """Whether a file is still there: others may be pruning the store."""
+    return os.path.lexists(folder / "shards" / name)
 
 
-def _check(survey: Survey, name: str, shard: Shard | None) -> Check:
-    path = survey.path(name)
-    try:
-        if shard is None:
-            return Check(name, "broken", survey.broken[name], _salvage_names(path))
-        state = check(path)
-    except OSError as error:
-        return Check(name, "broken", f"cannot be read: {error.strerror}", ())
-    videos = tuple(entry.name for entry in shard.entries)
-    if state == "changed":
-        return Check(name, "broken", "its bytes are not those that were written (wrong checksum)", videos)
-    if state == "none":
-        return Check(name, "unverifiable", "written without a checksum", videos)
-    return Check(name, "whole", "", videos)
+def _check(path: Path) -> Check:
+    found = judge(path, whole=True)
+    if isinstance(found, Flaw):
+        state: Literal["broken", "left"] = "broken" if found.verdict == "broken" else "left"
+        return Check(path.name, state, found.reason, _salvage_names(path))
+    videos = tuple(entry.name for entry in found.entries)
+    if found.is_sealed:
+        return Check(path.name, "whole", "", videos)
+    return Check(path.name, "unverifiable", "written without a checksum", videos)
 
 
 def _salvage_names(path: Path) -> tuple[str, ...]:
     """Names of videos that can still be made out in a broken file."""
+    try:
+        known = read_shard(path)
+        if isinstance(known, Shard):
+            return tuple(entry.name for entry in known.entries)
+        with open_regular(path) as file:
+            content = file.read(_MOST_SALVAGED)
+    except OSError:
+        return ()
     names = []
-    for text in _NAME.findall(path.read_bytes()):
+    for text in _NAME.findall(content):
         try:
             names.append(str(json.loads(json.loads(b'"' + text + b'"'))))
-        except (ValueError, UnicodeDecodeError):
+        except ValueError:
             continue
     return tuple(names)

@@ -273,11 +273,8 @@ class EnsembleArray(TemporalModel):
         return logits.view(-1, steps, batch).permute(2, 1, 0), spikes, neurons
 
     def _plan(self, x: Tensor, state: Any) -> tuple[Gradient, Equations, Equations | None] | None:
-        """Mode and equations with which the fused kernel does what is asked now; None where it cannot.
-
-        It adds up spikes with their sign, so that it cannot count those of a signed neuron.
-        """
-        neuron = self.neuron
+        """Mode and equations with which the fused kernel does what is asked now; None where it cannot."""
+        neuron = self.neuron  # of a signed one the kernel would add up spikes with their signs
         if self.settings.dimensions > 1 or neuron.signed or is_counting() or x.dtype != torch.float32:
             return None
         if any(not isinstance(tensor, Tensor) or tensor.requires_grad for tensor in state):

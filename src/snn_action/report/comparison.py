@@ -17,6 +17,7 @@ from snn_action.files import write_atomic
 from snn_action.report.finished_run import FinishedRun, read_run
 from snn_action.report.html import NO_VALUE, format_count, format_seconds, render_page, write_report
 from snn_action.report.metrics import LEAKED, MARK
+from snn_action.run_access import open_run
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +30,8 @@ FOLDED = (
     "Backbone ops",
 )  # left out in the terminal, and told once, where all runs agree
 PIPE_WIDTH = 160
+PAGE = "comparison.html"
+PAGE_MARK, PAGE_HEAD = "snn-action: a comparison of runs", 1000  # the first bytes of a page hold its mark
 LEGEND = (
     "Video, Baseline: video accuracy (± standard deviation over folds). Step: every time step counts. Spikes: per "
     "neuron and time step. Ops: effective multiply-accumulates and accumulates of a clip (dense ones where the "
@@ -116,15 +119,17 @@ def _find_width(column: Column) -> int:
 
 
 def write_comparison(rows: Sequence[Row], path: str | Path) -> Path:
-    """Write the comparison as a self-contained page; return its path.
+    """Write the comparison as a self-contained page, in the place of an earlier one; return its path.
 
     Raises:
+        ConfigError: something else is there.
         WorkError: the page cannot be written.
     """
     path = Path(path)
     best = _find_best(rows)
     page = render_page(
         "comparison.html.j2",
+        mark=PAGE_MARK,
         headings=HEADINGS,
         first_number=len(TEXT_HEADINGS),
         rows=[(row.cells(), row in best) for row in rows],
@@ -132,32 +137,45 @@ def write_comparison(rows: Sequence[Row], path: str | Path) -> Path:
         warning=_warn(rows),
     )
     try:
+        if os.path.lexists(path) and not _is_comparison(path):
+            raise ConfigError(f"{path}: is there and no comparison of runs; name another file by --out FILE")
         write_atomic(path, page)
     except OSError as error:
-        raise WorkError(f"{path}: cannot write the comparison: {error.strerror or error}") from error
+        raise WorkError(f"{path}: cannot write the comparison: {error.strerror or error}; see --out FILE") from error
     return path
 
 
-def show_runs(folders: Sequence[str | Path]) -> Path:
+def _is_comparison(path: Path) -> bool:
+    if path.is_symlink() or not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return PAGE_MARK.encode() in file.read(PAGE_HEAD)
+
+
+def show_runs(folders: Sequence[str | Path], out: str | Path | None = None) -> Path:
     """Rebuild the report of one run, or print and write a comparison of several; return the page's path.
 
-    The comparison is written as ``comparison.html`` beside the runs: in the nearest folder that holds them all.
+    Args:
+        folders: Of the runs.
+        out: Where a comparison is written; None: ``comparison.html`` in the current folder.
 
     Raises:
-        ConfigError: no folder is given, or one is missing or is not a run folder.
+        ConfigError: no folder is given, or one is missing or is not a run folder; or ``out`` is another kind of file.
         WorkError: a run is not finished, one of its files is broken, or the page cannot be written.
     """
     if not folders:
         raise ConfigError("which run? Name at least one run folder")
     if len(folders) > 1:
         folders = _leave_out_unfinished(folders)
+    elif out is not None:
+        raise ConfigError("--out is the place of a comparison of several runs; a run's report is in its folder")
     if len(folders) == 1:
-        page = write_report(folders[0])
+        with open_run(Path(folders[0]), "report"):
+            page = write_report(folders[0])
     else:
         rows = compare_runs(folders)
         print_table(make_table(rows))
-        common = os.path.commonpath([Path(folder).resolve().parent for folder in folders])
-        page = write_comparison(rows, Path(common) / "comparison.html")
+        page = write_comparison(rows, PAGE if out is None else out)
     print(f"report: {page}")
     return page
 

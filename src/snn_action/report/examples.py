@@ -1,19 +1,25 @@
 """The test clips that a report shows: chosen without regard to the results, kept with the run."""
 
 import io
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from snn_action.config import ClipSettings
-from snn_action.data.catalog import Catalog
-from snn_action.data.decode import count_frames, read_frames
+from snn_action.config import ClipSettings, Config, LimitSettings
+from snn_action.data.catalog import Catalog, Video
+from snn_action.data.decode import FrameSource, open_video, use_video
 from snn_action.data.sampling import sample_clips
+from snn_action.data.workers import Failure, map_apart
+from snn_action.errors import printable
 from snn_action.files import write_atomic
+
+logger = logging.getLogger(__name__)
 
 THUMBNAIL_HEIGHT = 96
 SHOWN_UNITS = 80
@@ -50,14 +56,18 @@ def choose_videos(catalog: Catalog, tested: Sequence[int], count: int) -> list[i
     return [by_class[label] for label in (*first, *spread)]
 
 
-def write_examples(path: Path, catalog: Catalog, clip: ClipSettings, seed: int, shown: Sequence[Shown]) -> None:
+def write_examples(
+    path: Path, catalog: Catalog, config: Config, shown: Sequence[Shown], left_out: Sequence[str] = ()
+) -> None:
     """Write ``examples.npz``: names, labels, probabilities, frames where the dataset has videos.
 
-    Where hidden units spike, also the spikes of some of them, and how many there are.
+    Where hidden units spike, also the spikes of some of them, and how many there are. Frames that cannot be read again
+    are left out; this is said, with what is ``left_out`` already, in the log and in the report.
     """
+    videos = [catalog.videos[example.video] for example in shown]
     arrays: dict[str, npt.NDArray[np.generic]] = {
-        "names": np.array([catalog.videos[example.video].name for example in shown], dtype=np.str_),
-        "labels": np.array([catalog.videos[example.video].label for example in shown], dtype=np.int64),
+        "names": np.array([video.name for video in videos], dtype=np.str_),
+        "labels": np.array([video.label for video in videos], dtype=np.int64),
         "class_names": np.array(catalog.class_names, dtype=np.str_),
     }
     for place, example in enumerate(shown):
@@ -65,13 +75,43 @@ def write_examples(path: Path, catalog: Catalog, clip: ClipSettings, seed: int, 
         if example.spikes is not None:
             arrays["hidden_units"] = np.array(example.spikes.shape[1])
             arrays[f"spikes_{place}"] = thin_out(example.spikes)
-        video = catalog.videos[example.video]
-        if video.path is not None:
-            indices = sample_clips(count_frames(video.path), clip, seed, video.name)[0]
-            arrays[f"frames_{place}"] = shrink(read_frames(video.path, indices))
+    seen = [place for place, video in enumerate(videos) if video.path is not None]
+    said = list(left_out)
+    for place, frames in zip(seen, _look_again([videos[place] for place in seen], config), strict=True):
+        if isinstance(frames, Failure):
+            said.append(say_left_out(f"frames of {videos[place].name}", frames.reason))
+        else:
+            arrays[f"frames_{place}"] = frames
+    arrays["left_out"] = np.array(said, dtype=np.str_)
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
     write_atomic(path, buffer.getvalue())
+
+
+def say_left_out(what: str, why: object) -> str:
+    """Log that something is not shown in the report, and give the words for the report itself."""
+    reason = why if isinstance(why, str) else f"{type(why).__name__}: {why}"
+    words = printable(f"{what} cannot be shown: {reason}")
+    logger.warning("left out of the report: %s", words)
+    return words
+
+
+def _look_again(videos: Sequence[Video], config: Config) -> Iterable[npt.NDArray[np.uint8] | Failure]:
+    """Small frames of the first clip of each video, or why there are none; limits are those of the extraction."""
+    limits = config.features.limits
+    work = partial(_make_thumbnails, clip=config.clip, seed=config.seed, limits=limits)
+    return map_apart(work, videos, 1, limits.timeout) if videos else ()
+
+
+def _make_thumbnails(video: Video, clip: ClipSettings, seed: int, limits: LimitSettings) -> npt.NDArray[np.uint8]:
+    def look(source: FrameSource) -> npt.NDArray[np.uint8]:
+        indices = sample_clips(source.n_frames, clip, seed, video.name)[0]
+        wanted, places = np.unique(indices, return_inverse=True)
+        frames = [shrink(frame[np.newaxis])[0] for frame in source.read(wanted.tolist())]
+        return np.stack(frames)[places]
+
+    assert video.path is not None
+    return use_video(open_video(video.path, limits), look)
 
 
 def thin_out(spikes: npt.NDArray[np.int64]) -> npt.NDArray[np.unsignedinteger]:

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,8 @@ from pydantic import ValidationError
 
 from snn_action.errors import ConfigError, WorkError
 from snn_action.report.metrics import Epoch, Metrics, Part
+from snn_action.run_access import require_run
+from snn_action.tables import read_table
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ class FinishedRun:
     confusion: npt.NDArray[np.int64]
     predictions: tuple[Prediction, ...]
     examples: tuple[Example, ...]
+    left_out: tuple[str, ...] = ()  # what of the clips could not be shown, and why
 
     @property
     def name(self) -> str:
@@ -89,38 +91,49 @@ def read_run(folder: str | Path) -> FinishedRun:
     """Read a finished run folder.
 
     Raises:
-        ConfigError: the folder is missing or is not a run folder.
+        ConfigError: the folder is missing or is not a run folder, or its configuration or environment is broken.
         WorkError: the run is not finished, or one of its files is broken; names the file.
     """
     folder = Path(folder)
-    if not folder.is_dir():
-        raise ConfigError(f"{folder}: there is no such run folder")
-    if not (folder / "config.json").is_file():
-        raise ConfigError(f"{folder}: not a run folder: it has no config.json")
-    for name in ("environment.json", "metrics.json", "predictions.csv", "confusion.csv"):
+    require_run(folder)
+    for name in ("metrics.json", "predictions.csv", "confusion.csv"):
         if not (folder / name).is_file():
-            raise WorkError(f"{folder}: this run is not finished, {name} is missing; finish it with --resume {folder}")
+            way_out = f"finish it with: snn-action run --resume {folder}"
+            raise WorkError(f"{folder}: this run is not finished, {name} is missing; {way_out}")
     class_names, confusion = _read_confusion(folder / "confusion.csv")
+    examples, left_out = _read_examples(folder / "examples.npz")
     return FinishedRun(
         folder,
-        _read_object(folder / "config.json"),
-        _read_object(folder / "environment.json"),
+        _read_begin(folder / "config.json"),
+        _read_begin(folder / "environment.json"),
         _fit(Metrics, _read_object(folder / "metrics.json"), folder / "metrics.json"),
         _read_history(folder / "metrics.jsonl"),
         class_names,
         confusion,
         _read_predictions(folder / "predictions.csv"),
-        _read_examples(folder / "examples.npz"),
+        examples,
+        left_out,
     )
 
 
+def _read_begin(path: Path) -> dict[str, Any]:
+    """What was written when the run began; the environment may be missing."""
+    try:
+        return _read_object(path) if path.is_file() else {}
+    except WorkError as error:
+        raise ConfigError(str(error)) from None
+
+
 def _broken(path: Path, reason: object) -> WorkError:
-    return WorkError(f"{path}: broken: {reason}; run the experiment again, or restore the file")
+    way_out = f"restore it, or test the run again with: snn-action evaluate {path.parent}"
+    if path.name in ("config.json", "environment.json"):
+        way_out = "restore it" if path.name == "config.json" else "restore it, or remove it"
+    return WorkError(f"{path}: broken: {reason}; {way_out}")
 
 
 def _read_text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_bytes().decode()  # line breaks as they are
     except OSError as error:
         raise WorkError(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
@@ -134,7 +147,7 @@ def _read_object(path: Path) -> dict[str, Any]:
 def _parse_object(text: str, path: Path, place: str = "") -> dict[str, Any]:
     try:
         value = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise _broken(path, f"{place}not JSON ({error})") from None
     if not isinstance(value, dict):
         raise _broken(path, f"{place}a JSON object is wanted, not {type(value).__name__}")
@@ -168,7 +181,7 @@ def _read_history(path: Path) -> tuple[Epoch, ...]:
 
 def _read_rows(path: Path) -> Iterator[list[str]]:
     try:
-        yield from csv.reader(_read_text(path).splitlines(keepends=True), strict=True)
+        yield from read_table(_read_text(path))
     except csv.Error as error:
         raise _broken(path, error) from None
 
@@ -205,14 +218,14 @@ def _read_predictions(path: Path) -> tuple[Prediction, ...]:
     return tuple(result)
 
 
-def _read_examples(path: Path) -> tuple[Example, ...]:
-    """Clips to show; none where the run kept none."""
-    if not path.exists():
-        return ()
+def _read_examples(path: Path) -> tuple[tuple[Example, ...], tuple[str, ...]]:
+    """Clips to show (none where the run kept none), and what could not be shown of them."""
+    if not path.is_file():
+        return (), ()
     try:
         with np.load(path, allow_pickle=False) as file:
             class_names = tuple(str(name) for name in file["class_names"])
-            return tuple(
+            examples = tuple(
                 _check_example(
                     Example(
                         str(name),
@@ -226,7 +239,8 @@ def _read_examples(path: Path) -> tuple[Example, ...]:
                 )
                 for place, name in enumerate(file["names"])
             )
-    except (OSError, ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile) as error:
+            return examples, tuple(str(words) for words in file.get("left_out", ()))
+    except Exception as error:  # of damaged archives NumPy, zipfile and zlib tell in many ways
         raise _broken(path, error) from None
 
 

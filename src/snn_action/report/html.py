@@ -2,9 +2,10 @@
 
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from markupsafe import Markup
 
 from snn_action.errors import WorkError
 from snn_action.files import write_atomic
+from snn_action.report.examples import say_left_out
 from snn_action.report.finished_run import FinishedRun, read_run
 from snn_action.report.metrics import LEAKED
 
@@ -39,7 +41,9 @@ class Panel:
 
 
 def write_report(folder: str | Path) -> Path:
-    """Write ``report.html`` and ``figures/*.png`` of a finished run; return the path of the page.
+    """Write ``figures/*.png`` and then ``report.html`` of a finished run; return the path of the page.
+
+    A figure that cannot be drawn is left out; the log and the page say so.
 
     Raises:
         ConfigError: the folder is missing or is not a run folder.
@@ -48,14 +52,23 @@ def write_report(folder: str | Path) -> Path:
     run = read_run(folder)
     page = run.folder / "report.html"
     panels: dict[str, Panel] = {}
+    left_out = list(run.left_out)
     try:
         (run.folder / "figures").mkdir(exist_ok=True)
-        for name, words, figure in _draw_figures(run):
-            path = run.folder / "figures" / f"{name}.png"
-            panels[name] = _save_figure(path, figure, words, bool(run.metrics.mark))
-        write_atomic(page, _render(run, panels))
-    except OSError as error:
-        raise WorkError(f"{error.filename or page}: cannot write the report: {error.strerror or error}") from error
+        for name, words, draw in _list_figures(run):
+            try:
+                png, panels[name] = _draw(draw, name, words, bool(run.metrics.mark))
+            except Exception as error:  # the results are there: no picture ends the run
+                left_out.append(say_left_out(f"figure {name}", error))
+                (run.folder / "figures" / f"{name}.png").unlink(missing_ok=True)
+            else:
+                write_atomic(run.folder / "figures" / f"{name}.png", png)
+        write_atomic(page, _render(run, panels, left_out))
+    except Exception as error:
+        what = f"{page}: cannot write the report: {type(error).__name__}: {error}"
+        if isinstance(error, OSError):
+            what = f"{error.filename or page}: cannot write the report: {error.strerror or error}"
+        raise WorkError(f"{what}; the results are kept, make it with: snn-action report {run.folder}") from error
     return page
 
 
@@ -107,29 +120,27 @@ def format_seconds(seconds: float | None) -> str:
     return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
-def _draw_figures(run: FinishedRun) -> Iterator[tuple[str, str, "Figure"]]:
+def _list_figures(run: FinishedRun) -> Iterator[tuple[str, str, Callable[[], "Figure"]]]:
     """Names, words and drawings, one after the other, so that only one is in memory."""
     from snn_action.report import class_figures, figures
 
     metrics, baseline = run.metrics, run.metrics.baseline
     for quantity in figures.list_quantities(run.history):
         words = f"{quantity} of training, validation and test videos by epoch"
-        yield f"learning_{quantity}", words, figures.draw_learning(run.history, quantity, metrics.best_epoch)
+        draw = partial(figures.draw_learning, run.history, quantity, metrics.best_epoch)
+        yield f"learning_{quantity}", words, draw
     if metrics.anytime:
         other = baseline.anytime if baseline else ()
-        drawing = figures.draw_anytime(metrics.anytime, other, len(run.class_names))
-        yield "anytime", "video accuracy by time steps seen", drawing
+        draw = partial(figures.draw_anytime, metrics.anytime, other, len(run.class_names))
+        yield "anytime", "video accuracy by time steps seen", draw
     if metrics.pairs:
-        yield "pairs", "accuracy on pairs of classes", class_figures.draw_pairs(metrics.pairs)
-    drawing = class_figures.draw_per_class(metrics.per_class, baseline.per_class if baseline else {})
-    yield "per_class", "accuracy of each class", drawing
-    yield (
-        "confusion",
-        "confusion matrix" + describe_shown(run),
-        class_figures.draw_confusion(run.class_names, run.confusion),
-    )
+        yield "pairs", "accuracy on pairs of classes", partial(class_figures.draw_pairs, metrics.pairs)
+    draw = partial(class_figures.draw_per_class, metrics.per_class, baseline.per_class if baseline else {})
+    yield "per_class", "accuracy of each class", draw
+    words = "confusion matrix" + describe_shown(run)
+    yield "confusion", words, partial(class_figures.draw_confusion, run.class_names, run.confusion)
     for number, example in enumerate(run.examples, 1):
-        yield f"clip_{number}", f"prediction over time for {example.name}", figures.draw_clip(example)
+        yield f"clip_{number}", f"prediction over time for {example.name}", partial(figures.draw_clip, example)
 
 
 def describe_shown(run: FinishedRun) -> str:
@@ -144,16 +155,17 @@ def describe_shown(run: FinishedRun) -> str:
     return f" of {len(shown)} of {len(run.class_names):,} classes, those {which}"
 
 
-def _save_figure(path: Path, figure: "Figure", words: str, leaked: bool) -> Panel:
+def _draw(draw: Callable[[], "Figure"], name: str, words: str, leaked: bool) -> tuple[bytes, Panel]:
+    """A figure as PNG, and as a part of the page."""
     from snn_action.report.style import mark_leakage, to_png, to_svg
 
+    figure = draw()
     if leaked:
         mark_leakage(figure)
-    write_atomic(path, to_png(figure))
-    return Panel(Markup(to_svg(figure, path.stem)), words)  # Matplotlib escapes the text in it
+    return to_png(figure), Panel(Markup(to_svg(figure, name)), words)  # Matplotlib escapes the text in it
 
 
-def _render(run: FinishedRun, panels: dict[str, Panel]) -> str:
+def _render(run: FinishedRun, panels: dict[str, Panel], left_out: Sequence[str]) -> str:
     metrics = run.metrics
     correct = sum(result.correct for result in metrics.per_class.values())
     videos = sum(result.videos for result in metrics.per_class.values())
@@ -170,9 +182,10 @@ def _render(run: FinishedRun, panels: dict[str, Panel]) -> str:
         panels=panels,
         test_curve=any(epoch.test for epoch in run.history),
         clips=[
-            (example, panels[f"clip_{number}"], example.class_names[example.label], _rank(example.probabilities))
+            (example, f"clip_{number}", example.class_names[example.label], _rank(example.probabilities))
             for number, example in enumerate(run.examples, 1)
         ],
+        left_out=left_out,
         spikes_shown=any(example.spikes is not None for example in run.examples),
         confused=_list_confused(run),
         shown_classes=describe_shown(run),

@@ -2,7 +2,14 @@
 
 from snn_action.training.checkpoints import load_shared, load_weights, read_checkpoint, read_trained_on
 from snn_action.training.device import Device, resolve_device
-from snn_action.training.fit import Sides, check_precision, fit_closed_form, require_trained, train_model
+from snn_action.training.fit import (
+    Sides,
+    check_precision,
+    fit_closed_form,
+    is_trained,
+    require_trained,
+    train_model,
+)
 from snn_action.training.history import find_best, read_lines, write_lines
 from snn_action.training.loss import sequence_loss
 
@@ -12,6 +19,7 @@ __all__ = [
     "check_precision",
     "find_best",
     "fit_closed_form",
+    "is_trained",
     "load_shared",
     "load_weights",
     "read_checkpoint",

@@ -1,6 +1,6 @@
 """Checkpoints of a run: complete or absent, and loaded without running code from the file."""
 
-import os
+import io
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,6 +12,7 @@ from snn_action import processes
 from snn_action.archives import is_plain, load_tensors
 from snn_action.data.trained_on import TrainedOn, parse_trained_on
 from snn_action.errors import ConfigError
+from snn_action.files import write_atomic
 from snn_action.models import TemporalModel
 from snn_action.reading import reading
 from snn_action.seed_format.weights import check_weights
@@ -20,22 +21,24 @@ PREFIX = "model."  # of the temporal model's weights in Lightning's state dict
 TRAINED_ON = "trained_on"  # key of what the weights learned from
 
 
-def put_in_place(aside: Path, path: Path) -> None:
-    """Sync a finished file to the disk and rename it into place."""
-    with aside.open("rb") as file:
-        os.fsync(file.fileno())
-    aside.replace(path)
+def write_checkpoint(content: Mapping[str, Any], path: Path) -> None:
+    """Write a checkpoint.
+
+    Raises:
+        OSError: it cannot be written; names ``path``, where the file stays as it was.
+    """
+    buffer = io.BytesIO()
+    torch.save(content, buffer)  # of a full disk it would say nothing but that its writer failed
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, buffer.getvalue())
 
 
 def save_weights(model: TemporalModel, path: Path, trained_on: TrainedOn | None = None) -> None:
     """Save a model that was not trained by Lightning, in the form that ``load_weights`` reads."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.tmp")
     content: dict[str, Any] = {"state_dict": {f"{PREFIX}{key}": value for key, value in model.state_dict().items()}}
     if trained_on is not None:
         content[TRAINED_ON] = trained_on.to_content()
-    torch.save(content, aside)
-    put_in_place(aside, path)
+    write_checkpoint(content, path)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

@@ -30,7 +30,7 @@ from snn_action.training.checkpoints import (
 )
 from snn_action.training.clips import make_loader
 from snn_action.training.device import Device, resolve_device
-from snn_action.training.history import EpochRecorder, Keeper, Measure, read_lines, write_lines
+from snn_action.training.history import CheckpointFiles, EpochRecorder, Keeper, Measure, read_lines, write_lines
 from snn_action.training.progress import show_epochs
 from snn_action.training.recogniser import Recogniser
 
@@ -49,15 +49,22 @@ def check_precision(config: Config) -> None:
         raise ConfigError("precision: '16' needs a GPU; on the CPU use 'bf16' or '32'")
 
 
+def is_trained(folder: Path) -> bool:
+    """Whether the training of the run or fold in a folder has come to its end."""
+    return (folder / DONE).exists()
+
+
 def require_trained(folder: Path, run: Path) -> Path:
     """The checkpoint whose weights count, of the run's or fold's ``folder``.
 
     Raises:
-        ConfigError: training has not come to its end.
+        ConfigError: training has not come to its end, or its weights are gone.
     """
     weights = folder / "checkpoints" / "best.ckpt"
-    if not (folder / DONE).exists() or not weights.is_file():
+    if not is_trained(folder):
         raise ConfigError(f"{folder}: not trained to the end; continue with: snn-action run --resume {run}")
+    if not weights.is_file():
+        raise ConfigError(f"{weights}: missing, though training has come to its end; restore it, or begin a new run")
     return weights
 
 
@@ -113,18 +120,15 @@ def train_model(
         measures["validation"] = lambda: measure(sides.validation)
     if sides.test and config.evaluation.test_curve:
         measures["test"] = lambda: measure(sides.test)
-    if not processes.tell((folder / DONE).exists):
+    if not processes.tell(lambda: is_trained(folder)):
         if settings.skip or not model.trained_by_gradient or settings.epochs == 0:
             _fit_at_once(model, features, sides, config, folder, measures, trained_on, extra or {}, progress)
         else:
             _fit_epochs(model, features, sides, config, folder, measures, measure, trained_on, extra or {}, progress)
             gc.collect()  # Lightning's trainer and module hold each other, and with them gradients and Adam's moments
         if processes.is_main():
-            for place in (folder, checkpoints):
-                for left in place.glob(".*.tmp"):  # of a process that was killed while it wrote
-                    left.unlink()
             (folder / DONE).touch()
-    load_shared(model, lambda: checkpoints / "best.ckpt")
+    load_shared(model, lambda: require_trained(folder, folder))
 
 
 def _fit_at_once(
@@ -200,7 +204,10 @@ def _fit_epochs(
     resuming = processes.tell(last.exists)
     epoch = 0
     if resuming:
-        checkpoint = read_checkpoint(last)
+        try:
+            checkpoint = read_checkpoint(last)
+        except ConfigError as error:
+            raise ConfigError(f"{error}; remove it to train from the start") from None
         epoch = checkpoint["epoch"] + 1
         check_fit(model, checkpoint, last)  # Lightning says it in its own words
     if not resuming:
@@ -257,6 +264,7 @@ def _make_trainer(config: Config, device: Device, recorder: EpochRecorder, folde
         max_epochs=settings.epochs,
         gradient_clip_val=settings.gradient_clip,
         callbacks=[recorder],
+        plugins=[CheckpointFiles()],
         logger=logger,
         log_every_n_steps=1,
         enable_checkpointing=False,

@@ -11,7 +11,7 @@ from snn_action import processes
 from snn_action.compat import lightning
 from snn_action.data.trained_on import TrainedOn
 from snn_action.files import write_atomic
-from snn_action.training.checkpoints import TRAINED_ON, put_in_place
+from snn_action.training.checkpoints import TRAINED_ON, write_checkpoint
 
 Measure = Callable[[], dict[str, float]]
 
@@ -41,6 +41,18 @@ def find_best(lines: Sequence[dict[str, Any]]) -> int | None:
     if any("validation" not in line for line in trained):
         return int(trained[-1]["epoch"])
     return int(min(trained, key=lambda line: line["validation"]["loss"])["epoch"])
+
+
+class CheckpointFiles(lightning.pytorch.plugins.TorchCheckpointIO):
+    """Lightning's checkpoints, written as all our files are; its own way is through the folder of temporary files."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:  # noqa: ARG002
+        """Write a checkpoint, complete or not at all.
+
+        Raises:
+            OSError: it cannot be written; names ``path``.
+        """
+        write_checkpoint(checkpoint, Path(path))
 
 
 class EpochRecorder(lightning.Callback):
@@ -119,11 +131,7 @@ class EpochRecorder(lightning.Callback):
         if processes.is_main():
             write_lines(self.folder, self.keeper.lines)
         for name in ("best", "last") if better else ("last",):
-            path = self.folder / "checkpoints" / f"{name}.ckpt"
-            aside = path.with_name(f".{path.name}.tmp")
-            trainer.save_checkpoint(aside)  # of all processes; the first writes
-            if processes.is_main():
-                put_in_place(aside, path)
+            trainer.save_checkpoint(self.folder / "checkpoints" / f"{name}.ckpt")  # of all processes; the first writes
         self.tell(line)
 
 
