@@ -12,7 +12,7 @@ impulse response ``H_k = A^k B`` (Chilkuri and Eliasmith 2021), and at one step 
 sequence is one product with all pairs of its steps. A long one is cut into chunks, from one of which to the next the
 memory is handed: inside them and from their starts it is one product again, ``order`` and a few dozen multiply-adds a
 value. An FFT has a few dozen operations a value whatever the order, none of them in a large product, and passes over
-its result several times: it is used at a high order for few values, where it is up to 8 times as fast.
+its result several times: it is used at a high order for few values alone.
 
 Source: Voelker, Kajic and Eliasmith, "Legendre Memory Units", NeurIPS 2019.
 """
