@@ -25,7 +25,7 @@ def _is_formula(text: str) -> bool:
     if text[:1] in ("\t", "\r", "\n"):
         return True
     for character in text:
-        if character.isspace() or unicodedata.category(character) in ("Cc", "Cf"):
+        if character.isspace() or not character.isprintable():
             continue
         return unicodedata.normalize("NFKC", character)[0] in _STARTS
     return False

@@ -147,6 +147,8 @@ def check(name: str, pairs: list[tuple[Tensor, Tensor]], results: int) -> None:
         ulps = count_ulps(got, expected)
         if name in NEAR_ONE:
             ulps[~((got - expected).abs() > 4 * EPS * GRADS.repeat(len(got))[: len(got)].abs())] = 0
+        elif name == "pow":  # a power that is a subnormal number has few digits, whatever it is multiplied by
+            ulps[~((got - expected).abs() > 2.0**-146 * GRADS.repeat(len(got))[: len(got)].abs())] = 0
         worst = ulps.argmax()
         assert ulps.max() <= max(2 * allowed, 4 if allowed else 0), (name, ulps.max(), got[worst], expected[worst])
 

@@ -115,7 +115,7 @@ def test_a_pipe_is_not_waited_for(tmp_path, name):
 
     os.mkfifo(tmp_path / name)
     read = read_checkpoint if name.endswith("ckpt") else read_weights
-    assert "not opened" in refuse(read, tmp_path / name)
+    assert "not a regular file" in refuse(read, tmp_path / name)
 
 
 def test_names_of_a_checkpoint_that_are_no_text(tmp_path):
