@@ -4,6 +4,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,20 @@ import torch
 
 from snn_action.backbones import Backbone
 from snn_action.config import Config, LimitSettings
+from snn_action.data import clips as clips_of_a_video
 from snn_action.data.catalog import Catalog, Fold
 from snn_action.data.decode import read_frames
 from snn_action.data.sampling import sample_clips
 from snn_action.data.transforms import difference_image, normalise, resize
 from snn_action.errors import ConfigError, WorkError
 from snn_action.features import decoding, extract, first_look, keys
+from snn_action.features import embed as embedding
 from snn_action.features.embed import extract_video
 from snn_action.features.extract import Extraction, extract_features
 from snn_action.features.needs import read_contents
 from snn_action.features.store import FeatureStore
+
+from .conftest import SIZE, make_folder
 
 Configure = Callable[..., Config]
 
@@ -419,3 +424,69 @@ def test_one_video_alone_gets_the_features_that_it_has_in_the_store(
         assert torch.equal(features, expected)
         assert torch.equal(mask, expected_mask)
         assert len(clips.clips) == len(features)
+
+
+def tolerate(config: Config) -> Config:
+    return config.model_copy(update={"dataset": config.dataset.model_copy(update={"max_bad_share": 0.5})})
+
+
+@pytest.fixture
+def long_catalog(tmp_path: Path, catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> Catalog:
+    """Its first video has 30 frames, of whose images eight are in memory at once."""
+    monkeypatch.setattr(clips_of_a_video, "PART", 3 * SIZE * SIZE * 8)
+    make_folder(tmp_path / "long", 30, 9)
+    videos = (replace(catalog.videos[0], path=tmp_path / "long"), *catalog.videos[1:])
+    return replace(catalog, videos=videos)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("hop", [None, 1])
+def test_a_long_video_is_read_in_parts_and_has_the_features_of_one_that_is_not(
+    long_catalog: Catalog,
+    small: Backbone,
+    configure: Configure,
+    monkeypatch: pytest.MonkeyPatch,
+    workers: int,
+    hop: int,
+) -> None:
+    config = configure(clip={"sampling": "sliding", "hop": hop}, workers=workers)
+    sizes, embed = [], embedding.embed
+
+    def note(backbone: Backbone, frames: torch.Tensor, *rest: Any) -> torch.Tensor:
+        sizes.append(len(frames))
+        return embed(backbone, frames, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(embedding, "embed", note)
+        parts = run(long_catalog, config, small)
+    assert parts.frames == 30 + sum(len(list(video.path.iterdir())) for video in long_catalog.videos[1:])
+    assert sizes[:4] == [8, 8, 8, 6]
+    monkeypatch.setattr(clips_of_a_video, "PART", 2**30)
+    whole = run(long_catalog, configure(clip={"sampling": "sliding", "hop": hop}, store="other"), small)
+    for one, other in zip(rows_of(parts), rows_of(whole), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_late_part_that_fails_costs_its_video(
+    long_catalog: Catalog, small: Backbone, configure: Configure, workers: int
+) -> None:
+    (long_catalog.videos[0].path / "frame000025.jpg").write_bytes(b"no picture")
+    found = run(long_catalog, tolerate(configure(clip={"sampling": "sliding"}, workers=workers)), small)
+    assert list(found.bad) == [0]
+    assert "frame000025.jpg: cannot be decoded" in found.bad[0]
+    assert found.n_extracted == 4
+
+
+def test_a_video_that_changes_between_its_parts_is_not_extracted(
+    long_catalog: Catalog, small: Backbone, configure: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = decoding.read_part
+
+    def replaced(source: Any, indices: Any, *rest: Any) -> Any:
+        (long_catalog.videos[0].path / "frame000030.jpg").touch()
+        return read(source, indices, *rest)
+
+    monkeypatch.setattr(decoding, "read_part", replaced)
+    found = run(long_catalog, tolerate(configure(clip={"sampling": "sliding"}, workers=0)), small)
+    assert "changed or replaced while it was extracted" in found.bad[0]

@@ -6,13 +6,17 @@ from functools import partial
 from itertools import tee
 from pathlib import Path
 
+from torch import Tensor
+
 from snn_action.config import ClipSettings, LimitSettings, Stream
 from snn_action.data.catalog import Video
-from snn_action.data.clips import VideoClips, read_video
+from snn_action.data.clips import VideoClips, read_part, read_video
 from snn_action.data.content import digest_content, state_of
-from snn_action.data.decode import DEFAULT_LIMITS
+from snn_action.data.decode import DEFAULT_LIMITS, FrameSource
+from snn_action.data.opening import naming_video
+from snn_action.data.sampling import Indices
 from snn_action.data.workers import Failure, map_apart
-from snn_action.errors import WorkError
+from snn_action.errors import VideoError, WorkError
 
 _REPLACED = "changed or replaced while it was extracted: start again when it is complete"
 
@@ -63,6 +67,38 @@ def _decode(job: Job, clip: ClipSettings, size: int, seed: int, limits: LimitSet
         return str(error)
     except Exception as error:  # one video must never end the extraction of all others
         return f"{job.path}: {type(error).__name__}: {error}"
+
+
+def decode_parts(
+    path: Path, clips: VideoClips, clip: ClipSettings, size: int, workers: int, limits: LimitSettings = DEFAULT_LIMITS
+) -> Iterator[dict[Stream, Tensor]]:
+    """Images of each part of a video, of which ``clips`` has the first; the others are decoded ahead by one worker.
+
+    Raises:
+        VideoError: a part cannot be decoded, or the file is not what it was.
+    """
+    yield clips.streams
+    if clips.source is None:
+        return
+    clip = clip.model_copy(update={"streams": tuple(clips.streams)})
+    decode = partial(_decode_part, path=path, state=clips.state, source=clips.source, clip=clip, size=size)
+    parts = clips.further_parts()
+    for part in map_apart(decode, parts, 1, limits.timeout) if workers else map(decode, parts):
+        if not isinstance(part, dict):
+            reason = part if isinstance(part, str) else f"{path}: {part.reason}"
+            raise VideoError(reason, "unreadable")
+        yield part
+
+
+def _decode_part(
+    indices: Indices, path: Path, state: str, source: FrameSource, clip: ClipSettings, size: int
+) -> dict[Stream, Tensor] | str:
+    try:
+        with naming_video(path):
+            images = read_part(source, indices, clip, size)
+            return images if str(state_of(path)) == state else f"{path}: {_REPLACED}"
+    except WorkError as error:
+        return str(error)
 
 
 def _name(jobs: Iterable[Job], decoded: Iterator[VideoClips | str | Failure]) -> Iterator[tuple[Job, VideoClips | str]]:

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from snn_action.backbones import Backbone, infer
-from snn_action.config import BackboneSettings, Config, Stream
+from snn_action.config import Config, Stream
 from snn_action.data.clips import VideoClips, read_video
 from snn_action.data.transforms import normalise
 from snn_action.errors import ConfigError, WorkError
+from snn_action.features.decoding import decode_parts
 
 
 def prepare(backbone: Backbone, config: Config, device: torch.device | str) -> None:
@@ -51,17 +52,31 @@ def embed(backbone: Backbone, frames: Tensor, batch_size: int, precision: str, d
 
 
 def embed_clips(
-    clips: VideoClips, stream: Stream, backbone: Backbone, settings: BackboneSettings, device: torch.device | str
-) -> Tensor:
-    """Features of one stream of all clips of a video, one clip after the other (rows, D); each image is seen once."""
-    features = embed(backbone, clips.streams[stream], settings.batch_size, settings.precision, device)
-    return features[np.concatenate(clips.clips)]
+    path: Path,
+    clips: VideoClips,
+    config: Config,
+    backbone: Backbone,
+    device: torch.device | str,
+) -> dict[Stream, Tensor]:
+    """Features of all clips of a video, for each stream, one clip after the other (rows, D); each image is seen once.
+
+    Raises:
+        VideoError: a further part of a long video cannot be decoded.
+        WorkError: a feature is not finite.
+    """
+    settings, size = config.backbone, config.clip.size or backbone.input_size
+    found: dict[Stream, list[Tensor]] = {stream: [] for stream in clips.streams}
+    for part in decode_parts(path, clips, config.clip, size, config.features.workers, config.features.limits):
+        for stream, images in part.items():
+            found[stream].append(embed(backbone, images, settings.batch_size, settings.precision, device))
+    rows = np.concatenate(clips.clips)
+    return {stream: torch.cat(parts)[rows] for stream, parts in found.items()}
 
 
 def extract_video(
     path: Path, name: str, config: Config, backbone: Backbone, device: torch.device | str
 ) -> tuple[Tensor, Tensor, VideoClips]:
-    """Features ``(C, T, D)`` of all clips of one video, their mask ``(C, T)`` and their images, without the store.
+    """Features ``(C, T, D)`` of all clips of one video, their mask ``(C, T)`` and the clips, without the store.
 
     Call ``prepare`` once before. ``name`` matters only to random sampling.
 
@@ -70,7 +85,8 @@ def extract_video(
     """
     size = config.clip.size or backbone.input_size
     clips = read_video(path, config.clip, size, config.seed, name, config.features.limits)
-    streams = [embed_clips(clips, stream, backbone, config.backbone, device) for stream in config.clip.streams]
+    embedded = embed_clips(path, clips, config, backbone, device)
+    streams = [embedded[stream] for stream in config.clip.streams]
     lengths = [len(clip) for clip in clips.clips]
     features = torch.nn.utils.rnn.pad_sequence(list(torch.cat(streams, 1).split_with_sizes(lengths)), batch_first=True)
     mask = torch.arange(features.shape[1]) < torch.tensor(lengths).unsqueeze(1)

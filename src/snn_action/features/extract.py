@@ -13,13 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from snn_action import processes
 from snn_action.backbones import Backbone
 from snn_action.config import Config, Stream
 from snn_action.data.catalog import Catalog
+from snn_action.data.clips import VideoClips
+from snn_action.errors import VideoError
 from snn_action.features.assembly import assemble
-from snn_action.features.decoding import decode_ahead
+from snn_action.features.decoding import Job, decode_ahead
 from snn_action.features.embed import embed_clips, prepare
 from snn_action.features.failures import Failures
 from snn_action.features.feature_set import FeatureSet
@@ -168,13 +171,13 @@ def _share(
     while not sharing.is_done:
         jobs = sharing.take(tick)
         for job, clips in decode_ahead(jobs, config.clip, size, config.seed, workers, config.features.limits):
-            if isinstance(clips, str):
-                failed.update(dict.fromkeys(job.keys.values(), clips))
+            features = clips if isinstance(clips, str) else _embed(job, clips, config, backbone, device)
+            if isinstance(clips, str) or isinstance(features, str):
+                failed.update(dict.fromkeys(job.keys.values(), str(features)))
             else:
                 frames_of_clips = tuple(tuple(clips.indices[clip].tolist()) for clip in clips.clips)
                 for stream, key in job.keys.items():
-                    features = embed_clips(clips, stream, backbone, config.backbone, device)
-                    waiting[stream].append(Rows(key, job.video.name, features, frames_of_clips))
+                    waiting[stream].append(Rows(key, job.video.name, features[stream], frames_of_clips))
                     n_images += len(clips.indices)
                 n_videos += 1
             claim = sharing.claims[0]
@@ -185,6 +188,16 @@ def _share(
             tick()
         sharing.wait(tick)
     return n_videos, n_images
+
+
+def _embed(
+    job: Job, clips: VideoClips, config: Config, backbone: Backbone, device: torch.device | str
+) -> dict[Stream, Tensor] | str:
+    """Features of a video's clips, or why the rest of a long video cannot be decoded."""
+    try:
+        return embed_clips(job.path, clips, config, backbone, device)
+    except VideoError as error:
+        return str(error)
 
 
 def _write(waiting: dict[Stream, list[Rows]], claim: Claim, store: FeatureStore, provenance: dict[str, Any]) -> None:
