@@ -10,9 +10,12 @@ from pydantic import Field, field_validator, model_validator
 
 from snn_action import registry, seed_format
 from snn_action.errors import ConfigError
+from snn_action.reading import parse_json, read_text, reading
 from snn_action.registry import Settings, registered
 
 logger = logging.getLogger(__name__)
+
+LARGEST_FILE, DEEPEST_KEY = 2**24, 20  # bytes, sections
 
 Stream = Literal["rgb", "difference"]
 Sampling = Literal["first", "uniform", "random", "sliding"]
@@ -21,12 +24,12 @@ Sampling = Literal["first", "uniform", "random", "sliding"]
 class ClipSettings(Settings):
     """How clips are cut from a video."""
 
-    frames: int = Field(28, ge=1, description="Frames in a clip (time steps of the temporal model)")
+    frames: int = Field(28, ge=1, le=10**6, description="Frames in a clip (time steps of the temporal model)")
     sampling: Sampling = Field("first", description="Which frames: see docs/configuration.md")
-    stride: int = Field(1, ge=1, description="Distance of a clip's frames, for 'first' and 'sliding'")
-    hop: int | None = Field(None, ge=1, description="Distance of clips, for 'sliding'; null: no overlap")
+    stride: int = Field(1, ge=1, le=10**6, description="Distance of a clip's frames, for 'first' and 'sliding'")
+    hop: int | None = Field(None, ge=1, le=10**6, description="Distance of clips, for 'sliding'; null: no overlap")
     streams: tuple[Stream, ...] = Field(("rgb",), min_length=1, description="What the backbone sees")
-    difference_span: int = Field(2, ge=1, description="'difference' is frame t + span minus frame t - span")
+    difference_span: int = Field(2, ge=1, le=10**6, description="'difference' is frame t + span minus frame t - span")
     size: int | None = Field(None, ge=16, le=2048, description="Side of the image; null: the backbone's own")
 
     @field_validator("streams")
@@ -42,14 +45,14 @@ class BackboneSettings(Settings):
 
     name: str = Field("mobilenet_v2", description="'tiny', 'res_cnn_encoder' or a torchvision classifier")
     weights: str = Field("default", description="'default' (download), 'random', or a .pth or .safetensors file")
-    batch_size: int = Field(32, ge=1, description="Frames that go through the network at once")
+    batch_size: int = Field(32, ge=1, le=10**6, description="Frames that go through the network at once")
     precision: Literal["32", "bf16"] = Field("32", description="Arithmetic of the network")
 
 
 class LimitSettings(Settings):
     """What one video may ask for; one that asks for more counts as unreadable."""
 
-    pixels: int = Field(7680 * 4320, ge=1, description="Most pixels of a frame")
+    pixels: int = Field(7680 * 4320, ge=1, le=2**31, description="Most pixels of a frame")
     seconds: float = Field(3600.0, gt=0, description="Longest video; a frame counts for a thousandth of one at least")
     timeout: float = Field(300.0, gt=0, description="Seconds until a worker process gives a video up")
 
@@ -59,8 +62,8 @@ class FeatureSettings(Settings):
 
     store: Path = Field(Path("save/features"), validate_default=False, description="Folder of the feature store")
     index: Path | None = Field(None, description="Its index on a disk of this machine's own; null: in the store")
-    shard_videos: int = Field(64, ge=1, description="Videos that are written together")
-    workers: int = Field(1, ge=0, description="Processes that decode; 0: decode in the main process")
+    shard_videos: int = Field(64, ge=1, le=10**6, description="Videos that are written together")
+    workers: int = Field(1, ge=0, le=1024, description="Processes that decode; 0: decode in the main process")
     limits: LimitSettings = LimitSettings()
 
 
@@ -76,21 +79,23 @@ class LossSettings(Settings):
 class TrainingSettings(Settings):
     """How the temporal model learns."""
 
-    epochs: int = Field(30, ge=0)
-    batch_size: int = Field(100, ge=1)
+    epochs: int = Field(30, ge=0, le=10**6)
+    batch_size: int = Field(100, ge=1, le=10**6)
     optimizer: Literal["adam", "adamw"] = "adamw"
     learning_rate: float = Field(1e-3, gt=0)
     weight_decay: float = Field(0.0, ge=0)
     schedule: Literal["constant", "cosine"] = "cosine"
-    warmup_epochs: int = Field(0, ge=0)
+    warmup_epochs: int = Field(0, ge=0, le=10**6)
     loss: LossSettings = LossSettings()
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     feature_noise: float = Field(0.0, ge=0, description="Deviation of noise on standardised inputs, new at each step")
     gradient_clip: float | None = Field(None, gt=0)
     validation_share: float = Field(0.2, ge=0, lt=1, description="Share of training groups; 0: the last epoch counts")
-    patience: int | None = Field(None, ge=1, description="Epochs without improvement before stopping; null: never")
+    patience: int | None = Field(
+        None, ge=1, le=10**6, description="Epochs without improvement before it stops; null: never"
+    )
     shuffle: bool = True
-    workers: int = Field(0, ge=0)
+    workers: int = Field(0, ge=0, le=1024)
     pin_memory: bool = False
     tensorboard: bool = Field(False, description="Also log for TensorBoard (extra 'tensorboard')")
     weights: Path | None = Field(None, description="Start from these weights (.ckpt of a run)")
@@ -101,7 +106,7 @@ class TrainingSettings(Settings):
 class EvaluationSettings(Settings):
     """How a trained model is tested."""
 
-    batch_size: int = Field(100, ge=1)
+    batch_size: int = Field(100, ge=1, le=10**6)
     baseline: bool = Field(True, description="Also fit and test the frame-average baseline on the same features")
     leakage: Literal["refuse", "mark", "drop"] = Field(
         "refuse", description="What a test set that leaks does: see docs/leakage.md"
@@ -124,7 +129,7 @@ class EvaluationSettings(Settings):
 class ReportSettings(Settings):
     """What the report shows."""
 
-    clips: int = Field(3, ge=0, description="Test clips shown with their frames and predictions")
+    clips: int = Field(3, ge=0, le=1000, description="Test clips shown with their frames and predictions")
 
 
 class Config(Settings):
@@ -156,12 +161,8 @@ def read_file(path: str | Path) -> dict[str, Any]:
         ConfigError: the file is missing, is not JSON or holds no object.
     """
     path = Path(path)
-    try:
-        raw: Any = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot read the configuration: {error.strerror}") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not JSON: {error}") from None
+    with reading(path, "not JSON"):
+        raw: Any = parse_json(read_text(path, LARGEST_FILE))
     if not isinstance(raw, dict):
         raise ConfigError(f"{path}: a configuration is a JSON object, not {type(raw).__name__}")
     if seed_format.is_seed_config(raw):
@@ -209,14 +210,16 @@ def override(raw: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]
         places = key.strip().split(".")
         if not equals or not all(places):
             raise ConfigError(f"override {text!r} is not of the form section.key=value")
+        if len(places) > DEEPEST_KEY:
+            raise ConfigError(f"override {text[:40]!r}...: no key lies {len(places)} deep")
         node = result
         for place in places[:-1]:
             node = node.setdefault(place, {})
             if not isinstance(node, dict):
                 raise ConfigError(f"override {text!r}: {place!r} is a value, it has no keys")
         try:
-            node[places[-1]] = json.loads(value)
-        except json.JSONDecodeError:
+            node[places[-1]] = parse_json(value)
+        except ValueError:  # no JSON: text
             node[places[-1]] = value
     return result
 

@@ -23,13 +23,19 @@ _ADVICE = re.compile(r"weights_only|allow_pickle|max_header_size|set_int_max_str
 
 
 @contextmanager
-def naming(path: Path, what: str = "cannot be read", error: Callable[[str], Exception] = ConfigError) -> Iterator[None]:
+def naming(
+    path: Path,
+    what: str = "cannot be read",
+    error: Callable[[str], Exception] = ConfigError,
+    way_out: str = "",
+) -> Iterator[None]:
     """Whatever a library raises inside becomes one error that names the file; our own errors pass.
 
     Args:
         path: The file that is read.
         what: The message for what the system does not refuse, such as ``"not a table"``; the reason follows.
         error: Makes the error from its message.
+        way_out: Put at the end of a message of the system, such as ``"; set dataset.path"``.
 
     Raises:
         ConfigError: or what ``error`` makes.
@@ -41,20 +47,23 @@ def naming(path: Path, what: str = "cannot be read", error: Callable[[str], Exce
     except Exception as caught:  # a broken file makes a library raise nearly anything
         wrong = isinstance(caught, OSError) and caught.errno == errno.EINVAL  # a place before the file's start
         if isinstance(caught, OSError) and caught.strerror and (not wrong or caught.strerror == NOT_REGULAR):
-            raise error(f"{path}: cannot be read: {caught.strerror}") from None
+            raise error(f"{path}: cannot be read: {caught.strerror}{way_out}") from None
         raise error(f"{path}: {what} ({explain(caught)})") from None
 
 
 @contextmanager
 def reading(
-    path: Path, what: str = "cannot be read", error: Callable[[str], Exception] = ConfigError
+    path: Path,
+    what: str = "cannot be read",
+    error: Callable[[str], Exception] = ConfigError,
+    way_out: str = "",
 ) -> Iterator[None]:
     """As ``naming``, for a path that must be a regular file.
 
     Raises:
         ConfigError: or what ``error`` makes; also where there is no file, or a pipe, a socket or a device.
     """
-    with naming(path, what, error):
+    with naming(path, what, error, way_out):
         check_regular(path, path.stat().st_mode)
         yield
 

@@ -159,13 +159,13 @@ def test_finding_videos(tmp_path, videos):
 
 
 def test_lists_that_cannot_be_read(tmp_path):
-    with pytest.raises(ConfigError, match=r"none\.txt: cannot read this list"):
+    with pytest.raises(ConfigError, match=r"none\.txt: cannot be read"):
         read_lines(tmp_path / "none.txt")
     (tmp_path / "empty.txt").write_text("\n \n")
     with pytest.raises(ConfigError, match=r"empty\.txt: this list is empty"):
         read_lines(tmp_path / "empty.txt")
     (tmp_path / "binary.txt").write_bytes(b"\xff\xfe\xfa")
-    with pytest.raises(ConfigError, match=r"binary\.txt: this list is not text"):
+    with pytest.raises(ConfigError, match=r"binary\.txt: not a list of names, text in UTF-8"):
         read_lines(tmp_path / "binary.txt")
     (tmp_path / "windows.txt").write_bytes(b"\xef\xbb\xbfa 1\r\n\r\nb 2\r\n")
     assert read_lines(tmp_path / "windows.txt") == [(1, "a 1"), (3, "b 2")]

@@ -14,6 +14,7 @@ from snn_action.data.names import plain_name
 from snn_action.data.suffixes import choose_videos
 from snn_action.data.suffixes import stem as stem
 from snn_action.errors import ConfigError, printable
+from snn_action.reading import read_text, reading
 from snn_action.registry import suggest
 
 
@@ -40,12 +41,8 @@ def read_lines(path: Path) -> list[tuple[int, str]]:
     Raises:
         ConfigError: the file is missing or is not text, or it holds no line.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot read this list: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise ConfigError(f"{path}: this list is not text in UTF-8") from None
+    with reading(path, "not a list of names, text in UTF-8"):
+        text = read_text(path)
     lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
     if not lines:
         raise ConfigError(f"{path}: this list is empty")

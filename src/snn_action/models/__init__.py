@@ -18,14 +18,19 @@ def build_model(
     With a ``seed``, the same seed gives the same weights and PyTorch's own generator stays as it was.
 
     Raises:
-        ConfigError: ``type`` is unknown, or a key does not fit.
+        ConfigError: ``type`` is unknown, a key does not fit, or the model does not fit into memory.
         ValueError: fewer than 1 feature or 2 classes.
     """
     parsed = registry.parse("model", settings)
     with torch.random.fork_rng(devices=[], enabled=seed is not None):
         if seed is not None:
             torch.default_generator.manual_seed(seed)  # alone: a GPU's is not kept here
-        model: TemporalModel = registry.build("model", parsed, in_features, num_classes)
+        try:
+            model: TemporalModel = registry.build("model", parsed, in_features, num_classes)
+        except (MemoryError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and "alloc" not in str(error):
+                raise
+            raise ConfigError("model: one of this size does not fit into memory; make it smaller") from None
     return model
 
 

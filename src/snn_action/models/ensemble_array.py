@@ -46,9 +46,9 @@ class Settings(ModelSettings):
         "global", description="Deviation to which the input is scaled: each feature's, or one for all"
     )
     normalise: bool = Field(False, description="Each step's scaled input is divided by its root mean square")
-    n_ensembles: int = Field(1000, ge=1, description="Ensembles, each for one value")
+    n_ensembles: int = Field(1000, ge=1, le=10**7, description="Ensembles, each for one value")
     dimensions: int = Field(1, ge=1, le=16, description="Numbers of a value")
-    n_neurons: int = Field(50, ge=1, description="Neurons of each ensemble")
+    n_neurons: int = Field(50, ge=1, le=10**4, description="Neurons of each ensemble")
     neuron: registered("neuron") = spiking_rectified_linear.Settings()  # type: ignore[valid-type]
     gradient: Gradient = Field("spike_aware", description="How gradients pass the spikes: see docs/neurons.md")
     max_rates: tuple[float, float] = Field((200.0, 400.0), description="Range of rates at value 1, spikes a second")

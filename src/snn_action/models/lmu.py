@@ -33,7 +33,7 @@ class MemorySettings(ModelSettings):
         "global", description="Deviation to which the input is scaled: each feature's, or one for all"
     )
     normalise: bool = Field(False, description="Each step's scaled input is divided by its root mean square")
-    units: int = Field(128, ge=1, description="Hidden units; more remember and overfit more")
+    units: int = Field(128, ge=1, le=10**6, description="Hidden units; more remember and overfit more")
     order: int = Field(4, ge=1, le=512, description="Polynomials a memory; resolves about theta / order steps")
     theta: float = Field(
         28.0,
@@ -41,7 +41,7 @@ class MemorySettings(ModelSettings):
         le=THETA[1],
         description="Steps that the memory holds; usually those of a clip, of a longer one older steps fade",
     )
-    memory_d: int = Field(128, ge=1, description="Values that are remembered, learned projections of the input")
+    memory_d: int = Field(128, ge=1, le=10**6, description="Values to remember, learned projections of the input")
     discretizer: Discretizer = Field("zoh", description="'zoh' is exact; 'euler' is unstable for a small theta")
     trained: Trained = Field("none", description="What of the memory learns: none, its matrices, or theta")
     input_to_hidden: bool = Field(False, description="The hidden units also see the input")

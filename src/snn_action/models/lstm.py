@@ -23,9 +23,9 @@ class Settings(ModelSettings):
     scaling: Scaling = Field(
         "global", description="Deviation to which the input is scaled: each feature's, or one for all"
     )
-    layers: int = Field(3, ge=1, description="Stacked LSTM layers")
-    units: int = Field(512, ge=1, description="Units of each LSTM layer")
-    readout_units: int = Field(256, ge=1, description="Units of the ReLU layer after the last LSTM layer")
+    layers: int = Field(3, ge=1, le=1000, description="Stacked LSTM layers")
+    units: int = Field(512, ge=1, le=10**6, description="Units of each LSTM layer")
+    readout_units: int = Field(256, ge=1, le=10**6, description="Units of the ReLU layer after the last LSTM layer")
     input_dropout: float = Field(0.0, ge=0, lt=1, description="Share of features dropped, one draw a clip")
     input_noise: float = Field(0.0, ge=0, description="Deviation of noise on the scaled input, one draw a clip")
     dropout: float = Field(0.3, ge=0, lt=1, description="Share dropped between LSTM layers and before the logits")

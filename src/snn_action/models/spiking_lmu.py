@@ -64,7 +64,7 @@ class Settings(ReaderSettings):
     tau_readout: float = Field(0.02, gt=0, description="Leak of the logits in seconds")
     spiking_input: bool = Field(False, description="What is remembered is decoded from spiking ensembles")
     spiking_memory: bool = Field(False, description="The memory itself is carried by spiking ensembles")
-    ensemble_neurons: int = Field(20, ge=2, description="Neurons of each ensemble of input and memory")
+    ensemble_neurons: int = Field(20, ge=2, le=10**4, description="Neurons of each ensemble of input and memory")
     ensemble_rates: tuple[float, float] = Field((200.0, 400.0), description="Range of their rates at 'radius'")
     radius: float = Field(3.0, gt=0, description="Largest value for which ensembles are solved")
     tau_memory: float = Field(0.1, gt=0, description="Synapse of the spiking memory in seconds")

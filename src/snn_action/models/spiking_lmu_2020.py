@@ -48,12 +48,12 @@ class Settings(ModelSettings):
     scaling: Scaling = Field(
         "global", description="Deviation to which the input is scaled: each feature's, or one for all"
     )
-    units: int = Field(800, ge=1, description="Hidden units (tanh, not spiking)")
+    units: int = Field(800, ge=1, le=10**6, description="Hidden units (tanh, not spiking)")
     order: int = Field(2, ge=1, le=16, description="Polynomials of the memory")
     theta: float = Field(
         28.0, ge=THETA[0], le=THETA[1], description="Steps that the memory holds; of a longer clip older steps fade"
     )
-    ensemble_neurons: int = Field(100, ge=2, description="Neurons of each of the three ensembles")
+    ensemble_neurons: int = Field(100, ge=2, le=10**4, description="Neurons of each of the three ensembles")
     neuron: registered("neuron") = lif.Settings(rate_sigma=0.0, initial_voltage="uniform")  # type: ignore[valid-type]
     gradient: Gradient = Field("rate", description="How gradients pass the spikes; the original's: rate")
     tau: float | None = Field(None, gt=0, description="Synapse on all spikes in seconds; null: none, the original's")

@@ -33,8 +33,8 @@ class Settings(MemorySettings):
     """Stacked parallel Legendre Memory Units."""
 
     type: Literal["stacked_lmu"] = "stacked_lmu"
-    units: int = Field(128, ge=2, description="Hidden units of each block, and values that a block hands to the next")
-    layers: int = Field(2, ge=1, description="Blocks; together they remember 'layers' times 'theta' steps")
+    units: int = Field(128, ge=2, le=10**6, description="Hidden units of each block, and values that the next one gets")
+    layers: int = Field(2, ge=1, le=1000, description="Blocks; together they remember 'layers' times 'theta' steps")
     input_to_hidden: bool = Field(True, description="The hidden units of a block also see its input")
     dropout: float = Field(
         0.3,

@@ -26,7 +26,7 @@ class Settings(NeuronSettings):
 
     type: Literal["sliding_psn"] = "sliding_psn"
     amplitude: float = Field(1.0, gt=0, description="Area of one spike")
-    order: int = Field(4, ge=1, description="Steps in the window, the present one among them")
+    order: int = Field(4, ge=1, le=10**4, description="Steps in the window, the present one among them")
     surrogate: SurrogateName = Field("arctan", description="Derivative of a spike in gradient mode 'surrogate'")
 
 

@@ -24,11 +24,11 @@ def check_weights(path: str | Path) -> None:
 
 
 def _is_npz(path: Path) -> bool:
-    if not path.is_file() or not zipfile.is_zipfile(path):
-        return False
     try:
+        if not path.is_file() or not zipfile.is_zipfile(path):
+            return False
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-    except (zipfile.BadZipFile, OSError):
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):  # a damaged one
         return False
     return bool(names) and all(name.endswith(".npy") for name in names)

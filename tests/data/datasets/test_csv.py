@@ -92,7 +92,7 @@ def test_a_split_in_capitals_is_one_fold(make_catalog, table):
 
 
 def test_files_that_are_no_table(make_catalog, table):
-    with pytest.raises(ConfigError, match=r"table\.csv: cannot read the table: .*set dataset\.path"):
+    with pytest.raises(ConfigError, match=r"table\.csv: cannot be read: .*set dataset\.path"):
         make_catalog("csv", table)
     table.write_bytes(b"\xff\xfe\x00\x01")
     with pytest.raises(ConfigError, match="not a table"):

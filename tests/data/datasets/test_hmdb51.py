@@ -51,7 +51,7 @@ def test_what_does_not_fit(make_catalog, root):
     with pytest.raises(ConfigError, match=r"line 2: 'name\.avi' stands in this list twice"):
         make_catalog("hmdb51", root)
     (lists / "run_test_split1.txt").unlink()
-    with pytest.raises(ConfigError, match=r"run_test_split1\.txt: cannot read"):
+    with pytest.raises(ConfigError, match=r"run_test_split1\.txt: cannot be read"):
         make_catalog("hmdb51", root)
     with pytest.raises(ConfigError, match="holds no <class>_test_split"):
         make_catalog("hmdb51", root, lists=str(root))

@@ -100,7 +100,7 @@ def test_lists_that_do_not_fit(make_catalog, root, file, text, message):
 def test_what_is_not_there(make_catalog, root, tmp_path):
     with pytest.raises(ConfigError, match=r"none: no such folder; set dataset\.path"):
         make_catalog("ucf101", tmp_path / "none")
-    with pytest.raises(ConfigError, match=r"trainlist03\.txt: cannot read this list"):
+    with pytest.raises(ConfigError, match=r"trainlist03\.txt: cannot be read"):
         make_catalog("ucf101", root, split=3)
     with pytest.raises(SettingsError, match="split"):
         make_catalog("ucf101", root, split=4)

@@ -5,6 +5,7 @@ video. Where a group is left out, it is unknown for all videos, and nothing can 
 """
 
 import csv
+import io
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from snn_action.data.catalog import Catalog, DatasetSettings, Video
 from snn_action.data.lists import check_found, check_labels, choose_folds, fold_by_name
 from snn_action.data.names import find_path, plain_name
 from snn_action.errors import ConfigError, printable
+from snn_action.reading import read_text, reading
 
 _NEEDED = ("path", "label", "split")
 
@@ -70,20 +72,15 @@ def read_table(source: Path, needed: Sequence[str]) -> tuple[tuple[str, ...], tu
 
 
 def _read_rows(source: Path, needed: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
-    try:
-        with source.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True, skipinitialspace=True)
-            header = [name.strip() for name in reader.fieldnames or ()]
-            reader.fieldnames = header
-            if twice := [name for name, count in Counter(header).items() if count > 1 and name]:
-                raise ConfigError(f"{source}, line 1: column {', '.join(twice)} is there twice; remove one")
-            if absent := [name for name in needed if name not in header]:
-                raise ConfigError(f"{source}, line 1: no column {', '.join(absent)}; the first line names the columns")
-            rows = [(reader.line_num, row) for row in reader]
-    except OSError as error:
-        raise ConfigError(f"{source}: cannot read the table: {error.strerror}; set dataset.path") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ConfigError(f"{source}: not a table of comma-separated text: {error}") from None
+    with reading(source, "not a table of comma-separated text", way_out="; set dataset.path"):
+        reader = csv.DictReader(io.StringIO(read_text(source), newline=""), strict=True, skipinitialspace=True)
+        header = [name.strip() for name in reader.fieldnames or ()]
+        reader.fieldnames = header
+        if twice := [name for name, count in Counter(header).items() if count > 1 and name]:
+            raise ConfigError(f"{source}, line 1: column {', '.join(twice)} is there twice; remove one")
+        if absent := [name for name in needed if name not in header]:
+            raise ConfigError(f"{source}, line 1: no column {', '.join(absent)}; the first line names the columns")
+        rows = [(reader.line_num, row) for row in reader]
     if not rows:
         raise ConfigError(f"{source}: the table names no video")
     return [(line, _check_row(source, line, row, needed)) for line, row in rows]

@@ -13,7 +13,6 @@
 """
 
 import re
-import zipfile
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,6 +24,7 @@ from snn_action.data.catalog import Arrays, Catalog, DatasetSettings, Video
 from snn_action.data.lists import choose_folds, fold_by_name
 from snn_action.data.names import plain_name
 from snn_action.errors import ConfigError
+from snn_action.reading import naming, reading
 
 _Array = npt.NDArray[Any]
 _NEEDED = ("features", "labels", "class_names", "video_ids", "split")
@@ -72,31 +72,21 @@ def build(settings: Settings, seed: int) -> Catalog:  # noqa: ARG001 - the file 
 
 
 def _load(source: Path) -> dict[str, _Array]:
-    try:
-        with source.open("rb") as handle:
-            file = np.load(handle, allow_pickle=False)
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                raise ConfigError(f"{source}: one bare array; expected an .npz of {', '.join(_NEEDED)}")
-            if absent := [name for name in _NEEDED if name not in file.files]:
-                raise ConfigError(f"{source}: no array {', '.join(absent)}; it holds {', '.join(file.files)}")
-            return {name: _read(source, file, name) for name in (*_NEEDED, *_OPTIONAL) if name in file.files}
-    except ConfigError:
-        raise
-    except OSError as error:
-        raise ConfigError(f"{source}: cannot be read: {error.strerror or error}; set dataset.path") from None
-    except (ValueError, EOFError, zipfile.BadZipFile):
-        raise ConfigError(f"{source}: not an .npz file of arrays; pickles are not read") from None
+    with (
+        reading(source, "not an .npz file of arrays; pickles are not read", way_out="; set dataset.path"),
+        source.open("rb") as handle,
+    ):
+        file = np.load(handle, allow_pickle=False)
+        if not isinstance(file, np.lib.npyio.NpzFile):
+            raise ConfigError(f"{source}: one bare array; expected an .npz of {', '.join(_NEEDED)}")
+        if absent := [name for name in _NEEDED if name not in file.files]:
+            raise ConfigError(f"{source}: no array {', '.join(absent)}; it holds {', '.join(file.files)}")
+        return {name: _read(source, file, name) for name in (*_NEEDED, *_OPTIONAL) if name in file.files}
 
 
 def _read(source: Path, file: Any, name: str) -> _Array:
-    try:
+    with naming(source, f"{name} is damaged, or holds Python objects, which are not read; store plain arrays"):
         array: _Array = file[name]
-    except ValueError as error:
-        if "pickle" in str(error):
-            raise ConfigError(f"{source}: {name} holds Python objects; they are not read, store plain arrays") from None
-        raise ConfigError(f"{source}: {name} is damaged: {error}") from None
-    except (zipfile.BadZipFile, EOFError, OSError) as error:
-        raise ConfigError(f"{source}: {name} is damaged: {error}") from None
     return array
 
 

@@ -47,7 +47,7 @@ class Settings(DatasetSettings):
     test_list: Path | None = Field(None, description="Text file that names the test videos")
     group_pattern: str | None = Field(None, description="Regular expression; its first group names a video's group")
     test_groups: tuple[str, ...] | None = Field(None, min_length=1, description="Groups that test")
-    folds: int | None = Field(None, ge=2, description="Number of folds, each of whole groups")
+    folds: int | None = Field(None, ge=2, le=10**6, description="Number of folds, each of whole groups")
     test_share: float | None = Field(None, gt=0, lt=1, description="Share of each class that tests; null: 0.25")
     cut_groups: bool = Field(False, description="Let 'folds' and 'test_share' cut groups: such a test is not clean")
     split: int | Literal["all"] = Field("all", description="Number of the fold to run, or 'all'")
