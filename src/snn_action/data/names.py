@@ -90,5 +90,5 @@ def find_path(root: Path, name: str) -> Path:
 def _list_plain(folder: Path) -> dict[str, str]:
     try:
         return {plain_name(name): name for name in os.listdir(folder)}  # noqa: PTH208 - names only
-    except OSError:
+    except (OSError, ValueError):  # a name that no folder can have
         return {}
