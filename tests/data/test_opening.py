@@ -5,9 +5,11 @@ import socket
 
 import pytest
 
-from snn_action.config import LimitSettings
+from snn_action.config import ClipSettings, LimitSettings
+from snn_action.data import check, decode
 from snn_action.data.check import check_video
-from snn_action.data.decode import count_frames
+from snn_action.data.clips import read_video
+from snn_action.data.decode import count_frames, read_frames
 from snn_action.data.opening import open_file
 from snn_action.data.suffixes import choose_videos
 from snn_action.errors import VideoError
@@ -91,3 +93,23 @@ def test_what_is_no_regular_file_is_not_opened(tmp_path):
                 with pytest.raises(VideoError, match=f"{path.name}: (not a regular file|a link that leads nowhere)"):
                     read(path)
         assert choose_videos(paths) == paths  # each is named when it is read
+
+
+@pytest.mark.parametrize("error", [IndexError, OverflowError, MemoryError, AssertionError, RecursionError, KeyError])
+def test_whatever_a_library_raises_inside_a_video_costs_this_video(error, write_clip, tmp_path, monkeypatch):
+    def fail(*_):
+        raise error("of a library")
+
+    path = write_clip(tmp_path / "odd.avi")
+    monkeypatch.setattr(check, "decode_packets", fail)
+    monkeypatch.setattr(decode, "_to_rgb", fail)
+    reads = [
+        count_frames,
+        lambda path: read_frames(path, [0]),
+        lambda path: read_video(path, ClipSettings(), 16, 0, ""),
+    ]
+    for read in reads:
+        with pytest.raises(VideoError, match=r"odd\.avi: cannot be read"):
+            read(path)
+    (finding,) = check_video(path, LimitSettings()).problems
+    assert "odd.avi" in finding.text
