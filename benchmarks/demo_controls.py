@@ -21,12 +21,12 @@ import torch
 from table import ROOT, make_table, show, write_section
 from torch import Tensor
 
-from snn_action import pipeline
 from snn_action.config import load_config
 from snn_action.evaluation import predict_clips
 from snn_action.evaluation.accuracy import average_steps
 from snn_action.features.feature_set import FeatureSet, StreamRows
 from snn_action.models import build_model
+from snn_action.runs import pipeline
 from snn_action.training.checkpoints import load_weights
 
 FURTHER = 1000  # added to a seed: that of the further persons

@@ -21,7 +21,7 @@ from machine import BACKWARD, FORWARD, measure_product, measure_vector
 from table import make_table, write_section
 from timing import REPETITIONS, ask, time_of
 
-from snn_action.memory import keep_freed_memory
+from snn_action.core.malloc import keep_freed_memory
 from snn_action.models import build_model
 
 STEPS, INPUTS, OUTPUTS, NEURONS = 25, 512, 14, 50

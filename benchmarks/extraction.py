@@ -20,14 +20,16 @@ import av
 import torch
 
 from snn_action.backbones import Backbone, build_backbone, infer
-from snn_action.compat import torchvision
-from snn_action.config import BackboneSettings, ClipSettings, Config, FeatureSettings
-from snn_action.data.catalog import Catalog, DatasetSettings, Fold, Video
-from snn_action.data.clips import read_video
-from snn_action.data.transforms import normalise
-from snn_action.features.embed import prepare
-from snn_action.features.extract import extract_features
-from snn_action.memory import keep_freed_memory
+from snn_action.backbones.settings import BackboneSettings
+from snn_action.config import Config, FeatureSettings
+from snn_action.core.compat import torchvision
+from snn_action.core.malloc import keep_freed_memory
+from snn_action.datasets.catalog import Catalog, DatasetSettings, Fold, Video
+from snn_action.features.extraction.embed import prepare
+from snn_action.features.extraction.extract import extract_features
+from snn_action.video.clips import read_video
+from snn_action.video.settings import ClipSettings
+from snn_action.video.transforms import normalise
 
 
 def make_config(arguments: argparse.Namespace, store: Path) -> Config:

@@ -32,12 +32,15 @@ from typing import Any
 import torch
 
 from snn_action.backbones import build_backbone
-from snn_action.config import BackboneSettings, ClipSettings, Config, FeatureSettings
-from snn_action.data.catalog import Catalog, DatasetSettings, Fold, Video
-from snn_action.data.check import find_all_videos
-from snn_action.data.synthetic.generate import Plan, generate
-from snn_action.features import extract, leases, sharing, store
-from snn_action.features.store import FeatureStore
+from snn_action.backbones.settings import BackboneSettings
+from snn_action.config import Config, FeatureSettings
+from snn_action.datasets.catalog import Catalog, DatasetSettings, Fold, Video
+from snn_action.datasets.check import find_all_videos
+from snn_action.datasets.synthetic.generate import Plan, generate
+from snn_action.features.extraction import extract, leases, sharing
+from snn_action.features.store import store
+from snn_action.features.store.store import FeatureStore
+from snn_action.video.settings import ClipSettings
 
 STEPS: dict[str, list[tuple[Any, str]]] = {
     "start: keys, opening the store": [],

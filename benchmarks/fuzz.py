@@ -27,11 +27,11 @@ from pathlib import Path
 
 import numpy as np
 
-from snn_action.config import ClipSettings, LimitSettings
-from snn_action.data.check import VideoCheck, check_videos, find_all_videos
-from snn_action.data.clips import read_video
-from snn_action.data.workers import Failure, map_apart
-from snn_action.errors import VideoError
+from snn_action.core.errors import VideoError
+from snn_action.datasets.check import VideoCheck, check_videos, find_all_videos
+from snn_action.video.clips import read_video
+from snn_action.video.settings import ClipSettings, LimitSettings
+from snn_action.video.workers import Failure, map_apart
 
 KINDS = ("bit flips", "truncation", "swapped blocks")
 LIMITS = LimitSettings(timeout=30.0)

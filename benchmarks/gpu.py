@@ -17,9 +17,9 @@ from unittest import mock
 import torch
 from table import make_table, write_section
 
-from snn_action import registry
-from snn_action.kernels import dispatch
+from snn_action.core import registry
 from snn_action.models import build_model
+from snn_action.snn.fused import dispatch
 
 LIF_STEPS, LIF_NEURONS, LIF_BATCHES = 100, 1024, (16, 256)
 STEPS, INPUTS, OUTPUTS, NEURONS = 25, 512, 14, 50

@@ -31,9 +31,9 @@ import torch
 from table import RESULTS, ROOT, headline, make_table, show, write_section
 from torch import nn
 
-from snn_action import pipeline
 from snn_action.config import load_config
-from snn_action.errors import ConfigError
+from snn_action.core.errors import ConfigError
+from snn_action.runs import pipeline
 
 TITLE, PAGE = "What a leaking encoder is worth", ROOT / "docs" / "leakage.md"
 UCF101, WEIZMANN = "ucf101_features_lmu.json", "weizmann_lmu.json"

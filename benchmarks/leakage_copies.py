@@ -3,7 +3,7 @@
     python benchmarks/leakage_copies.py JHMDB WEIZMANN [--half chosen] [--videos 100] [--workers 2]
 
 Videos are drawn from J-HMDB (four of five) and Weizmann. Films of J-HMDB and subjects of Weizmann are cut into halves:
-the thresholds of ``snn_action.data.copies`` were chosen on the half ``chosen``; the table is made on the half
+the thresholds of ``snn_action.video.copies`` were chosen on the half ``chosen``; the table is made on the half
 ``reported``, on which nothing was. Each drawn video is a training video; it is altered, encoded anew, and looked for
 among all of them:
 
@@ -29,11 +29,11 @@ import numpy as np
 from PIL import Image
 from table import ROOT, make_table
 
-from snn_action.config import LimitSettings
-from snn_action.data.check import find_all_videos
-from snn_action.data.copies import find_copies
-from snn_action.data.decode import open_video
-from snn_action.data.perceptual import Fingerprint, fingerprint_video
+from snn_action.datasets.check import find_all_videos
+from snn_action.video.copies import find_copies
+from snn_action.video.decode import open_video
+from snn_action.video.perceptual import Fingerprint, fingerprint_video
+from snn_action.video.settings import LimitSettings
 
 PAGE, BEGIN, END = ROOT / "docs" / "leakage.md", "<!-- copies: begin -->", "<!-- copies: end -->"
 LIMITS = LimitSettings()

@@ -28,7 +28,7 @@ from table import make_table, write_section
 from timing import ask, turns_of
 
 from snn_action.config import TrainingSettings
-from snn_action.memory import keep_freed_memory
+from snn_action.core.malloc import keep_freed_memory
 from snn_action.models import TemporalModel, build_model
 from snn_action.training.recogniser import make_optimizer
 

@@ -5,8 +5,8 @@ import numpy as np
 import torch
 from timing import time_of
 
-from snn_action.kernels.machine_code import call, compile_function
-from snn_action.kernels.vector import LANES, Memory, Vector, constant, fma, loop
+from snn_action.snn.fused.cpu.machine_code import call, compile_function
+from snn_action.snn.fused.cpu.vector import LANES, Memory, Vector, constant, fma, loop
 
 FORWARD, BACKWARD = 6, 12  # vector operations that a neuron-step of an array is allowed
 CHAINS, TURNS = 12, 1_000_000

@@ -22,9 +22,9 @@ from machine import BACKWARD, FORWARD, measure_vector
 from table import make_table, write_section
 from timing import REPETITIONS, ask, time_of
 
-from snn_action import registry
-from snn_action.kernels import ensemble_array as fused
-from snn_action.memory import keep_freed_memory
+from snn_action.core import registry
+from snn_action.core.malloc import keep_freed_memory
+from snn_action.snn.fused import ensemble_array as fused
 
 LIF_BATCH, LIF_STEPS, LIF_NEURONS = 16, 100, 1024
 STEPS, ENSEMBLES, NEURONS = 25, 1000, 50

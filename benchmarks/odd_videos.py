@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from snn_action.data.decode import VideoFile, count_frames, open_video, read_frames
+from snn_action.video.decode import VideoFile, count_frames, open_video, read_frames
 
 SOURCE = "-f lavfi -i testsrc2=s=96x64:r=25:d=1.2"
 CIF = "-f lavfi -i testsrc2=s=176x144:r=25:d=1"

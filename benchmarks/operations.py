@@ -15,7 +15,7 @@ import torch
 from table import make_table, run_seeds, write_section
 from ucf101_features import MODELS
 
-from snn_action.compat import torchvision
+from snn_action.core.compat import torchvision
 from snn_action.evaluation import count_operations
 
 MAC, AC = 4.6, 0.9  # pJ in 45 nm, 32-bit floating point (Horowitz 2014)

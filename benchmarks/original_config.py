@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from snn_action.seed_format.pickles import write_pickles
+from snn_action.original_2020.pickles import write_pickles
 
 PICKLES = ("train_data", "test_data", "train_labels", "test_labels")
 

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from snn_action import pipeline
 from snn_action.config import Config
 from snn_action.evaluation import ClipPredictions, measure_accuracy, predict_clips
 from snn_action.evaluation.accuracy import average_clips
 from snn_action.models import build_model
-from snn_action.run_folder import fold_folder
+from snn_action.runs import pipeline
+from snn_action.runs.folder import fold_folder
 from snn_action.training import load_weights, resolve_device
 
 DRAWS = 10_000

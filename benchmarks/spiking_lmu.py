@@ -19,8 +19,8 @@ from statistics import mean
 from paired import Tested, compare, join
 from table import FEATURES, ROOT, SET, make_table, show, write_section
 
-from snn_action import pipeline
 from snn_action.config import load_config
+from snn_action.runs import pipeline
 from snn_action.training import read_lines
 
 LMU, SPIKING = "ucf101_features_lmu.json", "ucf101_features_spiking_lmu.json"

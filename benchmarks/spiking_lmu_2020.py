@@ -16,8 +16,8 @@ from pathlib import Path
 from table import ROOT, SET, headline, make_table, show, write_section
 from timing import ask
 
-from snn_action import pipeline
 from snn_action.config import load_config
+from snn_action.runs import pipeline
 
 CONFIG = ROOT / "configs" / "ucf101_features_spiking_lmu_2020.json"
 PEER = Path(__file__).parent / "peers" / "nengo_dl_spiking_lmu.py"

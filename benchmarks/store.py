@@ -31,10 +31,10 @@ import numpy as np
 import torch
 from table import make_table, write_section
 
-from snn_action.data.catalog import Catalog, Fold, Video
-from snn_action.features.assembly import assemble
+from snn_action.datasets.catalog import Catalog, Fold, Video
+from snn_action.features.extraction.assembly import assemble
 from snn_action.features.feature_set import FeatureSet, StreamRows
-from snn_action.features.store import SHARD_FORMAT, FeatureStore
+from snn_action.features.store.store import SHARD_FORMAT, FeatureStore
 from snn_action.training.clips import ClipDataset
 
 STEPS, FEATURES, TOGETHER = 25, 512, 64

@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from snn_action import pipeline
 from snn_action.config import load_config
+from snn_action.runs import pipeline
 
 ROOT = Path(__file__).parents[1]
 SET = "8 of 101 classes of UCF101, 297 test videos"  # stands in the heading of every table on this file of features

@@ -24,9 +24,9 @@ from statistics import mean
 from paired import Tested, compare, join
 from table import ROOT, find_commit, make_table, show, write_section
 
-from snn_action import pipeline
 from snn_action.config import Config, load_config
-from snn_action.files import write_atomic
+from snn_action.core.files import write_atomic
+from snn_action.runs import pipeline
 from snn_action.training import read_lines
 
 FEATURES = 1280  # a stream

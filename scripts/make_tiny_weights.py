@@ -27,13 +27,13 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from snn_action.backbones.base import IMAGENET_MEAN, IMAGENET_STD
 from snn_action.backbones.tiny import FEATURES, SIZE, WEIGHTS, TinyNetwork
-from snn_action.data.synthetic.casting import draw_clip
-from snn_action.data.synthetic.figure import INDEX, JOINTS
-from snn_action.data.synthetic.generate import VERSION
-from snn_action.data.synthetic.motions import ACTIONS
-from snn_action.data.synthetic.render import render_clip
-from snn_action.data.synthetic.video_file import encode_avi
-from snn_action.data.transforms import normalise, resize
+from snn_action.datasets.synthetic.casting import draw_clip
+from snn_action.datasets.synthetic.figure import INDEX, JOINTS
+from snn_action.datasets.synthetic.generate import VERSION
+from snn_action.datasets.synthetic.motions import ACTIONS
+from snn_action.datasets.synthetic.render import render_clip
+from snn_action.datasets.synthetic.video_file import encode_avi
+from snn_action.video.transforms import normalise, resize
 
 SEED = 20_200_602
 GROUPS = range(1001, 1301)

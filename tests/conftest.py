@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+from snn_action.core.registry import build, parse
+
 # One thread for each test process and what it starts: several processes of several threads on the same cores wait for
 # each other's threads most of the time, and a forked process hangs when it waits for threads that only its parent has.
 torch.set_num_threads(1)
@@ -17,6 +19,16 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Read when Triton is first imported, which importing PyTorch does not do: without a GPU its kernels are interpreted.
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")
+
+
+@pytest.fixture(scope="session")
+def make_catalog():
+    """A dataset as a configuration file asks for it."""
+
+    def make(type, path, seed=0, **options):
+        return build("dataset", parse("dataset", {"type": type, "path": str(path), **options}), seed)
+
+    return make
 
 
 @pytest.fixture
@@ -106,7 +118,7 @@ def command(monkeypatch, capsys, caplog):
     """Run a command in this process: ``code, stdout, stderr``, log messages among the last."""
     import logging
 
-    from snn_action.cli import main
+    from snn_action.cli.commands import main
 
     def run(*words: object) -> tuple[int, str, str]:
         monkeypatch.setattr("sys.argv", ["snn-action", *map(str, words)])

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from snn_action import cli, pipeline
+from snn_action.cli import commands
 from snn_action.config import make_schema
+from snn_action.runs import pipeline
 
 
 @pytest.fixture
@@ -172,5 +173,5 @@ def test_debug_shows_the_traceback_wherever_it_stands(monkeypatch, tmp_path):
     nowhere = str(tmp_path / "nowhere.json")
     for words in (["--debug", "run", "-c", nowhere], ["run", "-c", nowhere, "--debug"]):
         monkeypatch.setattr("sys.argv", ["snn-action", *words])
-        with pytest.raises(cli.ConfigError, match="nowhere"):
-            cli.main()  # raised on: Python prints the traceback
+        with pytest.raises(commands.ConfigError, match="nowhere"):
+            commands.main()  # raised on: Python prints the traceback

@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 from snn_action.config import Config, load_config, make_config, make_schema, override
-from snn_action.errors import ConfigError
-from snn_action.registry import REGISTRY, items
+from snn_action.core.errors import ConfigError
+from snn_action.core.registry import REGISTRY, items
 
 ROOT = Path(__file__).parents[1]
 MINIMAL = {"name": "test", "dataset": {"type": "features", "path": "f.npz"}, "model": {"type": "lmu"}}

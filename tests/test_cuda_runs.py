@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from snn_action import load_run, pipeline
+from snn_action import load_run
 from snn_action.config import Config, load_config
+from snn_action.runs import pipeline
 
 if not torch.cuda.is_available():
     pytest.skip("PyTorch sees no GPU", allow_module_level=True)

@@ -12,10 +12,10 @@ import av
 import pytest
 import torch
 
-from snn_action import cli
 from snn_action.backbones import weights
-from snn_action.compat import torchvision
-from snn_action.data.synthetic.generate import Plan, generate
+from snn_action.cli.commands import main
+from snn_action.core.compat import torchvision
+from snn_action.datasets.synthetic.generate import Plan, generate
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -97,7 +97,7 @@ def shell(workspace, monkeypatch, capsys):
     def run(words: list[str]) -> str:
         program, *rest = words
         if program == ".venv/bin/snn-action":
-            start = cli.main
+            start = main.main
         elif program == ".venv/bin/python" and rest[:1] == ["main.py"]:
             program, *rest = rest
 

@@ -11,10 +11,10 @@ import pytest
 import torch
 from PIL import Image
 
-from snn_action.backbones.res_cnn_encoder import ResCNNEncoder
+from snn_action.original_2020.pickles import read_pickle, write_pickles
+from snn_action.original_2020.res_cnn_encoder import ResCNNEncoder
+from snn_action.original_2020.translate import LEAK
 from snn_action.report.metrics import LEAKED, MARK
-from snn_action.seed_format.pickles import read_pickle, write_pickles
-from snn_action.seed_format.translate import LEAK
 
 MAIN = Path(__file__).parents[1] / "main.py"
 SMALL = ("-o", "model.n_ensembles=20", "-o", "model.n_neurons=5")

@@ -185,7 +185,7 @@ def time_array(library: str, batch: int, train: bool) -> dict[str, tuple[float, 
 
 def main() -> None:
     library, task, batch, what = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
-    if sys.platform == "linux":  # as snn_action.memory
+    if sys.platform == "linux":  # as snn_action.core.malloc
         for option in (-3, -1):
             ctypes.CDLL(None).mallopt(option, 2**30)
     torch.manual_seed(0)

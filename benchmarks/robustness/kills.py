@@ -21,10 +21,10 @@ from typing import Any
 import torch
 from markupsafe import Markup
 
-from snn_action import pipeline
 from snn_action.config import Config, load_config
-from snn_action.errors import ConfigError
+from snn_action.core.errors import ConfigError
 from snn_action.report import html
+from snn_action.runs import pipeline
 from snn_action.training.checkpoints import read_checkpoint
 
 EVENTS = frozenset(["open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.chmod", "os.truncate"])

@@ -26,17 +26,17 @@ import numpy as np
 import safetensors.torch
 import torch
 
-from snn_action import registry
 from snn_action.backbones.weights import read_provenance, read_weights
 from snn_action.config import load_config, make_config
-from snn_action.data.decode import count_frames
-from snn_action.data.split import read_split
-from snn_action.data.workers import Failure, map_apart
-from snn_action.errors import ConfigError, WorkError
+from snn_action.core import registry
+from snn_action.core.errors import ConfigError, WorkError
 from snn_action.models import build_model
+from snn_action.original_2020.pickles import read_array, write_pickle
 from snn_action.report import read_run
-from snn_action.seed_format.pickles import read_array, write_pickle
+from snn_action.runs.split import read_split
 from snn_action.training.checkpoints import load_weights, read_trained_on, save_weights
+from snn_action.video.decode import count_frames
+from snn_action.video.workers import Failure, map_apart
 
 LMU = {"type": "lmu", "units": 4, "order": 2, "theta": 6.0, "memory_d": 2}
 UCF_NAMES = [f"v_{action}_g{group:02}_c01" for action in ("Walk", "Run") for group in (1, 2)]
@@ -166,7 +166,7 @@ _RUNS: dict[str, Path] = {}
 def _make_run(folder: Path) -> None:
     """A finished run, made once."""
     if "run" not in _RUNS:
-        from snn_action import pipeline
+        from snn_action.runs import pipeline
 
         place = Path(tempfile.mkdtemp())
         rng = np.random.default_rng(0)

@@ -6,20 +6,20 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from snn_action.backbones import build_backbone as build_backbone
     from snn_action.config import load_config as load_config
+    from snn_action.core.registry import REGISTRY as REGISTRY
     from snn_action.models import build_model as build_model
-    from snn_action.pipeline import run as run
-    from snn_action.prediction import load_run as load_run
-    from snn_action.registry import REGISTRY as REGISTRY
+    from snn_action.runs.pipeline import run as run
+    from snn_action.runs.prediction import load_run as load_run
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "REGISTRY": "registry",
+    "REGISTRY": "core.registry",
     "build_backbone": "backbones",
     "build_model": "models",
     "load_config": "config",
-    "load_run": "prediction",
-    "run": "pipeline",
+    "load_run": "runs.prediction",
+    "run": "runs.pipeline",
 }
 __all__ = ["REGISTRY", "build_backbone", "build_model", "load_config", "load_run", "run"]
 

@@ -1,60 +1,24 @@
 """The configuration of a run: what may be set, its defaults, and how a file and overrides become one object."""
 
+import importlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from snn_action import registry, seed_format
-from snn_action.errors import ConfigError
-from snn_action.reading import parse_json, read_text, reading
-from snn_action.registry import Settings, registered
+from snn_action.backbones.settings import BackboneSettings
+from snn_action.core import registry
+from snn_action.core.errors import ConfigError
+from snn_action.core.reading import parse_json, read_text, reading
+from snn_action.core.registry import Settings, registered
+from snn_action.video.settings import ClipSettings, LimitSettings
 
 logger = logging.getLogger(__name__)
 
 LARGEST_FILE, DEEPEST_KEY = 2**24, 20  # bytes, sections
-
-Stream = Literal["rgb", "difference"]
-Sampling = Literal["first", "uniform", "random", "sliding"]
-
-
-class ClipSettings(Settings):
-    """How clips are cut from a video."""
-
-    frames: int = Field(28, ge=1, le=10**6, description="Frames in a clip (time steps of the temporal model)")
-    sampling: Sampling = Field("first", description="Which frames: see docs/configuration.md")
-    stride: int = Field(1, ge=1, le=10**6, description="Distance of a clip's frames, for 'first' and 'sliding'")
-    hop: int | None = Field(None, ge=1, le=10**6, description="Distance of clips, for 'sliding'; null: no overlap")
-    streams: tuple[Stream, ...] = Field(("rgb",), min_length=1, description="What the backbone sees")
-    difference_span: int = Field(2, ge=1, le=10**6, description="'difference' is frame t + span minus frame t - span")
-    size: int | None = Field(None, ge=16, le=2048, description="Side of the image; null: the backbone's own")
-
-    @field_validator("streams")
-    @classmethod
-    def _distinct(cls, value: tuple[Stream, ...]) -> tuple[Stream, ...]:
-        if len(set(value)) < len(value):
-            raise ValueError("a stream is named twice")
-        return value
-
-
-class BackboneSettings(Settings):
-    """The network that turns a frame into a vector of features."""
-
-    name: str = Field("mobilenet_v2", description="'tiny', 'res_cnn_encoder' or a torchvision classifier")
-    weights: str = Field("default", description="'default' (download), 'random', or a .pth or .safetensors file")
-    batch_size: int = Field(32, ge=1, le=10**6, description="Frames that go through the network at once")
-    precision: Literal["32", "bf16"] = Field("32", description="Arithmetic of the network")
-
-
-class LimitSettings(Settings):
-    """What one video may ask for; one that asks for more counts as unreadable."""
-
-    pixels: int = Field(7680 * 4320, ge=1, le=2**31, description="Most pixels of a frame")
-    seconds: float = Field(3600.0, gt=0, description="Longest video; a frame counts for a thousandth of one at least")
-    timeout: float = Field(300.0, gt=0, description="Seconds until a worker process gives a video up")
 
 
 class FeatureSettings(Settings):
@@ -155,7 +119,7 @@ class Config(Settings):
 
 
 def read_file(path: str | Path) -> dict[str, Any]:
-    """The JSON object in a configuration file; one of the original project is translated, and shown in the log.
+    """The JSON object in a configuration file; a foreign one (``registry``) is translated, and shown in the log.
 
     Raises:
         ConfigError: the file is missing, is not JSON or holds no object.
@@ -165,19 +129,20 @@ def read_file(path: str | Path) -> dict[str, Any]:
         raw: Any = parse_json(read_text(path, LARGEST_FILE))
     if not isinstance(raw, dict):
         raise ConfigError(f"{path}: a configuration is a JSON object, not {type(raw).__name__}")
-    if seed_format.is_seed_config(raw):
-        raw, notes = seed_format.translate(raw)
-        logger.info("%s is of the original project; the same in today's form:\n%s", path, json.dumps(raw, indent=2))
-        for note in notes:
-            logger.warning(note)
+    for foreign in map(importlib.import_module, registry.FOREIGN_CONFIGURATIONS):
+        if foreign.matches(raw):
+            raw, notes = foreign.translate(raw)
+            logger.info("%s is of %s; the same in today's form:\n%s", path, foreign.NAME, json.dumps(raw, indent=2))
+            for note in notes:
+                logger.warning(note)
     return {key: value for key, value in raw.items() if key != "$schema"}
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     """Read a configuration file and apply overrides such as ``"training.epochs=5"``.
 
-    A value is read as JSON where it is JSON and as text otherwise. Files of the original 2020 project are
-    translated (``seed_format``).
+    A value is read as JSON where it is JSON and as text otherwise. A foreign
+    configuration (``registry.FOREIGN_CONFIGURATIONS``) is translated.
 
     Raises:
         ConfigError: the file is missing or not JSON, or a key or value does not fit.

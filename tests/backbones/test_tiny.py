@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from snn_action.backbones import build_backbone, infer
+from snn_action.backbones.settings import BackboneSettings
 from snn_action.backbones.tiny import WEIGHTS
-from snn_action.config import BackboneSettings
-from snn_action.data.synthetic.casting import draw_clip
-from snn_action.data.synthetic.figure import INDEX
-from snn_action.data.synthetic.motions import ACTIONS
-from snn_action.data.synthetic.render import render_clip
-from snn_action.errors import ConfigError
+from snn_action.core.errors import ConfigError
+from snn_action.datasets.synthetic.casting import draw_clip
+from snn_action.datasets.synthetic.figure import INDEX
+from snn_action.datasets.synthetic.motions import ACTIONS
+from snn_action.datasets.synthetic.render import render_clip
 
 
 def tiny(weights="default", seed=0):

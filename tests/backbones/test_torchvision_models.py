@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from snn_action.backbones import build_backbone, infer
+from snn_action.backbones.settings import BackboneSettings
 from snn_action.backbones.torchvision_models import classifier_names, cut_last_layer, make_network
-from snn_action.compat import torchvision
-from snn_action.config import BackboneSettings
-from snn_action.errors import ConfigError, WorkError
+from snn_action.core.compat import torchvision
+from snn_action.core.errors import ConfigError, WorkError
 
 # One of each family that is quick to make: the feature's size and the side of the image it was made for.
 FAMILIES = {

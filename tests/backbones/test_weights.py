@@ -8,10 +8,10 @@ import torch
 from torch import nn
 
 from snn_action.backbones import build_backbone
+from snn_action.backbones.settings import BackboneSettings
 from snn_action.backbones.weights import digest_weights, load_weights, read_provenance, read_weights
-from snn_action.compat import torchvision
-from snn_action.config import BackboneSettings
-from snn_action.errors import ConfigError
+from snn_action.core.compat import torchvision
+from snn_action.core.errors import ConfigError
 
 NAME = "shufflenet_v2_x0_5"
 

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from snn_action import registry
-from snn_action.errors import ConfigError
+from snn_action.core import registry
+from snn_action.core.errors import ConfigError
 from snn_action.models import TemporalModel, build_model, find_spikes
-from snn_action.neurons.base import Neuron
+from snn_action.snn.neurons.base import Neuron
 
 if not torch.cuda.is_available():
     pytest.skip("PyTorch sees no GPU", allow_module_level=True)
@@ -131,12 +131,14 @@ def test_random_neurons_have_their_rate(name):
 
 
 def test_fused_kernels_are_what_runs(monkeypatch):
-    from snn_action.kernels import gpu
+    from snn_action.snn.fused.triton import launch
 
     called = []
     for name in ("neurons_forward", "neurons_backward", "array_forward", "array_backward"):
-        kernel = getattr(gpu, name)
-        monkeypatch.setattr(gpu, name, lambda *given, name=name, kernel=kernel: called.append(name) or kernel(*given))
+        kernel = getattr(launch, name)
+        monkeypatch.setattr(
+            launch, name, lambda *given, name=name, kernel=kernel: called.append(name) or kernel(*given)
+        )
     neuron = build("lif", {}, "surrogate")
     run_neuron(neuron, drive(neuron, 6), None, GPU)
     run_model(make("ensemble_array", {}, torch.float32), torch.float32, GPU)

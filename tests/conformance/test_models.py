@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from snn_action import registry
+from snn_action.core import registry
 from snn_action.models import TemporalModel, build_model, find_spikes
 
 FEATURES, CLASSES, BATCH, STEPS = 6, 4, 4, 7

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from snn_action import registry
-from snn_action.errors import ConfigError
-from snn_action.neurons.base import Neuron
+from snn_action.core import registry
+from snn_action.core.errors import ConfigError
+from snn_action.snn.neurons.base import Neuron
 
 ALL = ("rate", "spike_aware", "surrogate")
 MODULES = dict(registry.items("neuron"))

@@ -4,7 +4,7 @@ import torch
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from snn_action.compat import torchmetrics
+from snn_action.core.compat import torchmetrics
 from snn_action.evaluation import accuracy
 from snn_action.evaluation.predictions import ClipPredictions
 from snn_action.models import Population

@@ -3,11 +3,12 @@ import pytest
 import torch
 
 from snn_action.backbones import build_backbone
-from snn_action.config import BackboneSettings, load_config
-from snn_action.data.transforms import difference_image
+from snn_action.backbones.settings import BackboneSettings
+from snn_action.config import load_config
 from snn_action.evaluation.controls import rearrange
-from snn_action.features.embed import embed
+from snn_action.features.extraction.embed import embed
 from snn_action.features.feature_set import FeatureSet, StreamRows
+from snn_action.video.transforms import difference_image
 
 
 def make_features(lengths=(5, 3, 4), dims=(2, 3)):

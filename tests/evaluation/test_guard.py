@@ -2,8 +2,8 @@ from dataclasses import replace
 
 import pytest
 
-from snn_action.data.catalog import Catalog, Fold, Video
-from snn_action.errors import ConfigError
+from snn_action.core.errors import ConfigError
+from snn_action.datasets.catalog import Catalog, Fold, Video
 from snn_action.evaluation.guard import drop_videos, guard_test, refuse_leaks
 from snn_action.evaluation.leakage import Leak, Leakage, find_group_mates
 

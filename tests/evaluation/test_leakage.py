@@ -7,10 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from snn_action.config import Config, FeatureSettings
-from snn_action.data.catalog import Catalog, Fold, Video
-from snn_action.data.perceptual import NO_PATTERN, SIDE, Fingerprint
-from snn_action.data.trained_on import UNKNOWN, Member, TrainedOn
-from snn_action.errors import ConfigError
+from snn_action.core.errors import ConfigError
+from snn_action.datasets.catalog import Catalog, Fold, Video
+from snn_action.datasets.trained_on import UNKNOWN, Member, TrainedOn
 from snn_action.evaluation import leakage
 from snn_action.evaluation.guard import refuse_leaks
 from snn_action.evaluation.leakage import (
@@ -25,6 +24,7 @@ from snn_action.evaluation.leakage import (
     find_learned_videos,
     tell_duplicates,
 )
+from snn_action.video.perceptual import NO_PATTERN, SIDE, Fingerprint
 
 
 def make_catalog(groups=("a", "a", "b", "b", "c", "c"), train=(0, 1, 2, 3), test=(4, 5), names=None, **more):

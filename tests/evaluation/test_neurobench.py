@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from snn_action.evaluation.operations import count_model_operations, count_operations
 from snn_action.models import build_model
-from snn_action.neurons.lif import LIF
-from snn_action.neurons.lif import Settings as LIFSettings
+from snn_action.snn.neurons.lif import LIF
+from snn_action.snn.neurons.lif import Settings as LIFSettings
 
 pytest.importorskip("snntorch")
 workload = pytest.importorskip("neurobench.metrics.workload")

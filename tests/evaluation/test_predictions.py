@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from snn_action.errors import WorkError
+from snn_action.core.errors import WorkError
 from snn_action.evaluation.predictions import predict_clips, record_spikes
 from snn_action.features.feature_set import FeatureSet, StreamRows
 from snn_action.models import build_model, find_spikes

@@ -4,7 +4,7 @@ import io
 import numpy as np
 import pytest
 
-from snn_action.data.catalog import Catalog, Fold, Video
+from snn_action.datasets.catalog import Catalog, Fold, Video
 from snn_action.evaluation import FoldResult, summarise, write_confusion_csv, write_predictions_csv
 from snn_action.evaluation.predictions import ClipPredictions
 from snn_action.evaluation.results import join_folds

@@ -10,9 +10,11 @@ from PIL import Image
 from torch import nn
 
 from snn_action.backbones import Backbone
-from snn_action.config import BackboneSettings, ClipSettings, Config, FeatureSettings
-from snn_action.data.catalog import Catalog, DatasetSettings, Fold, Video
-from snn_action.features.store import FeatureStore, Place
+from snn_action.backbones.settings import BackboneSettings
+from snn_action.config import Config, FeatureSettings
+from snn_action.datasets.catalog import Catalog, DatasetSettings, Fold, Video
+from snn_action.features.store.store import FeatureStore, Place
+from snn_action.video.settings import ClipSettings
 
 SIZE = 16
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from snn_action.data.catalog import Arrays, Catalog, Fold, Video
+from snn_action.datasets.catalog import Arrays, Catalog, Fold, Video
 from snn_action.features.feature_set import FeatureSet, StreamRows, from_arrays
 
 

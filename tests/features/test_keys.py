@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 
 from snn_action.backbones import Backbone
-from snn_action.config import ClipSettings
-from snn_action.data.decode import read_frames
-from snn_action.errors import VideoError
+from snn_action.core.errors import VideoError
 from snn_action.features import keys
-from snn_action.features.database import open_database
 from snn_action.features.keys import digest_content, digest_videos, feature_key
+from snn_action.features.store.database import open_database
+from snn_action.video.decode import read_frames
+from snn_action.video.settings import ClipSettings
 
 RGB = ClipSettings()
 RANDOM = ClipSettings(sampling="random")

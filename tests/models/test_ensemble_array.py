@@ -4,11 +4,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from snn_action.errors import ConfigError
-from snn_action.models import build_model, ensemble_array, ensembles
-from snn_action.models.decoders import solve_decoders
+from snn_action.core.errors import ConfigError
+from snn_action.models import build_model, ensemble_array
 from snn_action.models.ensemble_array import EnsembleArray, Settings
-from snn_action.neurons import spiking_rectified_linear as srl
+from snn_action.snn import ensembles
+from snn_action.snn.decoders import solve_decoders
+from snn_action.snn.neurons import spiking_rectified_linear as srl
 
 GRADIENTS = ("rate", "spike_aware", "surrogate")
 

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from snn_action.errors import ConfigError
+from snn_action.core.errors import ConfigError
 from snn_action.models import build_model
-from snn_action.models.legendre import legendre_matrices
 from snn_action.models.lmu import LMU
+from snn_action.snn.legendre import legendre_matrices
 
 EVERY = {"hidden_to_memory": True, "memory_to_memory": True, "hidden_recurrence": True, "input_to_hidden": True}
 NONE = dict.fromkeys(EVERY, False)

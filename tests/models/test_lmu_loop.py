@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from snn_action.models.legendre import legendre_matrices
 from snn_action.models.lmu_loop import Weights, run_lmu
+from snn_action.snn.legendre import legendre_matrices
 
 BATCH, STEPS, SIZE, ORDER, UNITS = 3, 4, 2, 3, 5
 COMBINATIONS = list(itertools.product([False, True], repeat=4))  # E_h, E_m, W_h, mask

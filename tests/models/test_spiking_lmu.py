@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from snn_action.errors import ConfigError
+from snn_action.core.errors import ConfigError
 from snn_action.models import build_model, find_spikes
 from snn_action.models.spiking_lmu import SpikingLMU
 

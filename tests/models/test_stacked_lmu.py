@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from snn_action.errors import ConfigError
+from snn_action.core.errors import ConfigError
 from snn_action.models import build_model
 from snn_action.models.stacked_lmu import StackedLMU
 

@@ -6,11 +6,11 @@ import torch
 
 from snn_action.backbones import build_backbone, infer
 from snn_action.backbones.base import IMAGENET_MEAN, IMAGENET_STD
-from snn_action.compat import torchvision
-from snn_action.config import BackboneSettings
-from snn_action.data.decode import read_frames
-from snn_action.data.transforms import normalise, resize
-from snn_action.errors import ConfigError
+from snn_action.backbones.settings import BackboneSettings
+from snn_action.core.compat import torchvision
+from snn_action.core.errors import ConfigError
+from snn_action.video.decode import read_frames
+from snn_action.video.transforms import normalise, resize
 
 
 def settings(shared: Path, name: str, weights: str | None = None) -> BackboneSettings:

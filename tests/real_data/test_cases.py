@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from snn_action.config import LimitSettings
-from snn_action.data.check import check_video, check_videos, find_all_videos
-from snn_action.data.decode import count_frames, read_frames
+from snn_action.datasets.check import check_video, check_videos, find_all_videos
+from snn_action.video.decode import count_frames, read_frames
+from snn_action.video.settings import LimitSettings
 
 
 @pytest.mark.parametrize(

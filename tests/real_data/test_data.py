@@ -6,10 +6,10 @@ import av
 import numpy as np
 import pytest
 
-from snn_action.config import ClipSettings
-from snn_action.data.clips import read_video
-from snn_action.data.decode import count_frames, read_frames
-from snn_action.registry import build, parse
+from snn_action.core.registry import build, parse
+from snn_action.video.clips import read_video
+from snn_action.video.decode import count_frames, read_frames
+from snn_action.video.settings import ClipSettings
 
 
 def make_catalog(type, path, **options):

@@ -4,9 +4,11 @@ from pathlib import Path
 import torch
 
 from snn_action.backbones import build_backbone
-from snn_action.config import BackboneSettings, ClipSettings, Config, FeatureSettings
-from snn_action.data.catalog import Catalog, DatasetSettings, Fold, Video
-from snn_action.features.extract import extract_features
+from snn_action.backbones.settings import BackboneSettings
+from snn_action.config import Config, FeatureSettings
+from snn_action.datasets.catalog import Catalog, DatasetSettings, Fold, Video
+from snn_action.features.extraction.extract import extract_features
+from snn_action.video.settings import ClipSettings
 
 CLIPS = ("run/daria_run", "run/denis_run", "bend/daria_bend", "bend/denis_bend")
 

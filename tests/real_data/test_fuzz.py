@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from snn_action.data.check import find_all_videos
+from snn_action.datasets.check import find_all_videos
 
 BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "fuzz.py"
 

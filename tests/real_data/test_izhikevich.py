@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from snn_action.neurons import izhikevich
+from snn_action.snn.neurons import izhikevich
 
 TRACES = [
     ("izh", {}),

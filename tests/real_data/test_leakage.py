@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from snn_action.config import LimitSettings
-from snn_action.data.check import find_all_videos
-from snn_action.data.copies import find_copies
-from snn_action.data.perceptual import fingerprint_video, fingerprint_videos
+from snn_action.datasets.check import find_all_videos
+from snn_action.video.copies import find_copies
+from snn_action.video.perceptual import fingerprint_video, fingerprint_videos
+from snn_action.video.settings import LimitSettings
 
 LIMITS = LimitSettings()
 ACTIONS = ("side", "walk", "wave1")  # those in which subjects resemble each other most

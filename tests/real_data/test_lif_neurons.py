@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from snn_action.neurons import adaptive_lif, lif, lif_rate, rectified_linear, soft_lif_rate
+from snn_action.snn.neurons import adaptive_lif, lif, lif_rate, rectified_linear, soft_lif_rate
 
 ALTERED = {"tau_rc": 0.05, "tau_ref": 0.004, "min_voltage": -1.0, "amplitude": 0.5}
 SPIKING = [

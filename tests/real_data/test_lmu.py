@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from snn_action.models import build_model
-from snn_action.models.legendre import legendre_matrices
+from snn_action.snn.legendre import legendre_matrices
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from snn_action.neurons import spiking_rectified_linear as srl
-from snn_action.neurons.synapse import Alpha, LinearFilter, Lowpass
+from snn_action.snn.neurons import spiking_rectified_linear as srl
+from snn_action.snn.neurons.synapses import Alpha, LinearFilter, Lowpass
 
 
 @pytest.fixture(scope="module")

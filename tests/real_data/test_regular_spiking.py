@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from snn_action.neurons import regular_spiking
+from snn_action.snn.neurons import regular_spiking
 
 
 @pytest.fixture(scope="module")

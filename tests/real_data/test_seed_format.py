@@ -6,10 +6,10 @@ import pickle
 import numpy as np
 import pytest
 
-from snn_action import registry
 from snn_action.config import load_config
-from snn_action.data.datasets import seed_pickles
-from snn_action.seed_format.pickles import write_pickles
+from snn_action.core import registry
+from snn_action.original_2020 import pickled_features
+from snn_action.original_2020.pickles import write_pickles
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,7 @@ def test_nested_lists(tmp_path, real):
         labels = np.tile(place[real["labels"][chosen]][:, None, None], (1, 25, 1))
         (tmp_path / f"{side}_data").write_bytes(pickle.dumps(real["features"][chosen].tolist()))
         (tmp_path / f"{side}_labels").write_bytes(pickle.dumps(labels.tolist()))
-        features, read = seed_pickles._read_side(
+        features, read = pickled_features._read_side(
             tmp_path / f"{side}_data", tmp_path / f"{side}_labels", tmp_path, len(names)
         )
         np.testing.assert_array_equal(features, real["features"][chosen])

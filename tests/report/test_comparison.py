@@ -3,7 +3,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from snn_action.errors import ConfigError, WorkError
+from snn_action.core.errors import ConfigError, WorkError
 from snn_action.report import compare_runs, show_runs, write_comparison
 from snn_action.report.comparison import HEADINGS
 from snn_action.report.metrics import LEAKED, MARK

@@ -6,12 +6,12 @@ import signal
 import numpy as np
 import pytest
 
-from snn_action import pipeline
 from snn_action.config import load_config
-from snn_action.data.catalog import Catalog, Fold, Video
-from snn_action.data.decode import VideoFile, read_frames
+from snn_action.datasets.catalog import Catalog, Fold, Video
 from snn_action.report import read_run
 from snn_action.report.examples import Shown, shrink, write_examples
+from snn_action.runs import pipeline
+from snn_action.video.decode import VideoFile, read_frames
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import shutil
 import numpy as np
 import pytest
 
-from snn_action.errors import ConfigError, WorkError
+from snn_action.core.errors import ConfigError, WorkError
 from snn_action.report.finished_run import read_run
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snn_action.errors import ConfigError, WorkError
+from snn_action.core.errors import ConfigError, WorkError
 from snn_action.report import html
 from snn_action.report.html import NO_VALUE, write_report
 from snn_action.report.metrics import LEAKED, MARK

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from snn_action import files, pipeline, run_folder
 from snn_action.config import load_config
-from snn_action.errors import WorkError
+from snn_action.core import files
+from snn_action.core.errors import WorkError
 from snn_action.report import html
+from snn_action.runs import folder as run_folder
+from snn_action.runs import pipeline
 from snn_action.training import history
 
 

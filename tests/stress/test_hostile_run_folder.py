@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from markupsafe import Markup
 
-from snn_action import pipeline
 from snn_action.config import load_config
+from snn_action.core.run_access import hold
 from snn_action.report import class_figures, html, read_run
-from snn_action.run_access import hold
+from snn_action.runs import pipeline
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +118,7 @@ def test_a_run_folder_names_no_place_for_pickles(received, tmp_path):
     paths = {name: str(tmp_path / name) for name in ("train_data", "test_data", "train_labels", "test_labels")}
     raw["dataset"] = {"type": "seed_frames", "path": str(tmp_path), "action_names": "x.pkl", "pickles": paths}
     (received / "config.json").write_text(json.dumps(raw))
-    from snn_action.run_folder import read_run_config
+    from snn_action.runs.folder import read_run_config
 
     assert read_run_config(received).dataset.pickles is None
     assert load_config(received / "config.json").dataset.pickles is not None

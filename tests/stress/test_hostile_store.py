@@ -20,12 +20,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from snn_action.errors import WorkError
-from snn_action.features.checksum import UNSEALED, seal
-from snn_action.features.removal import take_out
-from snn_action.features.rewriting import merge, plan_pruning, prune
-from snn_action.features.store import FeatureStore, Rows
-from snn_action.features.survey import check_shards, survey_store
+from snn_action.core.errors import WorkError
+from snn_action.features.store.checksum import UNSEALED, seal
+from snn_action.features.store.removal import take_out
+from snn_action.features.store.rewriting import merge, plan_pruning, prune
+from snn_action.features.store.store import FeatureStore, Rows
+from snn_action.features.store.survey import check_shards, survey_store
 
 BOUNDED = settings(max_examples=20, deadline=None)
 KEYS = {hashlib.sha256(bytes([number])).hexdigest(): number for number in range(8)}

@@ -9,10 +9,10 @@ import safetensors.torch
 import torch
 
 from snn_action.backbones import build_backbone
+from snn_action.backbones.settings import BackboneSettings
 from snn_action.backbones.weights import read_weights
-from snn_action.compat import torchvision
-from snn_action.config import BackboneSettings
-from snn_action.errors import ConfigError
+from snn_action.core.compat import torchvision
+from snn_action.core.errors import ConfigError
 from snn_action.training.checkpoints import read_checkpoint
 
 ADVICE = ("weights_only", "allow_pickle", "trust")

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from snn_action.errors import ConfigError
+from snn_action.core.errors import ConfigError
 from snn_action.models import build_model
 from snn_action.training.checkpoints import load_weights, read_checkpoint, save_weights
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from snn_action.errors import ConfigError
+from snn_action.core.errors import ConfigError
 from snn_action.training import Sides
 from snn_action.training.checkpoints import read_checkpoint
 from snn_action.training.history import EpochRecorder

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from snn_action.errors import ConfigError
+from snn_action.core.errors import ConfigError
 from snn_action.training import resolve_device
 
 

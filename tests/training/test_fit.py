@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from snn_action.errors import ConfigError, WorkError
+from snn_action.core.errors import ConfigError, WorkError
 from snn_action.features.feature_set import FeatureSet
 from snn_action.models import build_model
 from snn_action.training import Sides

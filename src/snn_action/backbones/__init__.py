@@ -1,8 +1,8 @@
 """Backbones: networks that turn images into vectors. They know nothing of videos."""
 
 from snn_action.backbones.base import Backbone, infer
-from snn_action.config import BackboneSettings
-from snn_action.registry import REGISTRY, load_item
+from snn_action.backbones.settings import BackboneSettings
+from snn_action.core.registry import REGISTRY, load_item
 
 __all__ = ["Backbone", "build_backbone", "infer"]
 

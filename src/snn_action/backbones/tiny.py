@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from snn_action.backbones.base import Backbone
+from snn_action.backbones.settings import BackboneSettings
 from snn_action.backbones.weights import load_weights, read_provenance, read_weights, seeded
-from snn_action.config import BackboneSettings
 
 FEATURES = 128
 SIZE = 64

@@ -13,11 +13,11 @@ from typing import Any
 from torch import nn
 
 from snn_action.backbones.base import Backbone
+from snn_action.backbones.settings import BackboneSettings
 from snn_action.backbones.weights import find_default, load_weights, read_provenance, read_weights, seeded
-from snn_action.compat import torchvision
-from snn_action.config import BackboneSettings
-from snn_action.errors import ConfigError
-from snn_action.registry import REGISTRY
+from snn_action.core.compat import torchvision
+from snn_action.core.errors import ConfigError
+from snn_action.core.registry import REGISTRY
 
 AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
 

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from snn_action.archives import is_plain, load_tensors
-from snn_action.errors import ConfigError, WorkError
-from snn_action.reading import explain, parse_json, read_text, reading
+from snn_action.core.archives import is_plain, load_tensors
+from snn_action.core.errors import ConfigError, WorkError
+from snn_action.core.reading import explain, parse_json, read_text, reading
 
 SUFFIXES = (".pth", ".pt", ".safetensors")
 _COUNTER = "num_batches_tracked"  # of batch normalisation: no influence on what it computes, absent in old files

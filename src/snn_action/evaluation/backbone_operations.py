@@ -2,10 +2,10 @@
 
 from snn_action.backbones import Backbone
 from snn_action.config import Config
-from snn_action.data.catalog import Catalog
-from snn_action.data.clips import read_video
-from snn_action.data.transforms import normalise
+from snn_action.datasets.catalog import Catalog
 from snn_action.evaluation.operations import Operations, count_operations
+from snn_action.video.clips import read_video
+from snn_action.video.transforms import normalise
 
 
 def count_backbone_operations(backbone: Backbone, catalog: Catalog, config: Config, steps: int) -> Operations | None:

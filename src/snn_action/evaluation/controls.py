@@ -22,9 +22,9 @@ from torch import Tensor
 
 from snn_action.backbones import Backbone
 from snn_action.config import Config
-from snn_action.data.transforms import difference_image
-from snn_action.features.embed import embed
+from snn_action.features.extraction.embed import embed
 from snn_action.features.feature_set import FeatureSet
+from snn_action.video.transforms import difference_image
 
 Control = Literal["shuffled", "first_frame"]
 CONTROLS: tuple[Control, ...] = ("shuffled", "first_frame")

@@ -16,9 +16,9 @@ from dataclasses import replace
 from typing import Any
 
 from snn_action.config import Config
-from snn_action.data.catalog import Catalog, Fold
-from snn_action.data.trained_on import TrainedOn
-from snn_action.errors import ConfigError
+from snn_action.core.errors import ConfigError
+from snn_action.datasets.catalog import Catalog, Fold
+from snn_action.datasets.trained_on import TrainedOn
 from snn_action.evaluation.leakage import (
     EXAMPLES,
     Leakage,

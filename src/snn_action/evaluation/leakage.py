@@ -11,7 +11,7 @@ kind           what is found
 ``origin``     a dataset of features that says itself that its network may have seen test videos
 =============  =========================================================================================================
 
-How two videos are told to be copies, ``data/copies.py`` says; ``SEEN`` and ``UNSEEN`` say what it finds and what not.
+How two videos are told to be copies, ``video/copies.py`` says; ``SEEN`` and ``UNSEEN`` say what it finds and what not.
 A pair of one group is told as a group's, not here.
 """
 
@@ -22,12 +22,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from snn_action.config import Config
-from snn_action.data.catalog import Catalog, Fold
-from snn_action.data.copies import CONTENT, MIRRORED, find_copies
-from snn_action.data.lists import stem
-from snn_action.data.perceptual import NO_PATTERN, Fingerprint, fingerprint_videos
-from snn_action.data.trained_on import TrainedOn
-from snn_action.progress import track
+from snn_action.core.progress import track
+from snn_action.datasets.catalog import Catalog, Fold
+from snn_action.datasets.lists import stem
+from snn_action.datasets.trained_on import TrainedOn
+from snn_action.video.copies import CONTENT, MIRRORED, find_copies
+from snn_action.video.perceptual import NO_PATTERN, Fingerprint, fingerprint_videos
 
 CACHE = "perceptual.sqlite"  # in the folder of the feature store
 EXAMPLES = 3  # that a message names

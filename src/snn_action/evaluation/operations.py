@@ -35,7 +35,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from snn_action.models import TemporalModel, find_spikes
-from snn_action.neurons import counting
+from snn_action.snn import counting
 
 aten = torch.ops.aten
 

@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from snn_action import processes
-from snn_action.errors import WorkError
+from snn_action.core import distributed
+from snn_action.core.errors import WorkError
+from snn_action.core.malloc import keep_freed_memory
 from snn_action.features.feature_set import FeatureSet
-from snn_action.memory import keep_freed_memory
 from snn_action.models import TemporalModel, find_spikes
 
 Floats = npt.NDArray[np.float64]
@@ -114,11 +114,11 @@ def predict_together(
         ValueError: there are no clips.
         WorkError: the model's output is not finite.
     """
-    if not processes.is_together() or not clips:
+    if not distributed.is_together() or not clips:
         return predict_clips(model, features, clips, batch_size, device, tick)
-    own = clips[processes.rank() :: processes.world_size()]
+    own = clips[distributed.rank() :: distributed.world_size()]
     part = predict_clips(model, features, own, batch_size, device, tick) if own else None
-    return interleave([part for part in processes.gather(part) if part is not None])
+    return interleave([part for part in distributed.gather(part) if part is not None])
 
 
 def interleave(parts: Sequence[ClipPredictions]) -> ClipPredictions:

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from snn_action.data.catalog import Catalog
+from snn_action.core.tables import write_table
+from snn_action.datasets.catalog import Catalog
 from snn_action.evaluation import accuracy
 from snn_action.evaluation.accuracy import VideoPredictions
 from snn_action.evaluation.predictions import ClipPredictions
 from snn_action.models import Population
-from snn_action.tables import write_table
 
 KINDS = ("timestep", "last", "clip", "video")
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from snn_action.data.catalog import Catalog
+from snn_action.datasets.catalog import Catalog
 
 Indices = npt.NDArray[np.int64]
 

@@ -12,11 +12,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from snn_action.backbones import Backbone
-from snn_action.config import ClipSettings
-from snn_action.data.content import digest_content, path_text, state_of
-from snn_action.data.database import Database
-from snn_action.data.decode import DECODER_VERSION
-from snn_action.data.transforms import TRANSFORM_VERSION
+from snn_action.core.database import Database
+from snn_action.video.content import digest_content, path_text, state_of
+from snn_action.video.decode import DECODER_VERSION
+from snn_action.video.settings import ClipSettings
+from snn_action.video.transforms import TRANSFORM_VERSION
 
 FEATURE_VERSION = 1  # of this room: raise it when the same inputs would give other features
 _WRITTEN_TOGETHER = 200  # digests that a kill may lose

@@ -5,8 +5,8 @@ from typing import Any
 
 import torch
 
-from snn_action import registry
-from snn_action.errors import ConfigError
+from snn_action.core import registry
+from snn_action.core.errors import ConfigError
 from snn_action.models.base import ModelSettings, Population, TemporalModel, find_spikes
 
 

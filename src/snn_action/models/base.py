@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from snn_action.registry import Settings
+from snn_action.core.registry import Settings
+from snn_action.snn.masks import check_mask
 
 Scaling = Literal["feature", "global"]
 HIGHEST_RATE = 1e9  # spikes a second of `max_rates`, far above all use and far below what overflows
@@ -25,24 +26,6 @@ class Population(NamedTuple):
     name: str
     neurons: int
     fan_out: int
-
-
-def check_mask(mask: Tensor, batch: int, steps: int) -> Tensor:
-    """Check a mask ``(B, T)``, true on real steps, and return it as booleans.
-
-    Raises:
-        ValueError: the shape is wrong, a clip has no real step, or a mask is not a run of true, then false.
-    """
-    if mask.shape != (batch, steps):
-        raise ValueError(f"mask must have shape {(batch, steps)}, not {tuple(mask.shape)}")
-    mask = mask.bool()
-    if not bool(mask[:, 0].all()):
-        clip = int((~mask[:, 0]).nonzero()[0])
-        raise ValueError(f"mask of clip {clip} has no real first step: a mask is a run of true, then false")
-    if bool((mask[:, 1:] & ~mask[:, :-1]).any()):
-        clip = int((mask[:, 1:] & ~mask[:, :-1]).any(1).nonzero()[0])
-        raise ValueError(f"mask of clip {clip} has a hole: a mask is a run of true, then false")
-    return mask
 
 
 class InputStandardiser(nn.Module):
@@ -239,11 +222,6 @@ def find_spikes(state: Any) -> list[Tensor]:
             else:
                 found.extend(find_spikes(value))
     return found
-
-
-def take_last(x: Tensor, mask: Tensor | None) -> Tensor:
-    """``x`` (B, T, ...) at each clip's last real step."""
-    return x[:, -1] if mask is None else x[torch.arange(len(x), device=x.device), mask.sum(1) - 1]
 
 
 def drop(x: Tensor, share: float, training: bool) -> Tensor:

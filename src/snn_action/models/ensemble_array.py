@@ -21,18 +21,18 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from snn_action import registry
-from snn_action.kernels import ensemble_array as fused
-from snn_action.kernels.program import Equations
+from snn_action.core import registry
+from snn_action.core.registry import registered
 from snn_action.models.base import HIGHEST_RATE, ModelSettings, Population, Scaling, TemporalModel, perturb
-from snn_action.models.decoders import FUNCTIONS, FunctionName, solve_decoders
-from snn_action.models.ensembles import drive, run_in_chunks
 from snn_action.models.readout import Readout, solve_readout
-from snn_action.neurons import spiking_rectified_linear
-from snn_action.neurons.base import Gradient, Neuron, check_finite, check_state
-from snn_action.neurons.counting import is_counting
-from snn_action.neurons.synapse import Lowpass, LowpassState
-from snn_action.registry import registered
+from snn_action.snn.counting import is_counting
+from snn_action.snn.decoders import FUNCTIONS, FunctionName, solve_decoders
+from snn_action.snn.ensembles import drive, run_in_chunks
+from snn_action.snn.fused import ensemble_array as fused
+from snn_action.snn.fused.ir import Equations
+from snn_action.snn.neurons import spiking_rectified_linear
+from snn_action.snn.neurons.base import Gradient, Neuron, check_finite, check_state
+from snn_action.snn.neurons.synapses import Lowpass, LowpassState
 
 FUSED_VALUES = 2**21  # values of a (B, T, chunk) tensor
 Part = Literal["encoders", "gain", "bias", "decoders"]

@@ -19,11 +19,12 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from snn_action.models.base import ModelSettings, Scaling, TemporalModel, perturb, take_last
+from snn_action.models.base import ModelSettings, Scaling, TemporalModel, perturb
 from snn_action.models.differences import Past, start_past, subtract_past
-from snn_action.models.legendre import THETA, Discretizer, LegendreMemory, Trained
 from snn_action.models.lmu_loop import Weights, run_lmu
 from snn_action.models.readout import Readout, solve_readout
+from snn_action.snn.legendre import THETA, Discretizer, LegendreMemory, Trained
+from snn_action.snn.masks import take_last
 
 
 class MemorySettings(ModelSettings):

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from snn_action.kernels import again
-from snn_action.neurons.counting import Connection, count_as
+from snn_action.snn.counting import Connection, count_as
+from snn_action.snn.fused import autograd
 
 
 class Weights(NamedTuple):
@@ -102,9 +102,11 @@ class _Loop(torch.autograd.Function):
     def backward(ctx: Any, dhs: Tensor, dm: Tensor, dh: Tensor) -> tuple[Tensor | None, ...]:
         us, hs, ms, mask, drive, push, memory, hidden, *parts = ctx.saved_tensors
         w = Weights(*parts)
-        if again.is_asked():
+        if autograd.is_asked():
             given = [part for part in parts if part is not None]
-            found = again.differentiate(partial(_replay, mask, w), (drive, push, memory, hidden, *given), (dhs, dm, dh))
+            found = autograd.differentiate(
+                partial(_replay, mask, w), (drive, push, memory, hidden, *given), (dhs, dm, dh)
+            )
             of_parts = iter(found[4:])
             return *found[:4], None, *(None if part is None else next(of_parts) for part in parts)
         steps, batch, size = us.shape

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from snn_action.models.base import ModelSettings, Scaling, TemporalModel, perturb
-from snn_action.neurons.counting import count_updates
+from snn_action.snn.counting import count_updates
 
 logger = logging.getLogger(__name__)
 

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from snn_action.models.base import TemporalModel
-from snn_action.models.least_squares import fit_least_squares
 from snn_action.models.logistic import fit_logistic
+from snn_action.snn.least_squares import fit_least_squares
 
 Readout = Literal["random", "logistic", "least_squares"]
 Represent = Callable[[Tensor, Any, Tensor | None], Tensor]

@@ -34,20 +34,21 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from snn_action import registry
-from snn_action.errors import ConfigError
-from snn_action.models.base import HIGHEST_RATE, Population, TemporalModel, drop, take_last
-from snn_action.models.decoders import solve_decoders
+from snn_action.core import registry
+from snn_action.core.errors import ConfigError
+from snn_action.core.registry import registered
+from snn_action.models.base import HIGHEST_RATE, Population, TemporalModel, drop
 from snn_action.models.differences import Past, start_past
-from snn_action.models.ensembles import run_in_chunks
-from snn_action.models.legendre import LegendreMemory
 from snn_action.models.lmu import ReaderSettings, enter, prefer_coefficients
 from snn_action.models.readout import solve_readout
-from snn_action.neurons import spiking_rectified_linear
-from snn_action.neurons.base import Gradient, Neuron, check_finite, hold
-from snn_action.neurons.counting import Connection, count_as, count_elsewhere, count_updates
-from snn_action.neurons.synapse import Lowpass, LowpassState
-from snn_action.registry import registered
+from snn_action.snn.counting import Connection, count_as, count_elsewhere, count_updates
+from snn_action.snn.decoders import solve_decoders
+from snn_action.snn.ensembles import run_in_chunks
+from snn_action.snn.legendre import LegendreMemory
+from snn_action.snn.masks import hold, take_last
+from snn_action.snn.neurons import spiking_rectified_linear
+from snn_action.snn.neurons.base import Gradient, Neuron, check_finite
+from snn_action.snn.neurons.synapses import Lowpass, LowpassState
 
 
 class Settings(ReaderSettings):

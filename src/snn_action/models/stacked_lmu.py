@@ -25,8 +25,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from snn_action.models.base import TemporalModel, drop, perturb
-from snn_action.models.legendre import LegendreMemory
 from snn_action.models.lmu import MemorySettings, glorot
+from snn_action.snn.legendre import LegendreMemory
 
 
 class Settings(MemorySettings):

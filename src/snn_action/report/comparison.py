@@ -12,12 +12,12 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from snn_action.errors import ConfigError, WorkError
-from snn_action.files import write_atomic
+from snn_action.core.errors import ConfigError, WorkError
+from snn_action.core.files import write_atomic
+from snn_action.core.run_access import open_run
 from snn_action.report.finished_run import FinishedRun, read_run
 from snn_action.report.html import NO_VALUE, format_count, format_seconds, render_page, write_report
 from snn_action.report.metrics import LEAKED, MARK
-from snn_action.run_access import open_run
 
 logger = logging.getLogger(__name__)
 

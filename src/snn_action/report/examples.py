@@ -11,13 +11,14 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from snn_action.config import ClipSettings, Config, LimitSettings
-from snn_action.data.catalog import Catalog, Video
-from snn_action.data.decode import FrameSource, open_video, use_video
-from snn_action.data.sampling import sample_clips
-from snn_action.data.workers import Failure, map_apart
-from snn_action.errors import printable
-from snn_action.files import write_atomic
+from snn_action.config import Config
+from snn_action.core.errors import printable
+from snn_action.core.files import write_atomic
+from snn_action.datasets.catalog import Catalog, Video
+from snn_action.video.decode import FrameSource, open_video, use_video
+from snn_action.video.sampling import sample_clips
+from snn_action.video.settings import ClipSettings, LimitSettings
+from snn_action.video.workers import Failure, map_apart
 
 logger = logging.getLogger(__name__)
 

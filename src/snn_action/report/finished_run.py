@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
 
-from snn_action.errors import ConfigError, WorkError
+from snn_action.core.errors import ConfigError, WorkError
+from snn_action.core.run_access import require_run
+from snn_action.core.tables import read_table
 from snn_action.report.metrics import Epoch, Metrics, Part
-from snn_action.run_access import require_run
-from snn_action.tables import read_table
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 from markupsafe import Markup
 
-from snn_action.errors import WorkError
-from snn_action.files import write_atomic
+from snn_action.core.errors import WorkError
+from snn_action.core.files import write_atomic
 from snn_action.report.examples import say_left_out
 from snn_action.report.finished_run import FinishedRun, read_run
 from snn_action.report.metrics import LEAKED

@@ -8,14 +8,14 @@ from typing import Any
 
 import torch
 
-from snn_action import processes
-from snn_action.archives import is_plain, load_tensors
-from snn_action.data.trained_on import TrainedOn, parse_trained_on
-from snn_action.errors import ConfigError
-from snn_action.files import write_atomic
+from snn_action.core import distributed
+from snn_action.core.archives import is_plain, load_tensors
+from snn_action.core.errors import ConfigError
+from snn_action.core.files import write_atomic
+from snn_action.core.reading import reading
+from snn_action.datasets.trained_on import TrainedOn, parse_trained_on
 from snn_action.models import TemporalModel
-from snn_action.reading import reading
-from snn_action.seed_format.weights import check_weights
+from snn_action.training.nengo_dl import check_weights
 
 PREFIX = "model."  # of the temporal model's weights in Lightning's state dict
 TRAINED_ON = "trained_on"  # key of what the weights learned from
@@ -112,12 +112,12 @@ def load_shared(model: TemporalModel, find: Callable[[], Path]) -> None:
     Raises:
         ConfigError: as ``find`` and ``load_weights``.
     """
-    if processes.is_main():
+    if distributed.is_main():
         load_weights(model, find())
     share_weights(model)
 
 
 def share_weights(model: TemporalModel) -> None:
     """Give all processes the weights of the first."""
-    if processes.is_together():
-        model.load_state_dict(processes.tell(lambda: {key: value.cpu() for key, value in model.state_dict().items()}))
+    if distributed.is_together():
+        model.load_state_dict(distributed.tell(lambda: {key: value.cpu() for key, value in model.state_dict().items()}))

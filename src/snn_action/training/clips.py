@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from snn_action import processes
+from snn_action.core import distributed as processes
 from snn_action.features.feature_set import FeatureSet
 
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import torch
 
-from snn_action import processes
-from snn_action.errors import ConfigError
+from snn_action.core import distributed
+from snn_action.core.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ def resolve_device(device: str) -> Device:
     Raises:
         ConfigError: a GPU is asked for that is not there, or there are more or fewer than processes.
     """
-    count, here = torch.cuda.device_count(), processes.local_world_size()
+    count, here = torch.cuda.device_count(), distributed.local_world_size()
     if device == "cpu" or (device == "auto" and count == 0):
         return Device("cpu", here, torch.device("cpu"))
     every = ",".join(str(index) for index in range(here))
@@ -47,7 +47,7 @@ def resolve_device(device: str) -> Device:
                 f"device: {device!r} names {len(indices)} GPUs for {here} processes on this machine; torchrun's "
                 "--nproc-per-node and the GPUs must be as many"
             )
-        return Device("cuda", indices, torch.device("cuda", indices[processes.local_rank()]))
+        return Device("cuda", indices, torch.device("cuda", indices[distributed.local_rank()]))
     if len(indices) > 1:
         logger.warning(
             "device: of the GPUs %s only %d is used; torchrun uses them all (docs/distributed.md)", named, indices[0]

@@ -11,15 +11,15 @@ from typing import Any
 
 import torch
 
-from snn_action import processes
-from snn_action.compat import lightning
 from snn_action.config import Config
-from snn_action.data.trained_on import TrainedOn
-from snn_action.errors import ConfigError
+from snn_action.core import distributed
+from snn_action.core.compat import lightning
+from snn_action.core.errors import ConfigError
+from snn_action.core.malloc import keep_freed_memory
+from snn_action.core.progress import stage
+from snn_action.datasets.trained_on import TrainedOn
 from snn_action.features.feature_set import FeatureSet
-from snn_action.memory import keep_freed_memory
 from snn_action.models import TemporalModel
-from snn_action.progress import stage
 from snn_action.training.checkpoints import (
     check_fit,
     load_shared,
@@ -120,13 +120,13 @@ def train_model(
         measures["validation"] = lambda: measure(sides.validation)
     if sides.test and config.evaluation.test_curve:
         measures["test"] = lambda: measure(sides.test)
-    if not processes.tell(lambda: is_trained(folder)):
+    if not distributed.tell(lambda: is_trained(folder)):
         if settings.skip or not model.trained_by_gradient or settings.epochs == 0:
             _fit_at_once(model, features, sides, config, folder, measures, trained_on, extra or {}, progress)
         else:
             _fit_epochs(model, features, sides, config, folder, measures, measure, trained_on, extra or {}, progress)
             gc.collect()  # Lightning's trainer and module hold each other, and with them gradients and Adam's moments
-        if processes.is_main():
+        if distributed.is_main():
             (folder / DONE).touch()
     load_shared(model, lambda: require_trained(folder, folder))
 
@@ -143,7 +143,7 @@ def _fit_at_once(
     progress: bool,
 ) -> None:
     """A model that learns without gradients, or that is tested with the weights it was given."""
-    if processes.is_main():
+    if distributed.is_main():
         with stage("Fitting the model", progress):
             _set_weights(model, features, sides, config)
         for name in ("last", "best"):
@@ -151,7 +151,7 @@ def _fit_at_once(
     share_weights(model)
     keeper = Keeper()
     keeper.add({**extra, "epoch": 0, **{name: measure() for name, measure in measures.items()}})
-    if processes.is_main():
+    if distributed.is_main():
         write_lines(folder, keeper.lines)
 
 
@@ -201,7 +201,7 @@ def _fit_epochs(
     device = resolve_device(config.device)
     check_precision(config)
     last = folder / "checkpoints" / "last.ckpt"
-    resuming = processes.tell(last.exists)
+    resuming = distributed.tell(last.exists)
     epoch = 0
     if resuming:
         try:
@@ -211,9 +211,9 @@ def _fit_epochs(
         epoch = checkpoint["epoch"] + 1
         check_fit(model, checkpoint, last)  # Lightning says it in its own words
     if not resuming:
-        if processes.is_main() and settings.weights is not None:
+        if distributed.is_main() and settings.weights is not None:
             load_weights(model, settings.weights)
-        elif processes.is_main():
+        elif distributed.is_main():
             with stage("Preparing the model", progress):
                 model.prepare(*_read_side(features, sides.train))
         share_weights(model)
@@ -231,7 +231,7 @@ def _fit_epochs(
         epoch=epoch,
     )
     recogniser = Recogniser(model, settings, config.seed, len(loader))
-    with show_epochs(settings.epochs, progress and processes.is_main(), epoch) as tell:
+    with show_epochs(settings.epochs, progress and distributed.is_main(), epoch) as tell:
         recorder = EpochRecorder(folder, measures, settings.patience, tell, extra, before, trained_on)
         generators = [device.main] if device.accelerator == "cuda" else []
         with _quiet_lightning(), keep_freed_memory(), torch.random.fork_rng(generators):
@@ -240,7 +240,7 @@ def _fit_epochs(
                 trainer.fit(recogniser, loader, ckpt_path=str(last) if resuming else None, weights_only=True)
             except SystemExit:  # what Lightning makes of Ctrl-C
                 raise KeyboardInterrupt from None
-    if not processes.tell(lambda: read_lines(folder)):
+    if not distributed.tell(lambda: read_lines(folder)):
         raise ConfigError("training ended before its first epoch did")
 
 
@@ -257,8 +257,8 @@ def _make_trainer(config: Config, device: Device, recorder: EpochRecorder, folde
     return lightning.Trainer(
         accelerator=device.accelerator,
         devices=device.devices,
-        num_nodes=processes.world_size() // processes.local_world_size(),
-        strategy=STRATEGY if processes.world_size() > 1 else "auto",
+        num_nodes=distributed.world_size() // distributed.local_world_size(),
+        strategy=STRATEGY if distributed.world_size() > 1 else "auto",
         use_distributed_sampler=False,  # each process takes its share of every batch (ClipDataset)
         precision=PRECISION[config.precision],
         max_epochs=settings.epochs,

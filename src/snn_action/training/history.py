@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from snn_action import processes
-from snn_action.compat import lightning
-from snn_action.data.trained_on import TrainedOn
-from snn_action.files import write_atomic
+from snn_action.core import distributed
+from snn_action.core.compat import lightning
+from snn_action.core.files import write_atomic
+from snn_action.datasets.trained_on import TrainedOn
 from snn_action.training.checkpoints import TRAINED_ON, write_checkpoint
 
 Measure = Callable[[], dict[str, float]]
@@ -91,7 +91,7 @@ class EpochRecorder(lightning.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from the epochs of a checkpoint."""
         self.keeper = Keeper(list(state_dict["lines"]))
-        if processes.is_main():
+        if distributed.is_main():
             write_lines(self.folder, self.keeper.lines)
 
     def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:  # noqa: ARG002
@@ -128,7 +128,7 @@ class EpochRecorder(lightning.Callback):
             if isinstance(side, dict):
                 pl_module.log_dict({f"{name}/{key}": value for key, value in side.items()}, rank_zero_only=True)
         trainer.should_stop = self.lost_patience()
-        if processes.is_main():
+        if distributed.is_main():
             write_lines(self.folder, self.keeper.lines)
         for name in ("best", "last") if better else ("last",):
             trainer.save_checkpoint(self.folder / "checkpoints" / f"{name}.ckpt")  # of all processes; the first writes

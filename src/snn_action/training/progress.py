@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from snn_action.progress import LINE
+from snn_action.core.progress import LINE
 
 logger = logging.getLogger(__name__)
 

@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from snn_action import processes
-from snn_action.compat import lightning
 from snn_action.config import TrainingSettings
-from snn_action.errors import WorkError
+from snn_action.core import distributed
+from snn_action.core.compat import lightning
+from snn_action.core.errors import WorkError
 from snn_action.models import TemporalModel
 from snn_action.training.clips import Batch, mix_seed
 from snn_action.training.loss import sequence_loss, spike_penalty
@@ -102,7 +102,7 @@ class TrainingCounts:
 
     def take(self) -> dict[str, float]:
         """Loss and accuracies since the last call, in all processes."""
-        everyone = [sums for sums in processes.gather(None if self.sums is None else self.sums.tolist()) if sums]
+        everyone = [sums for sums in distributed.gather(None if self.sums is None else self.sums.tolist()) if sums]
         self.sums = None
         if not everyone:
             return {}

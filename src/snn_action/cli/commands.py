@@ -1,0 +1,321 @@
+"""Commands, each a thin call into the library. Heavy imports happen inside the commands."""
+
+import json
+import logging
+import os
+import sys
+from io import TextIOWrapper
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from snn_action.cli import store
+from snn_action.cli.options import (
+    DEFAULT_CONFIG,
+    ConfigFile,
+    Device,
+    JsonFile,
+    Overrides,
+    RunConfigFile,
+    is_terminal,
+    load,
+    put_device,
+)
+from snn_action.core import distributed
+from snn_action.core.errors import ConfigError, WorkError, printable
+
+app = typer.Typer(
+    name="snn-action",
+    help="Recognise human actions in video with spiking neural networks.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+app.add_typer(store.app)
+INTERRUPTED = 130  # the exit code that Typer makes of Ctrl-C
+RunId = Annotated[str | None, typer.Option("--run-id", help="Name of the run's folder; default: the time.")]
+Resume = Annotated[
+    Path | None, typer.Option("--resume", metavar="RUN", help="Continue the interrupted run in this folder.")
+]
+Runs = Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders.")]
+
+
+@app.callback()
+def common(
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error (also after COMMAND).")
+    ] = False,
+) -> None:
+    """Recognise human actions in video with spiking neural networks."""
+    del debug  # ``main`` looks for it, wherever it stands
+
+
+@app.command()
+def run(
+    config: RunConfigFile = None,
+    override: Overrides = None,
+    device: Device = None,
+    run_id: RunId = None,
+    resume: Resume = None,
+) -> None:
+    """Do the whole job: videos, features, training, test and report."""
+    settings = _load_unless_resumed(resume, config, override, device, run_id)
+    from snn_action.runs import pipeline
+
+    if resume is not None:
+        _show(pipeline.resume(resume, progress=is_terminal()))
+    else:
+        _show(pipeline.run(settings, run_id=run_id, progress=is_terminal()))
+
+
+@app.command()
+def extract(config: ConfigFile = DEFAULT_CONFIG, override: Overrides = None, device: Device = None) -> None:
+    """Only extract the features of all videos into the store."""
+    settings = load(config, override, device)
+    from snn_action.runs import pipeline
+
+    typer.echo(pipeline.load_data(settings, progress=is_terminal()).summary)
+
+
+@app.command()
+def train(
+    config: RunConfigFile = None,
+    override: Overrides = None,
+    device: Device = None,
+    run_id: RunId = None,
+    resume: Resume = None,
+) -> None:
+    """Extract what is missing and train; the test set stays closed."""
+    settings = _load_unless_resumed(resume, config, override, device, run_id)
+    from snn_action.runs import pipeline
+
+    if resume is not None:
+        folder = pipeline.resume_training(resume, progress=is_terminal())
+    else:
+        folder = pipeline.train(settings, run_id=run_id, progress=is_terminal())
+    if distributed.is_main():
+        typer.echo(f"trained: {folder}")
+        typer.echo(f"test it: snn-action evaluate {folder}")
+
+
+@app.command()
+def evaluate(
+    runs: Annotated[list[Path] | None, typer.Argument(metavar="[RUN...]", help="Run folders.")] = None,
+    config: RunConfigFile = None,
+    override: Overrides = None,
+    device: Device = None,
+    on: Annotated[
+        Path | None,
+        typer.Option(
+            "--on", metavar="CONFIG|CSV", help="Test on other data: a configuration's test videos, or a table's."
+        ),
+    ] = None,
+    fold: Annotated[str | None, typer.Option("--fold", help="With --on: whose weights; default: the first.")] = None,
+) -> None:
+    """Test trained runs on their test videos and write their reports.
+
+    Without RUN: the newest run of the configuration. Overrides are put over each run's own configuration; they cannot
+    change what was learned or what is tested.
+    """
+    from snn_action.runs import pipeline
+    from snn_action.runs.folder import find_latest_run
+
+    if runs and config is not None:
+        raise ConfigError("evaluate: give run folders, or -c to test the newest run of a configuration, not both")
+    if fold is not None and on is None:
+        raise ConfigError("evaluate: --fold goes with --on; without it all folds of a run are tested")
+    for folder in runs or [find_latest_run(load(config, override, device))]:
+        if on is not None:
+            from snn_action.runs.other_data import evaluate_on
+
+            _show(evaluate_on(folder, on, put_device(override, device), fold=fold, progress=is_terminal()))
+            continue
+        _show(pipeline.evaluate(folder, put_device(override, device), progress=is_terminal()))
+
+
+@app.command()
+def predict(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of a trained recogniser.")],
+    videos: Annotated[list[Path], typer.Argument(metavar="VIDEO...", help="Video files or folders of frames.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+    over_time: Annotated[bool, typer.Option("--over-time", help="Also print the course over time.")] = False,
+    top: Annotated[int, typer.Option("--top", min=1, help="How many classes to print.")] = 5,
+    fold: Annotated[str | None, typer.Option("--fold", help="Which fold's model; default: the first.")] = None,
+    override: Overrides = None,
+    device: Device = None,
+) -> None:
+    """Name the action in videos, with probabilities."""
+    from snn_action.runs.prediction import load_run
+
+    recogniser = load_run(run, fold=fold, overrides=put_device(override, device))
+    failed: list[str] = []
+    results: list[dict[str, Any]] = []
+    for video, prediction in zip(videos, recogniser.predict_each(videos), strict=True):
+        if isinstance(prediction, WorkError):
+            failed.append(printable(str(video)))
+            typer.echo(f"error: {prediction}", err=True)
+            results.append({"video": str(video), "error": str(prediction)})
+            continue
+        if as_json:
+            results.append(prediction.to_dict(top, over_time))
+        else:
+            typer.echo(prediction.to_text(top, over_time))
+    if as_json:
+        typer.echo(json.dumps(results, indent=2))
+    if failed:
+        typer.echo(f"error: {len(failed)} of {len(videos)} videos: no answer for {', '.join(failed)}", err=True)
+        raise typer.Exit(1)
+
+
+@app.command()
+def report(
+    runs: Runs,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Of several runs: the page; default: comparison.html.")
+    ] = None,
+) -> None:
+    """Rebuild the report of one run, or compare several in one table and page."""
+    from snn_action.report import show_runs
+
+    show_runs(runs, out)
+
+
+@app.command()
+def check_videos(
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="A video, or a folder with videos at any depth.")],
+    json_file: JsonFile = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; default: one a processor.")] = None,
+    pixels: Annotated[int | None, typer.Option(min=1, help="Most pixels of a frame.")] = None,
+    seconds: Annotated[float | None, typer.Option(min=0.001, help="Longest video.")] = None,
+    timeout: Annotated[float | None, typer.Option(min=0.001, help="Seconds until a video is given up.")] = None,
+) -> None:
+    """Decode every video to its end and say which cannot be used, and why (then the exit code is 1).
+
+    Defaults of the limits are those of features.limits.
+    """
+    from snn_action.core.files import write_atomic
+    from snn_action.core.progress import track
+    from snn_action.datasets import check
+    from snn_action.video.settings import LimitSettings
+
+    given = {"pixels": pixels, "seconds": seconds, "timeout": timeout}
+    limits = LimitSettings(**{key: value for key, value in given.items() if value is not None})  # type: ignore[arg-type]
+    found, checks = check.find_all_videos(path), []
+    coming = check.check_videos(found, limits, workers or os.cpu_count() or 1)
+    with track("Checking videos", len(found), is_terminal()) as tick:
+        for one in coming:
+            checks.append(one)
+            tick()
+    checks = check.mark_duplicates(checks)
+    for one in checks:
+        for problem in one.problems:
+            typer.echo(f"error: {problem.kind}: {printable(problem.text)}", err=True)
+        for warning in one.warnings:
+            typer.echo(f"warning: {warning.kind}: {printable(warning.text)}", err=True)
+    report = check.make_report(path, checks)
+    if json_file is not None:
+        write_atomic(json_file, json.dumps(report, indent=2) + "\n")
+    bad = report["videos"] - report["usable"]
+    typer.echo(f"{report['videos']} videos: {report['usable']} can be used, {bad} cannot")
+    if bad:
+        raise typer.Exit(1)
+
+
+@app.command()
+def check_split(
+    path: Annotated[Path, typer.Argument(metavar="CONFIG|CSV", help="Configuration file, or table of videos.")],
+    override: Overrides = None,
+    json_file: JsonFile = None,
+) -> None:
+    """Look for groups and copies of videos on both sides of a split, without a run (found: the exit code is 1).
+
+    A table has the columns path, label, split and, where known, group.
+    """
+    from snn_action.core.files import write_atomic
+    from snn_action.runs import other_data
+
+    catalog, leakage = other_data.check_split(path, override or (), progress=is_terminal())
+    sides = [f"split {fold.name}: {len(fold.learned)} videos train, {len(fold.test)} test" for fold in catalog.folds]
+    for line in (*sides, *(f"looked at: {words}" for words in leakage.checked)):
+        typer.echo(line)
+    for leak in leakage.leaks:
+        typer.echo(f"{leak.kind}: split {leak.fold}: {leak.text}")
+    typer.echo(f"the split is {leakage.verdict}")
+    if json_file is not None:
+        write_atomic(json_file, json.dumps(leakage.to_dict(), indent=2) + "\n")
+    if leakage.leaks:
+        raise typer.Exit(1)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of configuration files, for editors."""
+    from snn_action.config import make_schema
+
+    typer.echo(json.dumps(make_schema(), indent=2))
+
+
+def main() -> NoReturn:
+    """Run a command; a failure is one message, with exit code 2 for wrong usage and 1 for failed work."""
+    for stream in (sys.stdout, sys.stderr):  # a name on a disk need not be text
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    logging.getLogger("snn_action").setLevel(logging.INFO)
+    if is_terminal():
+        _hide_lines_beside_bars()
+    words = [word for word in sys.argv[1:] if word != "--debug"]
+    try:
+        app(words)
+    except SystemExit as stopped:
+        if stopped.code == INTERRUPTED:
+            typer.echo("finished epochs and shards are kept: see --resume", err=True)
+        raise
+    except Exception as error:
+        if len(words) < len(sys.argv) - 1:
+            raise
+        sys.exit(_tell(error))
+    sys.exit(0)
+
+
+def _hide_lines_beside_bars() -> None:
+    """A terminal shows bars; the lines that stand for them go to ``run.log`` alone."""
+
+    def keep(record: logging.LogRecord) -> bool:
+        return not getattr(record, "stands_for_bar", False)  # progress.LINE
+
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(keep)
+
+
+def _tell(error: BaseException) -> int:
+    if isinstance(error, ConfigError):
+        typer.echo(f"error: {error}", err=True)
+        return 2
+    if isinstance(error, WorkError | OSError):
+        typer.echo(f"error: {error}", err=True)
+        return 1
+    typer.echo(f"error: {type(error).__name__}: {error}\n(--debug shows where)", err=True)
+    return 1
+
+
+def _load_unless_resumed(
+    resume: Path | None, config: Path | None, override: list[str] | None, device: str | None, run_id: str | None
+) -> Any:
+    """The configuration, before the heavy imports, so that what does not fit is said at once."""
+    if resume is None:
+        return load(config, override, device)
+    if config or override or device or run_id:
+        raise ConfigError("--resume continues a run with the run's own configuration: leave -c, -o, -d, --run-id out")
+    return None
+
+
+def _show(result: Any) -> None:
+    if distributed.is_main():
+        typer.echo(result.summary)
+
+
+if __name__ == "__main__":
+    main()

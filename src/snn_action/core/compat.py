@@ -1,0 +1,57 @@
+"""Makes torchvision, and the libraries that import it, importable beside a CPU build of PyTorch.
+
+A torchvision that was built for CUDA cannot load its compiled operators beside a CPU PyTorch and fails at
+import with ``operator torchvision::nms does not exist``. Only the operators' schemas are missing, and nothing
+here uses the operators, so declaring the schemas mends the import. Where torchvision is whole, nothing is done.
+
+Import these libraries from here: ``from snn_action.core.compat import lightning, torchvision``.
+"""
+
+import importlib
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import lightning as lightning
+    import torchmetrics as torchmetrics
+    import torchvision as torchvision
+
+_NEEDS_TORCHVISION = ("torchvision", "lightning", "torchmetrics")
+_SCHEMAS = (
+    "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+    "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+)
+_libraries: list[Any] = []  # a torch.library.Library takes its schemas with it when it is collected
+
+
+def import_torchvision() -> ModuleType:
+    """Import torchvision, declaring the operators that it misses; return the module.
+
+    Raises:
+        ImportError: torchvision is not installed.
+        RuntimeError: torchvision fails to import for another reason.
+    """
+    if "torchvision" in sys.modules:
+        return sys.modules["torchvision"]
+    try:
+        return importlib.import_module("torchvision")
+    except RuntimeError as error:
+        if "torchvision::nms" not in str(error):
+            raise
+    for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
+        del sys.modules[name]
+    import torch
+
+    library = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
+    for schema in _SCHEMAS:
+        library.define(schema)  # type: ignore[no-untyped-call]
+    _libraries.append(library)
+    return importlib.import_module("torchvision")
+
+
+def __getattr__(name: str) -> ModuleType:
+    if name not in _NEEDS_TORCHVISION:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import_torchvision()
+    return importlib.import_module(name)

@@ -1,1 +1,0 @@
-"""Datasets, and the way from a video file to the images of its clips."""

@@ -1,0 +1,1 @@
+"""From videos to features in the store, by any number of processes."""

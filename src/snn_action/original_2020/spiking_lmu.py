@@ -1,0 +1,191 @@
+"""The original project's spiking LMU of 2020: it shows how that one fails (docs/spiking_lmu.md).
+
+    a_t = LIF(E_x x_t + b_x)                                          input, ``ensemble_neurons`` for all features
+    c_t = LIF(E_u (W_au a_t + W_hu h_{t-1} + W_du d_{t-1}) + b_u)     what enters the memory, one number
+    d_t = LIF(E_m (W_dm d_{t-1} + W_cm c_t) + b_m)                    memory, ``order`` coefficients
+    h_t = tanh(W_ah a_t + W_hh h_{t-1} + W_dh d_t)                    (units) numbers, no spikes
+    logits_t = W_out h_t
+
+An LMU cell as in NengoDL's example "Legendre Memory Units", with Nengo's default ensembles in the place of x, u and m:
+encoders E drawn from the sphere and scaled by gains, gains and biases from ``max_rates`` and ``intercepts``, decoders D
+by regularised least squares. All parts learn. At the start ``W_au = 1^T D_x`` (the sum of the features),
+``W_dm = A D_m`` and ``W_cm = B D_u`` (``legendre``), ``W_dh`` is D_m under Glorot's normal weights, ``W_out`` Glorot's
+uniform ones; ``W_hu``, ``W_du``, ``W_ah`` and ``W_hh`` are zero. Weights take spikes a second, as NengoDL's do.
+
+In mode ``rate`` training sees rates, and neurons whose state never moves; evaluation sees spikes. Three settings, each
+off in the original, take away what is wrong with it: ``gradient``, ``ensemble_neurons``, and ``tau``, a synapse after
+which alone spikes are seen; the memory's weights are then those of ``A' = (A - aI)/(1 - a)`` and ``B' = B/(1 - a)``,
+``a = exp(-dt/tau)`` (Neural Engineering Framework, Eliasmith and Anderson 2003).
+"""
+
+import math
+from typing import Any, Literal, NamedTuple
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from snn_action.core import registry
+from snn_action.core.errors import ConfigError
+from snn_action.core.registry import registered
+from snn_action.models.base import ModelSettings, Population, Scaling, TemporalModel
+from snn_action.models.lmu import glorot
+from snn_action.snn.counting import Connection, count_as, count_updates
+from snn_action.snn.decoders import solve_decoders
+from snn_action.snn.legendre import THETA, legendre_matrices
+from snn_action.snn.masks import hold, take_last
+from snn_action.snn.neurons import lif
+from snn_action.snn.neurons.base import Gradient, Neuron, check_finite
+
+MAX_RATES, INTERCEPTS = (200.0, 400.0), (-1.0, 0.9)  # Nengo's defaults
+TRUNCATED = 0.87962566103423978  # deviation of a normal value of deviation 1 that is drawn again beyond 2
+
+
+class Settings(ModelSettings):
+    """Spiking LMU of the original project, as it was in 2020."""
+
+    type: Literal["spiking_lmu_2020"] = "spiking_lmu_2020"
+    scaling: Scaling = Field(
+        "global", description="Deviation to which the input is scaled: each feature's, or one for all"
+    )
+    units: int = Field(800, ge=1, le=10**6, description="Hidden units (tanh, not spiking)")
+    order: int = Field(2, ge=1, le=16, description="Polynomials of the memory")
+    theta: float = Field(
+        28.0, ge=THETA[0], le=THETA[1], description="Steps that the memory holds; of a longer clip older steps fade"
+    )
+    ensemble_neurons: int = Field(100, ge=2, le=10**4, description="Neurons of each of the three ensembles")
+    neuron: registered("neuron") = lif.Settings(rate_sigma=0.0, initial_voltage="uniform")  # type: ignore[valid-type]
+    gradient: Gradient = Field("rate", description="How gradients pass the spikes; the original's: rate")
+    tau: float | None = Field(None, gt=0, description="Synapse on all spikes in seconds; null: none, the original's")
+
+
+class Activity(NamedTuple):
+    """Neurons of an ensemble, its output (B, N) as it is seen, and its spikes (B,) since the clip began."""
+
+    neurons: Any
+    output: Tensor
+    spikes: Tensor
+
+
+class State(NamedTuple):
+    """Ensembles of the input, of u and of the memory, and hidden units (B, units)."""
+
+    input: Activity
+    entering: Activity
+    memory: Activity
+    hidden: Tensor
+
+
+class Ensemble(nn.Module):
+    """N neurons for one value of D dimensions: encoders with their gains and biases, which learn."""
+
+    def __init__(self, dimensions: int, neurons: int, neuron: Neuron, keep: float) -> None:
+        super().__init__()
+        self.neuron, self.keep = neuron, keep
+        try:
+            gain, bias = neuron.gain_bias(
+                torch.empty(neurons).uniform_(*MAX_RATES), torch.empty(neurons).uniform_(*INTERCEPTS)
+            )
+        except ConfigError as error:
+            raise ConfigError(
+                f"neuron: its ensembles send up to {MAX_RATES[1]:g} spikes a second, and {error}"
+            ) from None
+        self.encoders = nn.Parameter(F.normalize(torch.randn(neurons, dimensions)) * gain.unsqueeze(1))
+        self.bias = nn.Parameter(bias)
+
+    def solve(self) -> Tensor:
+        """Decoders (D, N) of the value."""
+        encoders, bias = self.encoders.detach().unsqueeze(0), self.bias.detach().unsqueeze(0)
+        return solve_decoders(self.neuron.tuning, encoders, bias)[0].T
+
+    def initial_state(self, batch: int, device: torch.device, dtype: torch.dtype) -> Activity:
+        """Neurons as they start, and no output."""
+        shape = (len(self.bias),)
+        output = torch.zeros(batch, *shape, device=device, dtype=dtype)
+        return Activity(self.neuron.initial_state(batch, shape, device, dtype), output, output[:, 0].clone())
+
+    def forward(self, values: Tensor, state: Activity, mask: Tensor | None) -> tuple[Tensor, Activity]:
+        """Outputs (B, T, N) of ``values`` (B, T, D), and the state after the last real step."""
+        check_finite(values, "value of ensemble")
+        spikes, neurons = self.neuron(F.linear(values, self.encoders, self.bias).to(self.bias), state.neurons, mask)
+        count = state.spikes + self.neuron.count_all(spikes, (1, 2))
+        if not self.keep:
+            return spikes, Activity(neurons, take_last(spikes, mask), count)
+        output, seen = state.output, []
+        for t, now in enumerate(spikes.unbind(1)):
+            new = torch.lerp(now, output, self.keep)
+            output = new if mask is None else hold(new, output, mask[:, t])
+            seen.append(output)
+        return torch.stack(seen, 1), Activity(neurons, output, count)
+
+
+class SpikingLMU2020(TemporalModel):
+    """See the module."""
+
+    def __init__(self, settings: Settings, in_features: int, num_classes: int) -> None:
+        super().__init__(in_features, num_classes, settings.scaling)
+        self.settings = s = settings
+        neuron: Neuron = registry.build("neuron", s.neuron, s.gradient)
+        keep = 0.0 if s.tau is None else math.exp(-neuron.dt / s.tau)
+        n, order, units = s.ensemble_neurons, s.order, s.units
+        self.input, self.entering, self.memory = (Ensemble(d, n, neuron, keep) for d in (in_features, 1, order))
+        shapes = {"au": (1, n), "hu": (1, units), "du": (1, n), "cm": (order, n), "dm": (order, n)}
+        shapes |= {"ah": (units, n), "hh": (units, units), "dh": (units, n)}
+        self.weights = nn.ParameterDict({name: nn.Parameter(torch.zeros(shape)) for name, shape in shapes.items()})
+        self.readout = nn.Linear(units, num_classes, bias=False)
+        glorot(self.readout, units, num_classes)
+        a, b = (part.float() for part in legendre_matrices(order, s.theta))
+        onto_hidden = nn.init.trunc_normal_(torch.empty(units, order), a=-2.0, b=2.0) / TRUNCATED
+        onto_hidden *= math.sqrt(2 / (units + order))
+        with torch.no_grad():
+            self.weights["au"].copy_(self.input.solve().sum(0, keepdim=True))
+            self.weights["cm"].copy_(b.unsqueeze(1) @ self.entering.solve() / (1 - keep))
+            decoders = self.memory.solve()
+            self.weights["dm"].copy_((a - keep * torch.eye(order)) @ decoders / (1 - keep))
+            self.weights["dh"].copy_(onto_hidden @ decoders)
+        fan_outs = {"input": 1 + units, "u": order, "memory": 1 + order + units}
+        populations = (Population(name, n, fan_out) for name, fan_out in fan_outs.items())
+        self.populations = tuple(populations) if neuron.spiking else ()
+
+    def initial_state(self, batch: int, device: torch.device, dtype: torch.dtype) -> State:
+        """No spikes, zero hidden units."""
+        entered, entering, memory = (
+            part.initial_state(batch, device, dtype) for part in (self.input, self.entering, self.memory)
+        )
+        hidden = torch.zeros(batch, self.settings.units, device=device, dtype=dtype)
+        return State(entered, entering, memory, hidden)
+
+    def forward_steps(self, x: Tensor, state: State, mask: Tensor | None) -> tuple[Tensor, State]:
+        """See the module; what depends on the input alone is computed for all steps at once."""
+        w = self.weights
+        seen, entered = self.input(x, state.input, mask)
+        onto_u, onto_hidden = self._pass_on(seen, "au"), self._pass_on(seen, "ah")
+        if self.input.keep:  # behind the weights: one filter a value that spikes add up to
+            count_updates(x.shape[0] * x.shape[1] * (1 + self.settings.order + self.settings.units))
+        entering, memory, hidden, outputs = state.entering, state.memory, state.hidden, []
+        for t, (drive, push) in enumerate(zip(onto_u.unbind(1), onto_hidden.unbind(1), strict=True)):
+            u = drive + F.linear(hidden, w["hu"]) + self._pass_on(memory.output, "du")
+            c, new_entering = self.entering(u.unsqueeze(1), entering, None)
+            m = self._pass_on(memory.output, "dm") + self._pass_on(c[:, 0], "cm")
+            d, new_memory = self.memory(m.unsqueeze(1), memory, None)
+            new_hidden = torch.tanh(push + F.linear(hidden, w["hh"]) + self._pass_on(d[:, 0], "dh"))
+            before, after = (entering, memory, hidden), (new_entering, new_memory, new_hidden)
+            entering, memory, hidden = after if mask is None else hold(after, before, mask[:, t])
+            outputs.append(hidden)
+        return self.readout(torch.stack(outputs, 1)), State(entered, entering, memory, hidden)
+
+    def _pass_on(self, output: Tensor, name: str) -> Tensor:
+        """What the ``output`` (..., N) of an ensemble gives through the weights of that name."""
+        weight = self.weights[name]
+        with count_as(lambda: () if self.populations else (Connection(output, weight),)):
+            return F.linear(output, weight)
+
+
+def build(settings: Settings, in_features: int, num_classes: int) -> SpikingLMU2020:
+    """The model that ``settings`` describe.
+
+    Raises:
+        ConfigError: the neuron has no such gradient mode.
+    """
+    return SpikingLMU2020(settings, in_features, num_classes)

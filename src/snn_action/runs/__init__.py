@@ -1,0 +1,1 @@
+"""Runs: their folders, the split they decided, the pipeline, resume and prediction."""

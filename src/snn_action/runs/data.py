@@ -1,0 +1,151 @@
+"""What a run works on: the catalog as it was decided, and the features of its clips."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from snn_action.backbones import Backbone, build_backbone
+from snn_action.config import Config
+from snn_action.core import distributed, registry
+from snn_action.core.errors import WorkError
+from snn_action.core.progress import LINE, stage
+from snn_action.datasets.catalog import Catalog, digest_features, draw_validation
+from snn_action.datasets.trained_on import UNKNOWN, TrainedOn
+from snn_action.evaluation import Leakage, guard_test
+from snn_action.features import FeatureSet, describe_backbone, extract_features, from_arrays, prepare, read_contents
+from snn_action.features.extraction.summary import describe_extraction
+from snn_action.runs.folder import learned_settings
+from snn_action.runs.split import Split, freeze
+from snn_action.training import read_trained_on, resolve_device
+
+logger = logging.getLogger(__name__)
+
+BASELINE_VALIDATION = (
+    0.2  # share of training groups on which the baseline's strength is chosen, where training has none
+)
+
+
+@dataclass(frozen=True)
+class Data:
+    """What a run works on: the catalog with the sides of its folds, and the features of its clips.
+
+    ``extraction`` says how many videos were extracted now, and how many were in the store; it is empty where the
+    features came with the dataset.
+    """
+
+    catalog: Catalog
+    split: Split
+    features: FeatureSet
+    backbone: Backbone | None
+    seconds: float
+    extraction: dict[str, int]
+    summary: str
+    leakage: Leakage
+
+    @property
+    def fold_names(self) -> list[str]:
+        """Names of all folds."""
+        return [fold.name for fold in self.catalog.folds]
+
+
+def load_data(config: Config, split: Split | None = None, *, progress: bool = False, guard: bool = False) -> Data:
+    """The catalog, its split, and the features of its clips: those that came with it, or extracted into the store.
+
+    Args:
+        config: Of the run.
+        split: What the run decided when it began; None: it is decided here.
+        progress: Show bars.
+        guard: For training and tests: a split whose test is not clean is refused, before hours of extraction.
+
+    Raises:
+        ConfigError: the configuration cannot be followed, what the split names is no longer as it was, or the test
+            leaks and ``evaluation.leakage`` refuses it.
+        WorkError: too many videos cannot be read, or the store cannot be written.
+    """
+    with distributed.main_first():  # it may make the videos
+        logger.info("Looking for videos in %s", getattr(config.dataset, "path", "the dataset"), extra=LINE)
+        catalog: Catalog = registry.build("dataset", config.dataset, config.seed)
+    if split is not None:
+        catalog = split.align(catalog)
+    start = _find_start(config, split)
+    device = resolve_device(config.device).main
+    if catalog.arrays is not None:
+        digests: list[str | OSError] = [*digest_features(catalog)]
+        if split is not None:
+            split.check_contents(catalog, digests)
+        catalog, leakage = (
+            _guard(config, catalog, None, split, progress, digests, start) if guard else (catalog, Leakage((), ()))
+        )
+        given = f"{len(catalog.videos)} videos, features given"
+        catalog, split = _decide(config, catalog, split, digests, None, {}, start)
+        return Data(catalog, split, from_arrays(catalog), None, 0.0, {}, given, leakage)
+    logger.info("features store: %s", config.features.store, extra=LINE)
+    with distributed.main_first(), stage(f"Loading {config.backbone.name}", progress):  # it may download the weights
+        backbone = build_backbone(config.backbone, config.seed)
+    prepare(backbone, config, device)
+    described = describe_backbone(backbone, config)
+    if split is not None:
+        split.check_backbone(described)
+    contents = read_contents(catalog, config, progress)
+    if split is not None:
+        split.check_contents(catalog, contents.digests)
+    leakage = Leakage((), ())
+    if guard:
+        catalog, leakage = _guard(config, catalog, backbone, split, progress, contents.digests, start)
+    done = extract_features(catalog, config, backbone, device, progress, contents)
+    summary = describe_extraction(catalog, done)
+    if guard:  # ``extract`` prints it
+        logger.info(summary)
+    if split is not None and done.bad:
+        names = ", ".join(catalog.videos[index].name for index in sorted(done.bad)[:3])
+        raise WorkError(f"{len(done.bad)} videos of this run cannot be read any more: {names}")
+    catalog, split = _decide(config, catalog, split, contents.digests, described, done.bad, start)
+    keep = getattr(registry.load_item("dataset", config.dataset.type), "keep_features", None)
+    if keep is not None and distributed.is_main():
+        keep(config.dataset, catalog, done.features)
+    counts = {"videos_extracted": done.n_extracted, "videos_from_store": done.n_reused}
+    return Data(catalog, split, done.features, backbone, done.seconds, counts, summary, leakage)
+
+
+def _find_start(config: Config, split: Split | None) -> TrainedOn | None:
+    """What ``training.weights`` had learned from, when the run began; None where it begins from drawn weights."""
+    if config.training.weights is None:
+        return None
+    return read_trained_on(config.training.weights) if split is None else split.start or UNKNOWN
+
+
+def _guard(
+    config: Config,
+    catalog: Catalog,
+    backbone: Backbone | None,
+    split: Split | None,
+    progress: bool,
+    digests: Sequence[str | OSError],
+    start: TrainedOn | None,
+) -> tuple[Catalog, Leakage]:
+    """The catalog with the folds to run, and what is known of leakage; of several processes the first looks."""
+    provenance = None if backbone is None else backbone.provenance
+    decided = split is not None
+    folds, leakage = distributed.tell(
+        lambda: guard_test(catalog, config, provenance, progress, decided=decided, digests=digests, start=start)
+    )
+    return replace(catalog, folds=folds), leakage
+
+
+def _decide(
+    config: Config,
+    catalog: Catalog,
+    split: Split | None,
+    digests: Sequence[str | OSError],
+    backbone: dict[str, Any] | None,
+    bad: dict[int, str],
+    start: TrainedOn | None,
+) -> tuple[Catalog, Split]:
+    """The catalog with all its sides, and the split: what the run decided before, or what it decides now."""
+    if split is not None:
+        return catalog, split
+    share = config.training.validation_share
+    catalog = draw_validation(catalog.without(set(bad)), share, BASELINE_VALIDATION, config.seed)
+    settings = learned_settings(config)
+    return catalog, freeze(catalog, digests, backbone=backbone, settings=settings, bad=bad, start=start)

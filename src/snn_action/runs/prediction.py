@@ -1,0 +1,154 @@
+"""A trained run as a recogniser of new videos."""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from snn_action.backbones import Backbone, build_backbone
+from snn_action.config import Config
+from snn_action.core.errors import ConfigError, WorkError
+from snn_action.features import describe_backbone, extract_video, prepare
+from snn_action.models import TemporalModel, build_model
+from snn_action.runs.folder import fold_folder
+from snn_action.runs.split import read_begun_run
+from snn_action.training import load_weights, require_trained, resolve_device
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a recogniser says of one video.
+
+    Attributes:
+        video: The path as it was given.
+        class_names: Names of the K classes.
+        probabilities: Softmax averaged over the steps of each clip, then over clips (K,), as ``video`` accuracy does.
+        over_time: For each clip, the softmax at each step (T, K).
+        frames: For each clip, the frames at these steps (T,).
+    """
+
+    video: str
+    class_names: tuple[str, ...]
+    probabilities: npt.NDArray[np.float64]
+    over_time: tuple[npt.NDArray[np.float32], ...]
+    frames: tuple[npt.NDArray[np.int64], ...]
+
+    def top(self, count: int = 5) -> list[tuple[str, float]]:
+        """The most probable classes with their probabilities."""
+        return self._top(self.probabilities, count)
+
+    def to_dict(self, count: int = 5, over_time: bool = False) -> dict[str, Any]:
+        """For JSON: the video, its top classes and, if asked, those at each step of each clip."""
+        result: dict[str, Any] = {"video": self.video, "top": _named(self.top(count))}
+        if over_time:
+            result["over_time"] = [
+                [
+                    {"frame": int(frame), "top": _named(self._top(step, count))}
+                    for frame, step in zip(frames, steps, strict=True)
+                ]
+                for frames, steps in zip(self.frames, self.over_time, strict=True)
+            ]
+        return result
+
+    def to_text(self, count: int = 5, over_time: bool = False) -> str:
+        """For people: a line for each of the top classes and, if asked, for each step."""
+        lines = [self.video]
+        lines += [f"  {100 * probability:5.1f} %  {name}" for name, probability in self.top(count)]
+        if over_time:
+            for clip, (frames, steps) in enumerate(zip(self.frames, self.over_time, strict=True), 1):
+                lines.append("  over time" + (f", clip {clip} of {len(self.frames)}" if len(self.frames) > 1 else ""))
+                for frame, step in zip(frames, steps, strict=True):
+                    best = ", ".join(f"{name} {100 * share:.1f} %" for name, share in self._top(step, min(count, 2)))
+                    lines.append(f"    frame {int(frame):5d}  {best}")
+        return "\n".join(lines)
+
+    def _top(self, shares: npt.NDArray[Any], count: int) -> list[tuple[str, float]]:
+        order = np.argsort(-shares, kind="stable")[:count]
+        return [(self.class_names[k], float(shares[k])) for k in order]
+
+
+class LoadedRun:
+    """A run's backbone and temporal model, ready to predict (``load_run`` makes it)."""
+
+    def __init__(
+        self, config: Config, class_names: Sequence[str], backbone: Backbone, model: TemporalModel, device: torch.device
+    ) -> None:
+        self.config = config
+        self.class_names = tuple(class_names)
+        self.backbone = backbone
+        self.model = model
+        self.device = device
+
+    def predict(self, path: str | Path) -> Prediction:
+        """Recognise the action in a video file, or a folder of JPEG frames.
+
+        Raises:
+            WorkError: the video cannot be read.
+        """
+        features, mask, clips = extract_video(Path(path), Path(path).name, self.config, self.backbone, self.device)
+        with torch.inference_mode():
+            logits, _ = self.model(features.to(self.device), mask=mask.to(self.device), keep_state=False)
+        shares = logits.float().softmax(-1).cpu().numpy()
+        over_time = tuple(clip[real] for clip, real in zip(shares, mask.numpy(), strict=True))
+        averages = self.model.averages_time
+        each = [clip[-1].astype(np.float64) if averages else clip.mean(0, dtype=np.float64) for clip in over_time]
+        mean = np.mean(each, axis=0)
+        frames = tuple(clips.indices[positions] for positions in clips.clips)
+        return Prediction(str(path), self.class_names, mean, over_time, frames)
+
+    def predict_each(self, paths: Iterable[str | Path]) -> Iterator[Prediction | WorkError]:
+        """``predict`` of each video, or why there is none: one that cannot be used costs the others nothing."""
+        for path in paths:
+            try:
+                yield self.predict(path)
+            except WorkError as error:
+                yield error
+            except Exception as error:
+                yield WorkError(f"{path}: {type(error).__name__}: {error}")
+
+
+def load_run(
+    folder: str | Path, *, fold: str | None = None, device: str | None = None, overrides: Sequence[str] = ()
+) -> LoadedRun:
+    """Load a trained run: ``load_run("save/demo/20260101-120000").predict("video.avi")``.
+
+    Args:
+        folder: Of the run.
+        fold: Whose model, where the run has several folds; None: the first.
+        device: As in the configuration; None: the run's own.
+        overrides: Put over the run's configuration, such as ``backbone.weights=elsewhere.pth``; only what does not
+            change what the run has learned.
+
+    Raises:
+        ConfigError: the folder is not that of a trained run, the run was made from features without a backbone, an
+            override changes what was learned, or the backbone's weights are others than the run was trained with.
+    """
+    folder = Path(folder)
+    extra = [] if device is None else [f"device={json.dumps(device)}"]
+    config, split = read_begun_run(folder, [*overrides, *extra])
+    if not split.from_videos:
+        raise ConfigError(
+            f"{folder}: this run was trained on features that came with its dataset, without a backbone: it cannot "
+            "look at videos. Train on videos to predict videos"
+        )
+    names = [sides.name for sides in split.folds]
+    if fold is not None and fold not in names:
+        raise ConfigError(f"{folder}: no fold {fold!r}; it has {', '.join(names)}")
+    weights = require_trained(fold_folder(folder, fold or names[0], names), folder)
+    target = resolve_device(config.device).main
+    backbone = build_backbone(config.backbone, config.seed)
+    split.check_backbone(describe_backbone(backbone, config))
+    prepare(backbone, config, target)
+    streams = len(config.clip.streams)
+    model = build_model(config.model, streams * backbone.feature_dim, len(split.class_names), config.seed)
+    load_weights(model, weights)
+    return LoadedRun(config, split.class_names, backbone, model.eval().to(target), target)
+
+
+def _named(top: list[tuple[str, float]]) -> list[dict[str, Any]]:
+    return [{"class": name, "probability": probability} for name, probability in top]

@@ -1,0 +1,84 @@
+"""What ``metrics.json`` and the report say of a run beyond its predictions: work, notes, the clips that are shown."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from snn_action.config import Config
+from snn_action.datasets.catalog import Catalog, Fold
+from snn_action.evaluation import (
+    FoldResult,
+    count_backbone_operations,
+    count_model_operations,
+    record_spikes,
+)
+from snn_action.models import TemporalModel
+from snn_action.report.examples import Shown, choose_videos, say_left_out
+from snn_action.runs.data import Data
+from snn_action.runs.folder import fold_folder
+from snn_action.training import find_best, read_lines, write_lines
+
+
+def describe_work(
+    config: Config, data: Data, folder: Path, model: TemporalModel, spikes: dict[str, Any] | None
+) -> dict[str, Any]:
+    """The part of ``metrics.json`` that predictions do not give: operations, seconds, what was left out, notes."""
+    clip, _ = data.features.read([find_typical_clip(data)])
+    operations = {"model": count_model_operations(model.cpu(), clip, spikes).to_dict(), "backbone": None}
+    if data.backbone is not None:
+        counted = count_backbone_operations(data.backbone, data.catalog, config, clip.shape[1])
+        operations["backbone"] = None if counted is None else counted.to_dict()
+    folders = [fold_folder(folder, name, data.fold_names) for name in data.fold_names]
+    lines = [line for one in folders for line in read_lines(one)]
+    if len(folders) > 1:
+        write_lines(folder, lines)
+    trained = [line.get("seconds", 0.0) for line in lines]
+    return {
+        "operations": operations,
+        "seconds": {"extract": data.seconds, **data.extraction, "train": sum(trained)},
+        "best_epoch": find_best(lines) if len(folders) == 1 else None,
+        "initial": next((line["test"] for line in lines if line["epoch"] < 0 and "test" in line), None),
+        "bad_videos": [{"video": name, "reason": reason} for name, reason in data.split.bad.items()],
+        "notes": [*data.leakage.notes(), *data.catalog.notes, *note_training(config, data.catalog, model)],
+    }
+
+
+def find_typical_clip(data: Data) -> int:
+    """The test clip whose length is nearest to the mean of all test clips, as spikes are counted a mean clip."""
+    tested = sorted({clip for fold in data.catalog.folds for clip in data.features.clips_of(fold.test)})
+    lengths = data.features.length[tested]
+    return tested[int(np.abs(lengths - lengths.mean()).argmin())]
+
+
+def note_training(config: Config, catalog: Catalog, model: TemporalModel) -> list[str]:
+    """What a reader must know of how the tested weights came about."""
+    if config.training.skip:
+        return [f"Nothing was trained: the weights in {config.training.weights} were tested as they are."]
+    if not model.trained_by_gradient:
+        return []
+    if any(video.group is None for video in catalog.videos):
+        return ["Groups are unknown: there was no validation, and the last epoch counts."]
+    if config.training.validation_share == 0:
+        return ["All training groups were trained on, without validation: the last epoch counts."]
+    return []
+
+
+def choose_shown(
+    config: Config, data: Data, result: FoldResult, fold: Fold, model: TemporalModel
+) -> tuple[list[Shown], list[str]]:
+    """The clips that the report shows, and words for those that cannot be.
+
+    It is the first clip of some test videos of a fold, as its model saw them.
+    """
+    shown, left_out = [], []
+    for video in choose_videos(data.catalog, fold.test, config.report.clips):
+        clip = int((result.model.video == video).argmax())
+        probabilities = result.model.probabilities[clip][result.model.mask[clip]]
+        try:
+            spikes = record_spikes(model, data.features, data.features.clips_of([video])[0])
+        except Exception as error:  # the results are there: no picture ends the run
+            left_out.append(say_left_out(f"the clip of {data.catalog.videos[video].name}", error))
+            continue
+        shown.append(Shown(video, probabilities, spikes))
+    return shown, left_out

@@ -1,0 +1,1 @@
+"""Fused loops for the CPU: Numba, with LLVM vectors."""

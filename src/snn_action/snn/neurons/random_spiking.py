@@ -1,0 +1,135 @@
+"""What neurons share that draw their spikes at random from the output of a rate neuron, their base (Nengo).
+
+    r = output of the base,  n = random count of mean |r| dt,  output sign(r) n amplitude / dt
+
+The sign is Nengo's rule for a base whose output may be negative. What is drawn is a pure function of the seed, the
+clip, the neuron and the step (``random``): the same whether steps are taken one by one or all at once, and whatever
+else is in the batch. In evaluation every clip is clip 0. In training each clip draws a number of its own from PyTorch's
+global generator, so that noise differs from clip to clip and from epoch to epoch; ``seed`` tells layers apart.
+"""
+
+import math
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple, Self
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from snn_action.core import registry
+from snn_action.core.registry import registered
+from snn_action.snn.fused.ir import Equations
+from snn_action.snn.masks import silence
+from snn_action.snn.neurons import rectified_linear
+from snn_action.snn.neurons.base import Gradient, Neuron, NeuronSettings
+from snn_action.snn.neurons.equations import Unit
+from snn_action.snn.neurons.random import draw_uniform
+
+STREAM_BITS = 31
+
+
+class RandomSpikingSettings(NeuronSettings):
+    """What random spiking neurons share."""
+
+    amplitude: float = Field(1.0, gt=0, description="Area of one spike")
+    seed: int = Field(0, ge=0, lt=2**32, description="Of everything that the neuron draws")
+    base: registered("neuron") = rectified_linear.Settings()  # type: ignore[valid-type]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _share_dt(cls, values: Any) -> Any:
+        """A base that does not say its ``dt`` has that of the neuron."""
+        if not isinstance(values, Mapping) or "dt" not in values:
+            return values
+        dt, base = values["dt"], values.get("base", {"type": "rectified_linear"})
+        if not isinstance(base, Mapping) or "dt" in base:
+            return values
+        if not isinstance(dt, int | float) or not 0 < dt < math.inf:
+            return values  # the error of ``dt`` itself is enough
+        return {**values, "base": {**base, "dt": dt}}
+
+    @model_validator(mode="after")
+    def _check_base(self) -> Self:
+        if registry.build("neuron", self.base).spiking:
+            raise ValueError(f"base: must be a rate neuron such as rectified_linear, but {self.base.type} spikes")
+        if self.base.dt != self.dt:
+            raise ValueError(f"base.dt: must be dt = {self.dt:g}, not {self.base.dt:g}")
+        return self
+
+
+class State(NamedTuple):
+    """The random stream of each neuron, clip times 2^31 plus index, and its steps so far, both (B, N) int64."""
+
+    stream: Tensor
+    step: Tensor
+
+
+class StateWithBase(NamedTuple):
+    """``State``, and that of a base which has one."""
+
+    stream: Tensor
+    step: Tensor
+    base: Any
+
+
+class RandomSpiking(Neuron):
+    """Base of random spiking neurons, which write ``draw_counts``; modes ``rate`` and ``spike_aware``.
+
+    There is no ``surrogate``: no membrane has a distance from a threshold.
+    """
+
+    gradients: ClassVar[tuple[Gradient, ...]] = ("rate", "spike_aware")
+    settings: RandomSpikingSettings
+
+    def __init__(self, settings: RandomSpikingSettings, gradient: Gradient | None = None) -> None:
+        super().__init__(settings, gradient)
+        self.base: Neuron = registry.build("neuron", settings.base, "rate")
+
+    @abstractmethod
+    def draw_counts(self, mean: Tensor, uniform: Tensor) -> Tensor:
+        """Whole random numbers (...) of that ``mean`` (...), from values ``uniform`` (...) in [0, 1)."""
+
+    def equations(self, unit: Unit) -> Equations | None:
+        """Of the rate alone: fused kernels have no integers to draw from."""
+        return super().equations(unit) if unit == "rate_count" else None
+
+    def advance(self, current: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """See the module; a sequence of one step."""
+        spikes, state = self._run(current.unsqueeze(1), state, None)
+        return spikes.squeeze(1), state
+
+    def _run(self, current: Tensor, state: Any, mask: Tensor | None) -> tuple[Tensor, Any]:
+        """All steps at once, but for a base that has a state of its own."""
+        if isinstance(state, StateWithBase):
+            rates, base = self.base(current, state.base, mask)
+            state = state._replace(base=base)
+        else:
+            rates = self.base.rate(current)
+        ones = torch.ones(1, current.shape[1], dtype=torch.long, device=current.device)
+        real = (ones if mask is None else mask.long()).view(-1, current.shape[1], *(1,) * (current.ndim - 2))
+        passed = real.cumsum(1)
+        steps = state.step.unsqueeze(1) + (passed - real)
+        clip, neuron = state.stream >> STREAM_BITS, state.stream & (2**STREAM_BITS - 1)
+        uniform = draw_uniform(self.settings.seed, clip.unsqueeze(1), neuron.unsqueeze(1), steps)
+        counts = self.draw_counts(rates.abs() * self.dt, uniform).to(rates.dtype)
+        state = state._replace(step=state.step + passed[:, -1])
+        return silence(counts * rates.sign(), mask) * (self.amplitude / self.dt), state
+
+    def initial_state(self, batch: int, shape: Sequence[int], device: torch.device, dtype: torch.dtype) -> Any:
+        """No step yet; clip 0 in evaluation, a clip of random number each in training."""
+        draw = self.training and device.type != "meta"  # there a state is only laid out
+        clips = torch.randint(2**STREAM_BITS, (batch,)) if draw else torch.zeros(batch, dtype=torch.long)
+        index = torch.arange(torch.Size(shape).numel(), device=device).view(*shape)
+        stream = (clips.to(device) << STREAM_BITS).view(-1, *(1,) * len(shape)) + index
+        base = self.base.initial_state(batch, shape, device, dtype)
+        step = torch.zeros_like(stream)
+        return StateWithBase(stream, step, base) if base else State(stream, step)
+
+    def rate(self, current: Tensor) -> Tensor:
+        """``amplitude`` times the rate of the base."""
+        return self.base.rate(current) * self.amplitude
+
+    def gain_bias(self, max_rates: Tensor, intercepts: Tensor) -> tuple[Tensor, Tensor]:
+        """Those of the base."""
+        return self.base.gain_bias(max_rates, intercepts)

@@ -1,0 +1,61 @@
+"""LIF rate with a smoothed threshold (NengoDL's SoftLIFRate; Hunsberger and Eliasmith 2015), without state.
+
+    z = sigma log(1 + exp((J - 1) / sigma))
+    r(J) = amplitude / (tau_ref + tau_rc log(1 + 1 / z))
+
+As sigma goes to 0 it becomes the LIF rate. Its slope is finite and positive everywhere, so no neuron is without a
+gradient.
+"""
+
+import math
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn.functional import softplus
+
+from snn_action.snn.neurons.lif_rate import LIFRate, LIFRateSettings
+
+# Below this (J - 1) / sigma, z is so small that log(1 + 1 / z) is -log(z) to the last bit, and z may underflow.
+TAIL = -20.0
+
+
+class Settings(LIFRateSettings):
+    """Leaky integrate-and-fire rate neuron with a smoothed threshold."""
+
+    type: Literal["soft_lif_rate"] = "soft_lif_rate"
+    sigma: float = Field(1.0, gt=0, description="Width of the smoothed threshold, in units of the current")
+
+
+def soft_lif_rate(current: Tensor, sigma: float, tau_rc: float, tau_ref: float, amplitude: float) -> Tensor:
+    """``r(J)`` of any shape."""
+    x = (current - 1) / sigma
+    near = x > TAIL
+    z = softplus(torch.where(near, x, 0)) * sigma
+    wait = torch.where(near, torch.log1p(1 / z), -x - math.log(sigma))
+    return amplitude / (tau_ref + tau_rc * wait)
+
+
+def soft_lif_slope(current: Tensor, sigma: float, tau_rc: float, tau_ref: float, amplitude: float) -> Tensor:
+    """``dr/dJ = r^2 tau_rc s / (amplitude z (1 + z))``, s the logistic curve at (J - 1) / sigma."""
+    x = (current - 1) / sigma
+    near = x > TAIL
+    z = softplus(torch.where(near, x, 0)) * sigma
+    period = tau_ref + tau_rc * torch.where(near, torch.log1p(1 / z), -x - math.log(sigma))
+    share = torch.where(near, torch.sigmoid(x) / (z * (1 + z)), 1 / sigma)
+    return amplitude * tau_rc * share / period.square()
+
+
+class SoftLIFRate(LIFRate):
+    """See the module; ``gain_bias`` is that without smoothing (as NengoDL), which is met as sigma goes to 0."""
+
+    settings: Settings
+
+    def rate(self, current: Tensor) -> Tensor:
+        """``r(J)``."""
+        s = self.settings
+        return soft_lif_rate(current, s.sigma, s.tau_rc, s.tau_ref, self.amplitude)
+
+
+build = SoftLIFRate

@@ -1,0 +1,46 @@
+"""Spiking rectified linear neuron: integrates ``max(J, 0)`` and may fire several times in a step (Nengo).
+
+    v' = v + max(J, 0) dt
+    n = floor(v'),  output n amplitude / dt
+    v = v' - n
+
+Without feedback the spike counts are exactly ``diff(floor(v0 + cumsum(max(J, 0) dt)))``. Its rate is
+``amplitude max(J, 0)``.
+"""
+
+from typing import Literal
+
+from torch import Tensor
+
+from snn_action.snn.neurons.rectified_linear import linear_gain_bias
+from snn_action.snn.neurons.spiking import SpikingSettings, Voltage, VoltageNeuron, fire_often
+
+
+class Settings(SpikingSettings):
+    """Spiking rectified linear neuron."""
+
+    type: Literal["spiking_rectified_linear"] = "spiking_rectified_linear"
+
+
+def step(current: Tensor, state: Voltage, settings: SpikingSettings) -> tuple[Tensor, Voltage]:
+    """One step: output (B, N) of ``current`` (B, N) in spikes a second, and the state after it; see ``fire_often``."""
+    return fire_often(state.voltage + current.relu() * settings.dt, settings)
+
+
+class SpikingRectifiedLinear(VoltageNeuron):
+    """Module around ``step``."""
+
+    def advance(self, current: Tensor, state: Voltage) -> tuple[Tensor, Voltage]:
+        """See ``step``."""
+        return step(current, state, self.settings)
+
+    def rate(self, current: Tensor) -> Tensor:
+        """``amplitude max(J, 0)``."""
+        return current.relu() * self.amplitude
+
+    def gain_bias(self, max_rates: Tensor, intercepts: Tensor) -> tuple[Tensor, Tensor]:
+        """See ``linear_gain_bias``."""
+        return linear_gain_bias(max_rates, intercepts)
+
+
+build = SpikingRectifiedLinear

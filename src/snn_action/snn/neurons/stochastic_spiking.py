@@ -1,0 +1,38 @@
+"""Spikes by stochastic rounding of the output of a rate neuron (Nengo's StochasticSpiking).
+
+    r = output of the base,  e = |r| dt
+    n = floor(e) + (1 if u < e - floor(e) else 0),  u uniform in [0, 1)
+    output sign(r) n amplitude / dt
+
+``n`` has the mean ``e`` and the least variance that a whole number of that mean can have. How ``u`` is drawn:
+``random_spiking``.
+"""
+
+from typing import Literal
+
+from torch import Tensor
+
+from snn_action.snn.neurons.random_spiking import RandomSpiking, RandomSpikingSettings
+
+
+class Settings(RandomSpikingSettings):
+    """Spikes by stochastic rounding of a rate."""
+
+    type: Literal["stochastic_spiking"] = "stochastic_spiking"
+
+
+def count(mean: Tensor, uniform: Tensor) -> Tensor:
+    """``floor(mean)``, plus 1 where ``uniform`` is below what ``mean`` has beyond it; any shape."""
+    whole = mean.floor()
+    return whole + (uniform < mean - whole)
+
+
+class StochasticSpiking(RandomSpiking):
+    """Module around ``count``; modes ``rate`` and ``spike_aware``."""
+
+    def draw_counts(self, mean: Tensor, uniform: Tensor) -> Tensor:
+        """See ``count``."""
+        return count(mean, uniform)
+
+
+build = StochasticSpiking

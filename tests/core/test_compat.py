@@ -1,0 +1,43 @@
+import subprocess
+import sys
+import types
+
+import pytest
+
+from snn_action.core import compat
+
+FRESH = """
+from snn_action.core.compat import {name}
+import torch, torchvision
+assert {name}.__version__
+assert torchvision.models.mobilenet_v2 is not None
+"""
+
+
+@pytest.mark.parametrize("name", ["torchvision", "lightning", "torchmetrics"])
+def test_imports_in_a_fresh_process(name):
+    subprocess.run([sys.executable, "-W", "ignore", "-c", FRESH.format(name=name)], check=True)
+
+
+def test_does_nothing_where_torchvision_is_whole(monkeypatch):
+    whole = types.ModuleType("torchvision")
+    declared = len(compat._libraries)
+    monkeypatch.delitem(sys.modules, "torchvision", raising=False)
+    monkeypatch.setattr(compat.importlib, "import_module", lambda _: whole)
+    assert compat.import_torchvision() is whole
+    assert len(compat._libraries) == declared
+
+
+def test_another_failure_is_not_hidden(monkeypatch):
+    def fail(_):
+        raise RuntimeError("something else")
+
+    monkeypatch.delitem(sys.modules, "torchvision", raising=False)
+    monkeypatch.setattr(compat.importlib, "import_module", fail)
+    with pytest.raises(RuntimeError, match="something else"):
+        compat.import_torchvision()
+
+
+def test_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="nothing_here"):
+        compat.nothing_here  # noqa: B018

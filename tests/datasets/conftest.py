@@ -1,0 +1,1 @@
+from ..video.conftest import videos  # noqa: F401 - a fixture
