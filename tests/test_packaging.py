@@ -1,14 +1,18 @@
 """What is declared about the package is so: the files of a wheel, versions, imports."""
 
+import ast
 import os
 import shutil
 import subprocess
 import sys
 import tomllib
 import zipfile
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 import snn_action
 
@@ -52,3 +56,34 @@ def test_an_installed_package_writes_a_configuration(wheel, tmp_path):
 
 def test_the_version_is_one():
     assert PROJECT["version"] == snn_action.__version__
+
+
+def find_imports() -> set[str]:
+    """Packages of others that modules under src/ import, by the name under which they are installed."""
+    found = set()
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                found |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                found.add(str(node.module))
+    modules = {name.partition(".")[0] for name in found} - sys.stdlib_module_names - {"snn_action"}
+    distributions = metadata.packages_distributions()
+    return {canonicalize_name(distributions[module][0]) for module in modules}
+
+
+def read_requirements(lines: list[str]) -> dict[str, Requirement]:
+    return {canonicalize_name(one.name): one for one in map(Requirement, lines)}
+
+
+def test_what_is_imported_is_declared_and_what_is_declared_is_imported():
+    assert find_imports() == set(read_requirements(PROJECT["dependencies"]))
+
+
+def test_what_is_declared_is_pinned_within_its_range():
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pins = read_requirements([line for line in lines if not line.startswith("#")])
+    for name, wanted in read_requirements(PROJECT["dependencies"]).items():
+        (pin,) = pins[name].specifier
+        assert pin.operator == "=="
+        assert wanted.specifier.contains(pin.version), name
