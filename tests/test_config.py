@@ -1,3 +1,4 @@
+import importlib
 import json
 from pathlib import Path
 
@@ -5,7 +6,7 @@ import pytest
 
 from snn_action.config import Config, load_config, make_config, make_schema, override
 from snn_action.core.errors import ConfigError
-from snn_action.core.registry import REGISTRY, items
+from snn_action.core.registry import FOREIGN_CONFIGURATIONS, REGISTRY, Settings, items
 
 ROOT = Path(__file__).parents[1]
 MINIMAL = {"name": "test", "dataset": {"type": "features", "path": "f.npz"}, "model": {"type": "lmu"}}
@@ -113,6 +114,34 @@ def test_the_schema_knows_every_registered_item_and_every_key():
             definition = schema["$defs"][f"{kind}_{name}"]
             assert set(module.Settings.model_fields) <= set(definition["properties"])
     assert set(Config.model_fields) <= set(schema["properties"])
+
+
+def list_settings() -> set[type[Settings]]:
+    """Every class of settings of the package: of the run, of all items, of foreign configurations."""
+    for name in FOREIGN_CONFIGURATIONS:
+        importlib.import_module(name)
+    for kind in REGISTRY:
+        list(items(kind))
+    found, left = set(), [Settings]
+    while left:
+        left += (subclasses := left.pop().__subclasses__())
+        found |= set(subclasses)
+    return {cls for cls in found if cls.__module__.startswith("snn_action.")}
+
+
+def test_every_key_has_a_description():
+    keys = [(cls, key, field.description) for cls in list_settings() for key, field in cls.model_fields.items()]
+    assert len({cls for cls, _, _ in keys}) > len(REGISTRY["model"]) + len(REGISTRY["neuron"]) + len(
+        REGISTRY["dataset"]
+    )
+    assert not [f"{cls.__module__}.{cls.__name__}.{key}" for cls, key, text in keys if not text]
+
+
+def test_editors_see_every_description():
+    schema = make_schema()
+    for owner in (schema, *schema["$defs"].values()):
+        for key, value in owner["properties"].items():
+            assert value.get("description") or key == "$schema", (owner["title"], key)
 
 
 def test_every_registered_item_has_settings_told_apart_by_type_and_a_maker():

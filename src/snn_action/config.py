@@ -28,7 +28,7 @@ class FeatureSettings(Settings):
     index: Path | None = Field(None, description="Its index on a disk of this machine's own; null: in the store")
     shard_videos: int = Field(64, ge=1, le=10**6, description="Videos that are written together")
     workers: int = Field(1, ge=0, le=1024, description="Processes that decode; 0: decode in the main process")
-    limits: LimitSettings = LimitSettings()
+    limits: LimitSettings = Field(LimitSettings(), description="What one video may ask for; more is unreadable")
 
 
 class LossSettings(Settings):
@@ -43,24 +43,26 @@ class LossSettings(Settings):
 class TrainingSettings(Settings):
     """How the temporal model learns."""
 
-    epochs: int = Field(30, ge=0, le=10**6)
-    batch_size: int = Field(100, ge=1, le=10**6)
-    optimizer: Literal["adam", "adamw"] = "adamw"
-    learning_rate: float = Field(1e-3, gt=0)
-    weight_decay: float = Field(0.0, ge=0)
-    schedule: Literal["constant", "cosine"] = "cosine"
-    warmup_epochs: int = Field(0, ge=0, le=10**6)
-    loss: LossSettings = LossSettings()
-    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    epochs: int = Field(30, ge=0, le=10**6, description="Passes over the training clips")
+    batch_size: int = Field(100, ge=1, le=10**6, description="Clips of one training step, of all processes together")
+    optimizer: Literal["adam", "adamw"] = Field("adamw", description="They differ in weight_decay alone")
+    learning_rate: float = Field(1e-3, gt=0, description="The largest step size; see schedule")
+    weight_decay: float = Field(0.0, ge=0, description="Adam: L2 penalty on weights; AdamW: decoupled decay")
+    schedule: Literal["constant", "cosine"] = Field(
+        "cosine", description="Learning rate after the warmup: constant, or falling to 0 along a cosine"
+    )
+    warmup_epochs: int = Field(0, ge=0, le=10**6, description="Epochs in which the learning rate rises from 0")
+    loss: LossSettings = Field(LossSettings(), description="Weights of the terms of the loss")
+    label_smoothing: float = Field(0.0, ge=0, lt=1, description="Share of the target spread evenly over all classes")
     feature_noise: float = Field(0.0, ge=0, description="Deviation of noise on standardised inputs, new at each step")
-    gradient_clip: float | None = Field(None, gt=0)
+    gradient_clip: float | None = Field(None, gt=0, description="Largest norm of the gradient; null: not clipped")
     validation_share: float = Field(0.2, ge=0, lt=1, description="Share of training groups; 0: the last epoch counts")
     patience: int | None = Field(
         None, ge=1, le=10**6, description="Epochs without improvement before it stops; null: never"
     )
-    shuffle: bool = True
-    workers: int = Field(0, ge=0, le=1024)
-    pin_memory: bool = False
+    shuffle: bool = Field(True, description="Draw a new order of the training clips each epoch")
+    workers: int = Field(0, ge=0, le=1024, description="Processes that read batches; 0: the training process does")
+    pin_memory: bool = Field(False, description="Page-locked memory for batches: faster copies to a GPU")
     tensorboard: bool = Field(False, description="Also log for TensorBoard (extra 'tensorboard')")
     weights: Path | None = Field(None, description="Start from these weights (.ckpt of a run)")
     skip: bool = Field(False, description="No training: test the weights as they are")
@@ -70,7 +72,7 @@ class TrainingSettings(Settings):
 class EvaluationSettings(Settings):
     """How a trained model is tested."""
 
-    batch_size: int = Field(100, ge=1, le=10**6)
+    batch_size: int = Field(100, ge=1, le=10**6, description="Clips tested at once")
     baseline: bool = Field(True, description="Also fit and test the frame-average baseline on the same features")
     leakage: Literal["refuse", "mark", "drop"] = Field(
         "refuse", description="What a test set that leaks does: see docs/leakage.md"
@@ -100,18 +102,20 @@ class Config(Settings):
     """The whole configuration of a run."""
 
     name: str = Field(min_length=1, pattern=r"^\w[\w.-]*$", description="Folder of the run below save_dir")
-    seed: int = Field(0, ge=0, lt=2**32)
-    save_dir: Path = Field(Path("save"), validate_default=False)  # JSON has no paths to validate it by
+    seed: int = Field(0, ge=0, lt=2**32, description="Of weights, order of clips, noise and drawn splits")
+    save_dir: Path = Field(  # JSON has no paths to validate it by
+        Path("save"), validate_default=False, description="Folder of all runs, relative to the working directory"
+    )
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda|cuda:\d+|\d+(,\d+)*)$", description="auto, cpu, cuda, GPUs")
     precision: Literal["32", "bf16", "16"] = Field("32", description="Arithmetic of training")
-    dataset: registered("dataset")  # type: ignore[valid-type]
-    clip: ClipSettings = ClipSettings()
-    backbone: BackboneSettings = BackboneSettings()
-    features: FeatureSettings = FeatureSettings()
-    model: registered("model")  # type: ignore[valid-type]
-    training: TrainingSettings = TrainingSettings()
-    evaluation: EvaluationSettings = EvaluationSettings()
-    report: ReportSettings = ReportSettings()
+    dataset: registered("dataset") = Field(description="Videos or features, their classes and split")  # type: ignore[valid-type]
+    clip: ClipSettings = Field(ClipSettings(), description="Which frames of a video make a clip, and its streams")
+    backbone: BackboneSettings = Field(BackboneSettings(), description="The network that turns a frame into a vector")
+    features: FeatureSettings = Field(FeatureSettings(), description="Where features are kept, how they are extracted")
+    model: registered("model") = Field(description="The temporal model")  # type: ignore[valid-type]
+    training: TrainingSettings = Field(TrainingSettings(), description="How the temporal model learns")
+    evaluation: EvaluationSettings = Field(EvaluationSettings(), description="How the trained model is tested")
+    report: ReportSettings = Field(ReportSettings(), description="What the report shows")
 
     def to_json(self) -> str:
         """The configuration with every default written out, as it is saved in the run folder."""
@@ -201,7 +205,8 @@ def make_schema() -> dict[str, Any]:
         if not isinstance(node, dict):
             return node
         if isinstance(kind := node.get("registered"), str):
-            return {"oneOf": [{"$ref": add(kind, name, module.Settings)} for name, module in registry.items(kind)]}  # type: ignore[arg-type]
+            choices = [{"$ref": add(kind, name, module.Settings)} for name, module in registry.items(kind)]  # type: ignore[arg-type]
+            return {"description": node.get("description"), "oneOf": choices}
         return {key: resolve(value) for key, value in node.items()}
 
     def add(kind: str, name: str, cls: type[Settings]) -> str:

@@ -1,15 +1,18 @@
+import importlib
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from snn_action.core.compat import torchmetrics
+from snn_action.core.compat import import_torchvision
 from snn_action.evaluation import accuracy
 from snn_action.evaluation.predictions import ClipPredictions
 from snn_action.models import Population
 
-reference = torchmetrics.functional.classification
+import_torchvision()  # which torchmetrics imports
+reference = importlib.import_module("torchmetrics").functional.classification
 
 
 @st.composite

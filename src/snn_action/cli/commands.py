@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import shlex
 import sys
 from io import TextIOWrapper
 from pathlib import Path
@@ -10,10 +11,9 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from snn_action.cli import store
+from snn_action import __version__
+from snn_action.cli import examples, store
 from snn_action.cli.options import (
-    DEFAULT_CONFIG,
-    ConfigFile,
     Device,
     JsonFile,
     Overrides,
@@ -42,14 +42,23 @@ Resume = Annotated[
 Runs = Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders.")]
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"snn-action {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def common(
     debug: Annotated[
         bool, typer.Option("--debug", help="Show the traceback of an error (also after COMMAND).")
     ] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
 ) -> None:
     """Recognise human actions in video with spiking neural networks."""
-    del debug  # ``main`` looks for it, wherever it stands
+    del debug, version  # ``main`` looks for the first, wherever it stands; the second has stopped
 
 
 @app.command()
@@ -71,7 +80,7 @@ def run(
 
 
 @app.command()
-def extract(config: ConfigFile = DEFAULT_CONFIG, override: Overrides = None, device: Device = None) -> None:
+def extract(config: RunConfigFile = None, override: Overrides = None, device: Device = None) -> None:
     """Only extract the features of all videos into the store."""
     settings = load(config, override, device)
     from snn_action.runs import pipeline
@@ -247,6 +256,26 @@ def check_split(
         write_atomic(json_file, json.dumps(leakage.to_dict(), indent=2) + "\n")
     if leakage.leaks:
         raise typer.Exit(1)
+
+
+@app.command()
+def init(
+    target: Annotated[
+        Path, typer.Argument(metavar="FOLDER|FILE", help="Where to; a FILE ends in .json.", show_default="here")
+    ] = Path(),
+    example: Annotated[str, typer.Option("--example", metavar="NAME", help="Which configuration.")] = examples.DEMO,
+    show: Annotated[bool, typer.Option("--list", help="Name all configurations and write none.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+) -> None:
+    """Write one of the configurations that come with the package, to be changed and run."""
+    if show:
+        names = examples.list_examples()
+        for name in names:
+            raw = json.loads(examples.find_example(name).read_text(encoding="utf-8"))
+            typer.echo(f"{name:{max(map(len, names))}}  {examples.describe(raw)}")
+        return
+    path = examples.copy_example(example, target, overwrite=force)
+    typer.echo(f"wrote {path}; run it: snn-action run -c {shlex.quote(str(path))}")
 
 
 @app.command()

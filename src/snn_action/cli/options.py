@@ -1,19 +1,25 @@
 """Options that several commands share, and what they mean."""
 
 import json
+import logging
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from snn_action.cli.examples import DEMO, find_example
 from snn_action.core import distributed
 from snn_action.core.errors import ConfigError
 
-DEFAULT_CONFIG = Path("configs/config.json")
-ConfigFile = Annotated[Path, typer.Option("-c", "--config", help="Configuration file (JSON).")]
+logger = logging.getLogger(__name__)
+
+DEFAULT_CONFIG = Path("configs/config.json")  # where there is none: the demo that comes with the package
 RunConfigFile = Annotated[
-    Path | None, typer.Option("-c", "--config", help=f"Configuration file (JSON); default {DEFAULT_CONFIG}.")
+    Path | None,
+    typer.Option(
+        "-c", "--config", help=f"Configuration file (JSON); default: {DEFAULT_CONFIG} or, without it, the demo."
+    ),
 ]
 Overrides = Annotated[
     list[str] | None, typer.Option("-o", "--override", help="section.key=value, put over the file; repeatable.")
@@ -39,7 +45,10 @@ def load(path: Path | None, overrides: list[str] | None, device: str | None = No
     """The configuration in a file, or in the default one, with overrides and the device put over it."""
     from snn_action.config import load_config
 
-    return load_config(path or DEFAULT_CONFIG, put_device(overrides, device))
+    if path is None:
+        path = DEFAULT_CONFIG if DEFAULT_CONFIG.exists() else find_example(DEMO)
+        logger.info("no -c: the configuration is %s", path)
+    return load_config(path, put_device(overrides, device))
 
 
 def put_device(overrides: list[str] | None, device: str | None) -> list[str]:

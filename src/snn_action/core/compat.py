@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import lightning as lightning
-    import torchmetrics as torchmetrics
     import torchvision as torchvision
 
-_NEEDS_TORCHVISION = ("torchvision", "lightning", "torchmetrics")
+_NEEDS_TORCHVISION = ("torchvision", "lightning")
 _SCHEMAS = (
     "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
     "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",

@@ -26,7 +26,7 @@ _NEEDED = ("path", "label", "split")
 class Settings(DatasetSettings):
     """A table of videos."""
 
-    type: Literal["csv"] = "csv"
+    type: Literal["csv"] = Field("csv", description="Which dataset this is")
     split: int | str = Field("all", description="The fold to run, or 'all'")
 
 

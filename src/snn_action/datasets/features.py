@@ -36,7 +36,7 @@ _UCF_NAME = re.compile(r"(?:.*/)?v_(\w+_g\d+)_c\d+(?:\.\w+)?")
 class Settings(DatasetSettings):
     """A file of features."""
 
-    type: Literal["features"] = "features"
+    type: Literal["features"] = Field("features", description="Which dataset this is")
     split: int | str = Field("all", description="The fold to run, or 'all'")
 
 

@@ -42,7 +42,7 @@ from snn_action.datasets.names import NameIndex, check_single, plain_name
 class Settings(DatasetSettings):
     """One folder a class."""
 
-    type: Literal["folder"] = "folder"
+    type: Literal["folder"] = Field("folder", description="Which dataset this is")
     train_list: Path | None = Field(None, description="Text file that names the training videos")
     test_list: Path | None = Field(None, description="Text file that names the test videos")
     group_pattern: str | None = Field(None, description="Regular expression; its first group names a video's group")

@@ -35,7 +35,7 @@ _SIDES = {"1": "train", "2": "test", "0": "unused"}
 class Settings(DatasetSettings):
     """HMDB51 or videos laid out as it is."""
 
-    type: Literal["hmdb51"] = "hmdb51"
+    type: Literal["hmdb51"] = Field("hmdb51", description="Which dataset this is")
     lists: Path | None = Field(
         None, description="Folder of the official lists; null: testTrainMulti_7030_splits in or beside path"
     )

@@ -39,7 +39,7 @@ _ENTRY = re.compile(r"([^/\\]+)[/\\]([^/\\\s]*_g(\d+)_c\d+)(?:\.\w+)?")
 class Settings(DatasetSettings):
     """UCF101 or videos laid out as it is."""
 
-    type: Literal["ucf101"] = "ucf101"
+    type: Literal["ucf101"] = Field("ucf101", description="Which dataset this is")
     lists: Path | None = Field(
         None, description="Folder of the official lists; null: ucfTrainTestlist in or beside path"
     )

@@ -18,7 +18,7 @@ from snn_action.video.suffixes import stem
 class Settings(DatasetSettings):
     """The Weizmann actions or videos laid out as they are."""
 
-    type: Literal["weizmann"] = "weizmann"
+    type: Literal["weizmann"] = Field("weizmann", description="Which dataset this is")
     split: str = Field("all", description="The subject to test, or 'all' for one fold each")
 
 

@@ -41,7 +41,7 @@ Part = Literal["encoders", "gain", "bias", "decoders"]
 class Settings(ModelSettings):
     """Array of spiking ensembles."""
 
-    type: Literal["ensemble_array"] = "ensemble_array"
+    type: Literal["ensemble_array"] = Field("ensemble_array", description="Which model this is")
     scaling: Scaling = Field(
         "global", description="Deviation to which the input is scaled: each feature's, or one for all"
     )
@@ -49,7 +49,9 @@ class Settings(ModelSettings):
     n_ensembles: int = Field(1000, ge=1, le=10**7, description="Ensembles, each for one value")
     dimensions: int = Field(1, ge=1, le=16, description="Numbers of a value")
     n_neurons: int = Field(50, ge=1, le=10**4, description="Neurons of each ensemble")
-    neuron: registered("neuron") = spiking_rectified_linear.Settings()  # type: ignore[valid-type]
+    neuron: registered("neuron") = Field(  # type: ignore[valid-type]
+        spiking_rectified_linear.Settings(), description="Of all ensembles"
+    )
     gradient: Gradient = Field("spike_aware", description="How gradients pass the spikes: see docs/neurons.md")
     max_rates: tuple[float, float] = Field((200.0, 400.0), description="Range of rates at value 1, spikes a second")
     intercepts: tuple[float, float] = Field((-1.0, 0.9), description="Range of values where neurons begin to spike")

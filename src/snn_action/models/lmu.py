@@ -82,7 +82,7 @@ class ReaderSettings(MemorySettings):
 class Settings(ReaderSettings):
     """Legendre Memory Unit."""
 
-    type: Literal["lmu"] = "lmu"
+    type: Literal["lmu"] = Field("lmu", description="Which model this is")
     activation: Literal["tanh", "relu"] = Field("tanh", description="Of the hidden units")
     hidden_to_memory: bool = Field(False, description="The hidden units also write into the memory")
     memory_to_memory: bool = Field(False, description="The memory also writes into itself, trained")

@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 class Settings(ModelSettings):
     """Long short-term memory."""
 
-    type: Literal["lstm"] = "lstm"
+    type: Literal["lstm"] = Field("lstm", description="Which model this is")
     scaling: Scaling = Field(
         "global", description="Deviation to which the input is scaled: each feature's, or one for all"
     )

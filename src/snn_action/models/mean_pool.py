@@ -10,6 +10,7 @@ one (see ``InputStandardiser``), whichever suits the validation clips better.
 from typing import ClassVar, Literal, NamedTuple
 
 import torch
+from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -30,7 +31,7 @@ Clips = tuple[Tensor, Tensor, Tensor]
 class Settings(ModelSettings):
     """Logistic regression on the running mean of features."""
 
-    type: Literal["frame_average"] = "frame_average"
+    type: Literal["frame_average"] = Field("frame_average", description="Which model this is")
 
 
 class State(NamedTuple):

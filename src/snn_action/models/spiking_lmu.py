@@ -54,9 +54,12 @@ from snn_action.snn.neurons.synapses import Lowpass, LowpassState
 class Settings(ReaderSettings):
     """Spiking Legendre Memory Unit."""
 
-    type: Literal["spiking_lmu"] = "spiking_lmu"
+    type: Literal["spiking_lmu"] = Field("spiking_lmu", description="Which model this is")
     normalise: bool = Field(True, description="Each step's scaled input is divided by its root mean square")
-    neuron: registered("neuron") = spiking_rectified_linear.Settings(initial_voltage="uniform")  # type: ignore[valid-type]
+    neuron: registered("neuron") = Field(  # type: ignore[valid-type]
+        spiking_rectified_linear.Settings(initial_voltage="uniform"),
+        description="Of all populations; initial_voltage 'uniform' keeps units from spiking all at once",
+    )
     gradient: Gradient = Field("surrogate", description="How gradients pass the spikes: see docs/neurons.md")
     max_rates: tuple[float, float] = Field((50.0, 150.0), description="Range of rates of hidden units, spikes a second")
     intercepts: tuple[float, float] = Field(

@@ -32,7 +32,7 @@ from snn_action.snn.legendre import LegendreMemory
 class Settings(MemorySettings):
     """Stacked parallel Legendre Memory Units."""
 
-    type: Literal["stacked_lmu"] = "stacked_lmu"
+    type: Literal["stacked_lmu"] = Field("stacked_lmu", description="Which model this is")
     units: int = Field(128, ge=2, le=10**6, description="Hidden units of each block, and values that the next one gets")
     layers: int = Field(2, ge=1, le=1000, description="Blocks; together they remember 'layers' times 'theta' steps")
     input_to_hidden: bool = Field(True, description="The hidden units of a block also see its input")

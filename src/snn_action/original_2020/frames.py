@@ -28,16 +28,16 @@ _NAME = re.compile(r"v_(?P<action>.+)_(?P<group>g\d+)_c\d+")
 class PicklePaths(BaseSettings):
     """Where features and labels are pickled after extraction, as the original did; existing files are replaced."""
 
-    train_data: Path
-    test_data: Path
-    train_labels: Path
-    test_labels: Path
+    train_data: Path = Field(description="File for the features (videos, steps, features) of training videos")
+    test_data: Path = Field(description="File for the features (videos, steps, features) of test videos")
+    train_labels: Path = Field(description="File for the labels (videos, steps, 1) of training videos")
+    test_labels: Path = Field(description="File for the labels (videos, steps, 1) of test videos")
 
 
 class Settings(DatasetSettings):
     """The frames, the names of the classes, and where the features go."""
 
-    type: Literal["seed_frames"] = "seed_frames"
+    type: Literal["seed_frames"] = Field("seed_frames", description="Which dataset this is")
     action_names: Path = Field(description="Pickled list of class names")
     pickles: PicklePaths | None = Field(None, description="Also write the features there, as the original did")
 

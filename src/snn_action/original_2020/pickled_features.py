@@ -22,7 +22,7 @@ NO_GROUPS = "These pickles do not say which videos belong together, so no group 
 class Settings(BaseSettings):
     """The five files."""
 
-    type: Literal["seed_pickles"] = "seed_pickles"
+    type: Literal["seed_pickles"] = Field("seed_pickles", description="Which dataset this is")
     action_names: Path = Field(description="Pickled list of class names; a label is a place in their sorted order")
     train_data: Path = Field(description="Pickled features (videos, steps, features) to train on")
     test_data: Path = Field(description="Pickled features (videos, steps, features) to test on")

@@ -45,7 +45,7 @@ TRUNCATED = 0.87962566103423978  # deviation of a normal value of deviation 1 th
 class Settings(ModelSettings):
     """Spiking LMU of the original project, as it was in 2020."""
 
-    type: Literal["spiking_lmu_2020"] = "spiking_lmu_2020"
+    type: Literal["spiking_lmu_2020"] = Field("spiking_lmu_2020", description="Which model this is")
     scaling: Scaling = Field(
         "global", description="Deviation to which the input is scaled: each feature's, or one for all"
     )
@@ -55,7 +55,9 @@ class Settings(ModelSettings):
         28.0, ge=THETA[0], le=THETA[1], description="Steps that the memory holds; of a longer clip older steps fade"
     )
     ensemble_neurons: int = Field(100, ge=2, le=10**4, description="Neurons of each of the three ensembles")
-    neuron: registered("neuron") = lif.Settings(rate_sigma=0.0, initial_voltage="uniform")  # type: ignore[valid-type]
+    neuron: registered("neuron") = Field(  # type: ignore[valid-type]
+        lif.Settings(rate_sigma=0.0, initial_voltage="uniform"), description="Of the three ensembles"
+    )
     gradient: Gradient = Field("rate", description="How gradients pass the spikes; the original's: rate")
     tau: float | None = Field(None, gt=0, description="Synapse on all spikes in seconds; null: none, the original's")
 

@@ -26,54 +26,54 @@ _OWN_KEYS = frozenset({"data_path", "use_cuda", "dataloader", "pickle_locations"
 class DataLoaderSettings(Settings):
     """How frames came to the CNN."""
 
-    shuffle: bool
-    pin_memory: bool
-    batch_size: int = Field(ge=1)
-    workers: int = Field(ge=0)
-    test_percent_size: float | None = None
+    shuffle: bool = Field(description="Draw a new order of the training clips each epoch")
+    pin_memory: bool = Field(description="Page-locked memory for batches: faster copies to a GPU")
+    batch_size: int = Field(ge=1, description="Frames that go through the CNN at once")
+    workers: int = Field(ge=0, description="Processes that read frames and batches")
+    test_percent_size: float | None = Field(None, description="Read and never used, by the original too")
 
 
 class PickleLocations(Settings):
     """Where files lie; relative paths count from where the command is run."""
 
-    CNN_weights: str = Field(min_length=1)
-    SNN_weights: str = Field(min_length=1)
-    action_names: str = Field(min_length=1)
-    train_data: str = Field(min_length=1)
-    test_data: str = Field(min_length=1)
-    train_labels: str = Field(min_length=1)
-    test_labels: str = Field(min_length=1)
+    CNN_weights: str = Field(min_length=1, description="Weights of the CNN (.pth)")
+    SNN_weights: str = Field(min_length=1, description="Weights of the spiking network, tested without training")
+    action_names: str = Field(min_length=1, description="Pickled list of class names")
+    train_data: str = Field(min_length=1, description="Pickled features (videos, steps, features) to train on")
+    test_data: str = Field(min_length=1, description="Pickled features (videos, steps, features) to test on")
+    train_labels: str = Field(min_length=1, description="Pickled labels (videos, steps, 1) to train on")
+    test_labels: str = Field(min_length=1, description="Pickled labels (videos, steps, 1) to test on")
 
 
 class SNNSettings(Settings):
     """The spiking network; the last two keys stand in some of the original's older files."""
 
-    minibatch_size: int = Field(ge=1)
-    unroll_simulation: int | None = Field(None, ge=1)
-    end_frame: int | None = Field(None, ge=2)
+    minibatch_size: int = Field(ge=1, description="Clips of one training step, and tested at once")
+    unroll_simulation: int | None = Field(None, ge=1, description="Steps that NengoDL unrolled; changes no result")
+    end_frame: int | None = Field(None, ge=2, description="One more than the frames of a clip; null: 29")
 
 
 class SNNTrainerSettings(Settings):
     """What is done."""
 
-    epochs: int = Field(ge=0)
-    import_CNN_forward_data: bool  # noqa: N815
-    get_initial_testing_accuracy: bool
-    do_SNN_training: bool  # noqa: N815
+    epochs: int = Field(ge=0, description="Passes over the training clips")
+    import_CNN_forward_data: bool = Field(description="Read pickled features; false: extract them")  # noqa: N815
+    get_initial_testing_accuracy: bool = Field(description="Also test before training")
+    do_SNN_training: bool = Field(description="Train; false: test SNN_weights")  # noqa: N815
 
 
 class SeedConfig(Settings):
     """The original's file, key by key."""
 
-    name: str = Field(min_length=1)
-    seed: int = Field(ge=0, lt=2**32)
-    data_path: str = Field(min_length=1)
-    use_cuda: bool
-    save_dir: str = Field(min_length=1)
-    dataloader: DataLoaderSettings
-    pickle_locations: PickleLocations
-    SNN: SNNSettings
-    SNN_trainer: SNNTrainerSettings
+    name: str = Field(min_length=1, description="Of the run")
+    seed: int = Field(ge=0, lt=2**32, description="Of weights and the order of clips")
+    data_path: str = Field(min_length=1, description="Folder with train/ and test/, a folder of frames for each video")
+    use_cuda: bool = Field(description="Use a GPU where there is one")
+    save_dir: str = Field(min_length=1, description="Folder of results")
+    dataloader: DataLoaderSettings = Field(description="How frames come to the CNN")
+    pickle_locations: PickleLocations = Field(description="Where files lie")
+    SNN: SNNSettings = Field(description="The spiking network")
+    SNN_trainer: SNNTrainerSettings = Field(description="What is done")
 
 
 def matches(raw: Mapping[str, Any]) -> bool:

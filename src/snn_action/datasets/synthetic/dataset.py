@@ -23,7 +23,7 @@ NOTES = (
 class Settings(DatasetSettings):
     """Synthetic videos, made on first use."""
 
-    type: Literal["synthetic"] = "synthetic"
+    type: Literal["synthetic"] = Field("synthetic", description="Which dataset this is")
     path: Path = Field(Path("data/synthetic"), description="Folder where the videos are made")
     split: Literal[1, 2, 3, "all"] = Field(1, description="Which groups test, or 'all' for one fold each")
     groups: int = Field(25, ge=4, le=99, description="Persons, each with a place and a camera")

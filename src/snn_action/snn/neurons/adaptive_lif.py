@@ -22,7 +22,7 @@ from snn_action.snn.neurons.base import fill
 class Settings(lif.LIFSettings):
     """Spiking leaky integrate-and-fire neuron with adaptation."""
 
-    type: Literal["adaptive_lif"] = "adaptive_lif"
+    type: Literal["adaptive_lif"] = Field("adaptive_lif", description="Which neuron this is")
     tau_n: float = Field(1.0, gt=0, description="Time constant of the adaptation in seconds")
     inc_n: float = Field(0.01, ge=0, description="Adaptation that an output of 1 a second settles at")
 

@@ -25,7 +25,7 @@ LARGEST = 80.0  # of y in exp: beyond it j is as good as 0, and in float32 a sub
 class Settings(LIFRateSettings):
     """Leaky integrate-and-fire rate neuron with adaptation."""
 
-    type: Literal["adaptive_lif_rate"] = "adaptive_lif_rate"
+    type: Literal["adaptive_lif_rate"] = Field("adaptive_lif_rate", description="Which neuron this is")
     tau_n: float = Field(1.0, gt=0, description="Time constant of the adaptation in seconds")
     inc_n: float = Field(0.01, ge=0, description="Adaptation that an output of 1 a second settles at")
 

@@ -24,7 +24,7 @@ Gradient = Literal["rate", "spike_aware", "surrogate"]
 class NeuronSettings(Settings):
     """What every neuron can be asked."""
 
-    type: str
+    type: str = Field(description="Which neuron this is")
     dt: float = Field(0.001, gt=0, description="Length of a time step in seconds")
 
 

@@ -26,7 +26,7 @@ Reset = Literal["soft", "hard"]
 class Settings(SpikingSettings):
     """Integrate-and-fire neuron without leak."""
 
-    type: Literal["if"] = "if"
+    type: Literal["if"] = Field("if", description="Which neuron this is")
     reset: Reset = Field("soft", description="After a spike: 'soft' takes 1 from the voltage, 'hard' makes it 0")
 
 

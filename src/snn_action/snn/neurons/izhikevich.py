@@ -32,7 +32,7 @@ LOWEST_CURRENT = -30.0
 class Settings(NeuronSettings):
     """Izhikevich neuron; the defaults are a regular spiking one."""
 
-    type: Literal["izhikevich"] = "izhikevich"
+    type: Literal["izhikevich"] = Field("izhikevich", description="Which neuron this is")
     tau_recovery: float = Field(0.02, gt=0, description="Share of the way that the recovery goes in a millisecond")
     coupling: float = Field(0.2, ge=0, description="Recovery a millivolt to which the voltage draws it")
     reset_voltage: float = Field(-65.0, lt=THRESHOLD, description="Voltage after a spike, in mV")

@@ -43,7 +43,7 @@ class LIFSettings(SpikingSettings):
 class Settings(LIFSettings):
     """Spiking leaky integrate-and-fire neuron."""
 
-    type: Literal["lif"] = "lif"
+    type: Literal["lif"] = Field("lif", description="Which neuron this is")
 
 
 class State(NamedTuple):

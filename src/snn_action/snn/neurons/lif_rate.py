@@ -28,7 +28,7 @@ class LIFRateSettings(NeuronSettings):
 class Settings(LIFRateSettings):
     """Leaky integrate-and-fire rate neuron."""
 
-    type: Literal["lif_rate"] = "lif_rate"
+    type: Literal["lif_rate"] = Field("lif_rate", description="Which neuron this is")
 
 
 def lif_rate(current: Tensor, tau_rc: float, tau_ref: float, amplitude: float) -> Tensor:

@@ -31,7 +31,7 @@ RHEOBASE = 1.0
 class Settings(SpikingSettings):
     """Leaky integrate-and-fire neuron whose time constant is learned."""
 
-    type: Literal["plif"] = "plif"
+    type: Literal["plif"] = Field("plif", description="Which neuron this is")
     tau: float = Field(0.02, description="Time constant of the membrane in seconds, at first; above dt")
     learnable: bool = Field(True, description="Learn the time constant, one of the layer")
     reset: Reset = Field("hard", description="After a spike: 'hard' makes the voltage 0, 'soft' takes 1 from it")

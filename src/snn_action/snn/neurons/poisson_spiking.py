@@ -12,6 +12,7 @@ the middle of its interval: what is less likely than 2^-25 at either end never c
 from typing import Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from snn_action.snn.neurons.random import UNIFORM_BITS
@@ -25,7 +26,7 @@ BISECTIONS = 40  # enough for a mean of 10^18, where a float64 no longer tells c
 class Settings(RandomSpikingSettings):
     """Spikes of a Poisson process."""
 
-    type: Literal["poisson_spiking"] = "poisson_spiking"
+    type: Literal["poisson_spiking"] = Field("poisson_spiking", description="Which neuron this is")
 
 
 def count(mean: Tensor, uniform: Tensor) -> Tensor:

@@ -34,7 +34,9 @@ class RandomSpikingSettings(NeuronSettings):
 
     amplitude: float = Field(1.0, gt=0, description="Area of one spike")
     seed: int = Field(0, ge=0, lt=2**32, description="Of everything that the neuron draws")
-    base: registered("neuron") = rectified_linear.Settings()  # type: ignore[valid-type]
+    base: registered("neuron") = Field(  # type: ignore[valid-type]
+        rectified_linear.Settings(), description="Rate neuron whose rate, in spikes a second, is drawn from"
+    )
 
     @model_validator(mode="before")
     @classmethod

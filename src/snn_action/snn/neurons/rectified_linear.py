@@ -12,7 +12,7 @@ from snn_action.snn.neurons.rate_neuron import RateNeuron
 class Settings(NeuronSettings):
     """Rectified linear rate neuron."""
 
-    type: Literal["rectified_linear"] = "rectified_linear"
+    type: Literal["rectified_linear"] = Field("rectified_linear", description="Which neuron this is")
     amplitude: float = Field(1.0, gt=0, description="Factor of the output")
 
 

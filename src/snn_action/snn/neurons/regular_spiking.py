@@ -32,7 +32,7 @@ START = {"relu": 0.0, "tanh": 0.0, "sigmoid": -2.0, "lif_rate": 1.0}
 class Settings(SpikingSettings):
     """Regular spikes from a rate curve."""
 
-    type: Literal["regular_spiking"] = "regular_spiking"
+    type: Literal["regular_spiking"] = Field("regular_spiking", description="Which neuron this is")
     rate_function: Literal["relu", "tanh", "sigmoid", "lif_rate"] = Field("relu", description="Current to rate")
     tau_ref: float = Field(0.0025, gt=0, description="Seconds; 1 / tau_ref is the highest rate, relu aside")
     tau_rc: float = Field(0.02, ge=1e-9, description="Membrane time constant of lif_rate in seconds")

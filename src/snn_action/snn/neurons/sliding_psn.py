@@ -25,7 +25,7 @@ from snn_action.snn.neurons.surrogate import SURROGATES, Surrogate, SurrogateNam
 class Settings(NeuronSettings):
     """Sliding parallel spiking neuron."""
 
-    type: Literal["sliding_psn"] = "sliding_psn"
+    type: Literal["sliding_psn"] = Field("sliding_psn", description="Which neuron this is")
     amplitude: float = Field(1.0, gt=0, description="Area of one spike")
     order: int = Field(4, ge=1, le=10**4, description="Steps in the window, the present one among them")
     surrogate: SurrogateName = Field("arctan", description="Derivative of a spike in gradient mode 'surrogate'")

@@ -24,7 +24,7 @@ TAIL = -20.0
 class Settings(LIFRateSettings):
     """Leaky integrate-and-fire rate neuron with a smoothed threshold."""
 
-    type: Literal["soft_lif_rate"] = "soft_lif_rate"
+    type: Literal["soft_lif_rate"] = Field("soft_lif_rate", description="Which neuron this is")
     sigma: float = Field(1.0, gt=0, description="Width of the smoothed threshold, in units of the current")
 
 

@@ -10,6 +10,7 @@ Without feedback the spike counts are exactly ``diff(floor(v0 + cumsum(max(J, 0)
 
 from typing import Literal
 
+from pydantic import Field
 from torch import Tensor
 
 from snn_action.snn.neurons.rectified_linear import linear_gain_bias
@@ -19,7 +20,7 @@ from snn_action.snn.neurons.spiking import SpikingSettings, Voltage, VoltageNeur
 class Settings(SpikingSettings):
     """Spiking rectified linear neuron."""
 
-    type: Literal["spiking_rectified_linear"] = "spiking_rectified_linear"
+    type: Literal["spiking_rectified_linear"] = Field("spiking_rectified_linear", description="Which neuron this is")
 
 
 def step(current: Tensor, state: Voltage, settings: SpikingSettings) -> tuple[Tensor, Voltage]:

@@ -10,6 +10,7 @@
 
 from typing import Literal
 
+from pydantic import Field
 from torch import Tensor
 
 from snn_action.snn.neurons.random_spiking import RandomSpiking, RandomSpikingSettings
@@ -18,7 +19,7 @@ from snn_action.snn.neurons.random_spiking import RandomSpiking, RandomSpikingSe
 class Settings(RandomSpikingSettings):
     """Spikes by stochastic rounding of a rate."""
 
-    type: Literal["stochastic_spiking"] = "stochastic_spiking"
+    type: Literal["stochastic_spiking"] = Field("stochastic_spiking", description="Which neuron this is")
 
 
 def count(mean: Tensor, uniform: Tensor) -> Tensor:
