@@ -29,7 +29,7 @@ TURNS, FEWEST, SECONDS = 20, 3, 8.0
 
 def make_lif(batch: int, device: torch.device) -> Callable[[], object]:
     """Forward, and back to currents: as ``neurons.py``."""
-    neuron = registry.build("neuron", registry.parse("neuron", {"type": "lif"}), "surrogate").to(device)
+    neuron = registry.parse("neuron", {"type": "lif"}).build("surrogate").to(device)
     noise = 0.5 * torch.randn(batch, LIF_STEPS, LIF_NEURONS, device=device)
     current = (3 * torch.rand(batch, 1, LIF_NEURONS, device=device) + noise).requires_grad_()
     upstream = torch.randn_like(current)

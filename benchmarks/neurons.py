@@ -37,7 +37,7 @@ LIBRARIES = {"snntorch": "snnTorch", "spikingjelly": "SpikingJelly", "norse": "N
 
 def run_lif(batch: int, mode: str) -> tuple[float, float]:
     """Seconds and spikes a neuron-step; the gradient is that of ``(spikes * upstream).sum()``."""
-    neuron = registry.build("neuron", registry.parse("neuron", {"type": "lif"}), mode)
+    neuron = registry.parse("neuron", {"type": "lif"}).build(mode)
     noise = 0.5 * torch.randn(batch, LIF_STEPS, LIF_NEURONS)
     current = (3 * torch.rand(batch, 1, LIF_NEURONS) + noise).requires_grad_()
     upstream = torch.randn_like(current)
@@ -48,7 +48,7 @@ def run_lif(batch: int, mode: str) -> tuple[float, float]:
 def run_array(batch: int, mode: str, train: bool) -> tuple[float, float]:
     """Seconds and spikes a neuron-step; values lie as the kernel has them."""
     shape = ENSEMBLES, NEURONS
-    neuron = registry.build("neuron", registry.parse("neuron", {"type": "spiking_rectified_linear"}), mode)
+    neuron = registry.parse("neuron", {"type": "spiking_rectified_linear"}).build(mode)
     intercepts = 1.9 * torch.rand(shape) - 1
     gain = (200 + 200 * torch.rand(shape)) / (1 - intercepts)
     encoders = torch.randint(0, 2, shape) * 2 - 1

@@ -13,7 +13,7 @@ from pathlib import Path
 from table import SET, headline, make_table, run_seeds, show, write_section
 
 MODELS = (
-    *("frame_average", "lstm", "lmu", "stacked_lmu"),
+    *("mean_pool", "lstm", "lmu", "stacked_lmu"),
     *("ensemble_array", "spiking_lmu", "spiking_lmu_2020"),
 )
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from snn_action.core.registry import build, parse
+from snn_action.core.registry import parse
 
 # One thread for each test process and what it starts: several processes of several threads on the same cores wait for
 # each other's threads most of the time, and a forked process hangs when it waits for threads that only its parent has.
@@ -26,7 +26,7 @@ def make_catalog():
     """A dataset as a configuration file asks for it."""
 
     def make(type, path, seed=0, **options):
-        return build("dataset", parse("dataset", {"type": type, "path": str(path), **options}), seed)
+        return parse("dataset", {"type": type, "path": str(path), **options}).build(seed)
 
     return make
 

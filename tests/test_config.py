@@ -109,10 +109,10 @@ def test_the_shipped_schema_is_current():
 
 def test_the_schema_knows_every_registered_item_and_every_key():
     schema = make_schema()
-    for kind in ("dataset", "model"):
-        for name, module in items(kind):
+    for kind in ("dataset", "model", "backbone"):
+        for name, cls in items(kind):
             definition = schema["$defs"][f"{kind}_{name}"]
-            assert set(module.Settings.model_fields) <= set(definition["properties"])
+            assert set(cls.model_fields) <= set(definition["properties"])
     assert set(Config.model_fields) <= set(schema["properties"])
 
 
@@ -146,9 +146,9 @@ def test_editors_see_every_description():
 
 def test_every_registered_item_has_settings_told_apart_by_type_and_a_maker():
     for kind in ("dataset", "model", "neuron"):
-        for name, module in items(kind):
-            assert module.Settings.model_fields["type"].default == name
-            assert callable(module.build)
+        for name, cls in items(kind):
+            assert cls.model_fields["type"].default == name
+            assert cls.builds
     assert REGISTRY["backbone"]
 
 

@@ -96,7 +96,7 @@ def _settings(kind: str, **keys: Any) -> Any:
 
 
 def _build(kind: str, **keys: Any) -> object:
-    return registry.build("dataset", _settings(kind, **keys), 0)
+    return _settings(kind, **keys).build(0)
 
 
 def _small_model() -> Any:

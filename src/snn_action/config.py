@@ -5,7 +5,7 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -13,7 +13,9 @@ from snn_action.backbones.settings import BackboneSettings
 from snn_action.core import registry
 from snn_action.core.errors import ConfigError
 from snn_action.core.reading import parse_json, read_text, reading
-from snn_action.core.registry import Settings, registered
+from snn_action.core.registry import Registered, Settings
+from snn_action.datasets.catalog import DatasetSettings
+from snn_action.models.settings import ModelSettings
 from snn_action.video.settings import ClipSettings, LimitSettings
 
 logger = logging.getLogger(__name__)
@@ -108,11 +110,15 @@ class Config(Settings):
     )
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda|cuda:\d+|\d+(,\d+)*)$", description="auto, cpu, cuda, GPUs")
     precision: Literal["32", "bf16", "16"] = Field("32", description="Arithmetic of training")
-    dataset: registered("dataset") = Field(description="Videos or features, their classes and split")  # type: ignore[valid-type]
+    dataset: Annotated[DatasetSettings, Registered("dataset")] = Field(
+        description="Videos or features, their classes and split"
+    )
     clip: ClipSettings = Field(ClipSettings(), description="Which frames of a video make a clip, and its streams")
-    backbone: BackboneSettings = Field(BackboneSettings(), description="The network that turns a frame into a vector")
+    backbone: Annotated[BackboneSettings, Registered("backbone")] = Field(
+        BackboneSettings(), description="The network that turns a frame into a vector"
+    )
     features: FeatureSettings = Field(FeatureSettings(), description="Where features are kept, how they are extracted")
-    model: registered("model") = Field(description="The temporal model")  # type: ignore[valid-type]
+    model: Annotated[ModelSettings, Registered("model")] = Field(description="The temporal model")
     training: TrainingSettings = Field(TrainingSettings(), description="How the temporal model learns")
     evaluation: EvaluationSettings = Field(EvaluationSettings(), description="How the trained model is tested")
     report: ReportSettings = Field(ReportSettings(), description="What the report shows")
@@ -205,7 +211,7 @@ def make_schema() -> dict[str, Any]:
         if not isinstance(node, dict):
             return node
         if isinstance(kind := node.get("registered"), str):
-            choices = [{"$ref": add(kind, name, module.Settings)} for name, module in registry.items(kind)]  # type: ignore[arg-type]
+            choices = [{"$ref": add(kind, name, cls)} for name, cls in registry.items(kind)]  # type: ignore[arg-type]
             return {"description": node.get("description"), "oneOf": choices}
         return {key: resolve(value) for key, value in node.items()}
 

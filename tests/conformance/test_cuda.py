@@ -47,7 +47,7 @@ TOLERANCE = {"izhikevich": 1e-3}  # its membrane blows rounding up before a spik
 
 
 def build(name: str, extra: dict[str, Any], mode: str | None = None) -> Neuron:
-    neuron: Neuron = registry.build("neuron", registry.parse("neuron", {"type": name, **extra}), mode)
+    neuron: Neuron = registry.parse("neuron", {"type": name, **extra}).build(mode)
     return neuron
 
 
@@ -194,7 +194,7 @@ def clips(dtype: torch.dtype) -> tuple[Tensor, Tensor]:
 
 def make(name: str, extra: dict[str, Any], dtype: torch.dtype, device: torch.device = CPU) -> TemporalModel:
     """A model that has seen its training clips on ``device``."""
-    fields = registry.load_item("model", name).Settings.model_fields
+    fields = registry.find_settings("model", name).model_fields
     settings = {"type": name, **{key: value for key, value in SMALL.items() if key in fields}, **extra}
     model = build_model(settings, in_features=FEATURES, num_classes=CLASSES, seed=3).to(dtype).to(device)
     seen = [tensor.to(device) for tensor in (*clips(dtype), LABELS)]

@@ -82,7 +82,7 @@ CASES = [(name, extra) for name in registry.REGISTRY["model"] for extra in [{}, 
 @pytest.fixture(params=CASES, ids=lambda case: "-".join([case[0], *map(str, case[1])]))
 def settings(request: pytest.FixtureRequest) -> dict[str, Any]:
     name, extra = request.param
-    fields = registry.load_item("model", name).Settings.model_fields
+    fields = registry.find_settings("model", name).model_fields
     return {
         "type": name,
         **{key: value for key, value in SMALL.items() if key in fields},

@@ -14,26 +14,26 @@ from snn_action.core.errors import ConfigError
 from snn_action.snn.neurons.base import Neuron
 
 ALL = ("rate", "spike_aware", "surrogate")
-MODULES = dict(registry.items("neuron"))
+SETTINGS = dict(registry.items("neuron"))
 
 
 def make(name: str, mode: str | None = None) -> Neuron:
     """A neuron in float64; without a mode, in the first that it has."""
-    neuron: Neuron = registry.build("neuron", registry.parse("neuron", {"type": name}), mode or MODES[name][0])
+    neuron: Neuron = registry.parse("neuron", {"type": name}).build(mode or MODES[name][0])
     return neuron.double()
 
 
 def find_modes(name: str) -> tuple[str, ...]:
     for mode in ALL:
         try:
-            neuron: Neuron = registry.build("neuron", MODULES[name].Settings(), mode)
+            neuron: Neuron = SETTINGS[name]().build(mode)
         except ConfigError:
             continue
         return neuron.gradients
     raise AssertionError(f"{name} has no gradient mode at all")
 
 
-MODES = {name: find_modes(name) for name in MODULES}
+MODES = {name: find_modes(name) for name in SETTINGS}
 CASES = [(name, mode) for name, modes in MODES.items() for mode in modes]
 MISSING = [(name, mode) for name, modes in MODES.items() for mode in ALL if mode not in modes]
 
@@ -41,7 +41,7 @@ MISSING = [(name, mode) for name, modes in MODES.items() for mode in ALL if mode
 @pytest.mark.parametrize(("name", "mode"), [*MISSING, ("spiking_rectified_linear", "exact")])
 def test_a_mode_that_is_missing_is_an_error_that_shows_those_there_are(name, mode):
     with pytest.raises(ConfigError, match=f"no gradient mode '{mode}'; it has {', '.join(MODES[name])}"):
-        registry.build("neuron", MODULES[name].Settings(), mode)
+        SETTINGS[name]().build(mode)
 
 
 def drive(neuron: Neuron, batch: int = 3, steps: int = 24, n: int = 5, seed: int = 0) -> Tensor:
@@ -109,7 +109,7 @@ def test_gradients_are_finite_and_reach_the_current_and_every_parameter(name, mo
 def test_it_learns_after_its_first_use_was_in_inference_mode(name, mode):
     """What a fused kernel computes is read from the equations once, and kept for all that comes after."""
     settings = {"type": name, "dt": 0.0009 + 1e-5 * ALL.index(mode)}  # used by no other test: nothing is kept of them
-    neuron: Neuron = registry.build("neuron", registry.parse("neuron", settings), mode)
+    neuron: Neuron = registry.parse("neuron", settings).build(mode)
     current = drive(neuron, steps=60).float()
     with torch.inference_mode():
         neuron.eval()(current)
@@ -122,8 +122,8 @@ def test_it_learns_after_its_first_use_was_in_inference_mode(name, mode):
 
 @pytest.mark.parametrize("name", [name for name, modes in MODES.items() if "rate" in modes])
 def test_the_derivative_of_the_rate_is_exact(name):
-    exact = {"rate_sigma": 0.0} if "rate_sigma" in MODULES[name].Settings.model_fields else {}
-    neuron: Neuron = registry.build("neuron", registry.parse("neuron", {"type": name, **exact}), "rate").double()
+    exact = {"rate_sigma": 0.0} if "rate_sigma" in SETTINGS[name].model_fields else {}
+    neuron: Neuron = registry.parse("neuron", {"type": name, **exact}).build("rate").double()
     gain, bias = neuron.gain_bias(torch.full((6,), 150.0).double(), torch.zeros(6).double())
     current = (gain * torch.tensor([-0.8, -0.2, 0.1, 0.4, 0.9, 1.6]).double() + bias).requires_grad_()
     assert torch.autograd.gradcheck(neuron.rate, current)
@@ -147,7 +147,7 @@ def test_the_derivative_through_membranes_and_spikes_is_exact_where_there_is_one
     have no such place, but the rate above: their voltage never is 1 below the threshold. Izhikevich's is in its tests.
     """
     parsed = registry.parse("neuron", {"type": name, "surrogate": "triangle", **settings})
-    neuron: Neuron = registry.build("neuron", parsed, "surrogate").double()
+    neuron: Neuron = parsed.build("surrogate").double()
     unit = 40.0 if name == "if" else 1.0  # 1 / dt is 1000, the gain of the others about 1 / tau = 50 or less
     steps = torch.tensor([[-2.0, -1.0, 75.0, -60.0, -3.0, -4.0], [70.0, -65.0, -5.0, -2.0, -3.0, -1.0]]).double()
     current = (unit * steps.unsqueeze(-1)).requires_grad_()
@@ -164,7 +164,7 @@ def test_the_derivative_through_membranes_and_spikes_is_exact_where_there_is_one
     assert torch.autograd.gradcheck(run, (current, *leaves, *own.values()))
 
 
-@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize("name", SETTINGS)
 def test_spikes_are_whole_and_some(name):
     neuron = make(name).eval()
     output, _ = neuron(drive(neuron, steps=200))
@@ -175,7 +175,7 @@ def test_spikes_are_whole_and_some(name):
         torch.testing.assert_close(counts, counts.round(), rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize("name", SETTINGS)
 def test_neurons_may_lie_along_several_axes_and_a_state_must_fit(name):
     neuron = make(name).eval()
     current = drive(neuron, n=6)
@@ -187,7 +187,7 @@ def test_neurons_may_lie_along_several_axes_and_a_state_must_fit(name):
             neuron(current.unflatten(2, (2, 3))[:2], state)
 
 
-@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize("name", SETTINGS)
 def test_a_seed_gives_the_same_output_again(name):
     outputs = [neuron(drive(neuron))[0] for neuron in (make(name).eval(), make(name).eval())]
     assert torch.equal(*outputs)
@@ -198,7 +198,7 @@ def test_the_documented_table_is_what_neurons_have():
     rows = {}
     for line in text.splitlines():
         cells = [cell.strip().strip("`") for cell in line.strip("|").split("|")]
-        if len(cells) == 5 and cells[0] in MODULES:
+        if len(cells) == 5 and cells[0] in SETTINGS:
             rows[cells[0]] = tuple(mode for mode, cell in zip(ALL, cells[1:4], strict=True) if cell == "yes")
     assert rows == {name: tuple(mode for mode in ALL if mode in modes) for name, modes in MODES.items()}
 

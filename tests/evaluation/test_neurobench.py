@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from snn_action.evaluation.operations import count_model_operations, count_operations
 from snn_action.models import build_model
 from snn_action.snn.neurons.lif import LIF
-from snn_action.snn.neurons.lif import Settings as LIFSettings
 
 pytest.importorskip("snntorch")
 workload = pytest.importorskip("neurobench.metrics.workload")
@@ -127,7 +126,7 @@ class Spiking(nn.Module):
     def __init__(self, height: float) -> None:
         super().__init__()
         self.entry, self.readout, self.height = nn.Linear(D, 30), nn.Linear(30, K), height
-        self.neuron = LIF(LIFSettings())
+        self.neuron = LIF()
 
     def forward(self, clip: Tensor) -> Tensor:
         state = self.neuron.initial_state(1, (30,), clip.device, clip.dtype)

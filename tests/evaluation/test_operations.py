@@ -116,8 +116,8 @@ def check(counted, *, macs, zero=0, acs=0.0, spiking=0, neurons=0, states=0):
     assert counted.state_updates == T * states
 
 
-def test_frame_average():
-    model = build_model({"type": "frame_average"}, D, K, seed=0)
+def test_mean_pool():
+    model = build_model({"type": "mean_pool"}, D, K, seed=0)
     model.weight.fill_(0.5)
     check(count_model_operations(model, torch.randn(1, T, D), None), macs=K * D, states=D)
 

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from snn_action.core.errors import ConfigError
 from snn_action.models import build_model, ensemble_array
-from snn_action.models.ensemble_array import EnsembleArray, Settings
+from snn_action.models.ensemble_array import EnsembleArray
 from snn_action.snn import ensembles
 from snn_action.snn.decoders import solve_decoders
 from snn_action.snn.neurons import spiking_rectified_linear as srl
@@ -84,7 +84,7 @@ def test_the_decoders_represent_a_value():
 
 
 def test_decoders_solve_the_normal_equations_for_any_function():
-    neuron = srl.build(srl.Settings())
+    neuron = srl.SpikingRectifiedLinearSettings().build()
     generator = torch.Generator().manual_seed(0)
     gain = torch.empty(300, 6, dtype=torch.float64).uniform_(-400, 400, generator=generator)
     bias = torch.empty(300, 6, dtype=torch.float64).uniform_(-100, 100, generator=generator)
@@ -236,10 +236,11 @@ def test_a_state_that_does_not_fit_is_refused_before_a_kernel_sees_it(batch):
 
 
 def test_decoders_stand_for_any_function_that_is_given():
-    settings = Settings(n_ensembles=1, n_neurons=200, tau_input=None, max_rates=(800.0, 1000.0))
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = EnsembleArray(settings, 1, 2, function=torch.sin)
+        model = EnsembleArray(
+            1, 2, n_ensembles=1, n_neurons=200, tau_input=None, max_rates=(800.0, 1000.0), function=torch.sin
+        )
     model.input_kernel.weight.data.fill_(1.0)
     model.readout = torch.nn.Identity()
     with torch.no_grad():

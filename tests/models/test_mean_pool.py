@@ -56,7 +56,7 @@ def test_newton_from_another_start_finds_the_same_optimum():
 
 def test_predictions_are_those_of_the_running_mean():
     x, mask, labels = clips(40, 6, 5, 3, seed=0)
-    model = build_model({"type": "frame_average"}, in_features=5, num_classes=3).double()
+    model = build_model({"type": "mean_pool"}, in_features=5, num_classes=3).double()
     model.fit(x, mask, labels)
     assert model.strength == DEFAULT_STRENGTH
     logits, _ = model(x, mask=mask)
@@ -68,7 +68,7 @@ def test_predictions_are_those_of_the_running_mean():
 
 def test_the_model_is_the_optimum_for_the_last_real_steps():
     x, mask, labels = clips(40, 6, 5, 3, seed=0)
-    model = build_model({"type": "frame_average"}, in_features=5, num_classes=3).double()
+    model = build_model({"type": "mean_pool"}, in_features=5, num_classes=3).double()
     model.fit(x, mask, labels)
     frames = x[mask].double()
     means = torch.stack([clip[real].double().mean(0) for clip, real in zip(x, mask, strict=True)])
@@ -85,7 +85,7 @@ def test_scaling_and_strength_are_the_best_on_validation_and_both_sets_are_then_
     for x in (train[0], validation[0]):
         x[..., 20:] = x[..., 20:].nan_to_num().flip(0)  # the last features belong to other clips: noise
         x *= scale
-    model = build_model({"type": "frame_average"}, in_features=40, num_classes=3).double()
+    model = build_model({"type": "mean_pool"}, in_features=40, num_classes=3).double()
     model.fit(*train, validation=validation)
 
     def deviation(scaling, frames):
@@ -134,7 +134,7 @@ def test_two_fits_are_the_same_to_the_last_bit():
     x, mask, labels = clips(30, 4, 60, 3, seed=2)
     weights = []
     for seed in (0, 1):
-        model = build_model({"type": "frame_average"}, in_features=60, num_classes=3, seed=seed)
+        model = build_model({"type": "mean_pool"}, in_features=60, num_classes=3, seed=seed)
         model.fit(x, mask, labels, validation=(x[:9], mask[:9], labels[:9]))
         weights.append(model.weight)
     assert torch.equal(*weights)
@@ -143,7 +143,7 @@ def test_two_fits_are_the_same_to_the_last_bit():
 def test_constant_features_and_float16_are_fine():
     x, mask, labels = clips(30, 4, 6, 3, seed=2)
     x[..., 2] = 7.0
-    model = build_model({"type": "frame_average"}, in_features=6, num_classes=3)
+    model = build_model({"type": "mean_pool"}, in_features=6, num_classes=3)
     model.fit(x.half(), mask, labels)
     assert bool(model.weight.isfinite().all())
     assert not model.weight[:, 2].abs().max() > 1e-6
@@ -169,7 +169,7 @@ def test_strengths_that_cannot_be_told_apart_give_the_strongest():
 def test_bad_clips_are_refused_in_training_and_validation(change, says):
     good = clips(12, 4, 5, 3, seed=3)
     bad = change(*good)
-    model = build_model({"type": "frame_average"}, in_features=5, num_classes=3)
+    model = build_model({"type": "mean_pool"}, in_features=5, num_classes=3)
     with pytest.raises(ValueError, match=says):
         model.fit(*bad)
     with pytest.raises(ValueError, match=says):

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from snn_action.core.errors import ConfigError
-from snn_action.original_2020.frames import Settings, build
+from snn_action.original_2020.frames import SeedFramesSettings, build
 
 NAMES = ["Walk", "HandstandPushups", "Ride_Bike"]
 TRAIN = ["v_Walk_g02_c01", "v_HandStandPushups_g02_c01", "v_Ride_Bike_g02_c01", "v_Walk_g03_c02"]
@@ -17,7 +17,7 @@ def make(folder: Path, train=TRAIN, test=TEST, names=NAMES):
             (folder / side / video).mkdir(parents=True)
             (folder / side / video / "frame000001.jpg").write_bytes(b"not looked at yet")
     (folder / "actions.pkl").write_bytes(pickle.dumps(names))
-    return Settings(path=folder, action_names=folder / "actions.pkl")
+    return SeedFramesSettings(path=folder, action_names=folder / "actions.pkl")
 
 
 def test_folders_give_classes_groups_and_split(tmp_path):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from snn_action.core.errors import ConfigError
-from snn_action.original_2020.pickled_features import Settings, build
+from snn_action.original_2020.pickled_features import SeedPicklesSettings, build
 
 NAMES = ["Walk", "Jump", "Run"]
 
@@ -21,7 +21,7 @@ def make(folder, **changes):
     } | changes
     for name, value in values.items():
         (folder / name).write_bytes(value if isinstance(value, bytes) else pickle.dumps(value))
-    return values, Settings(**{name: folder / name for name in values})
+    return values, SeedPicklesSettings(**{name: folder / name for name in values})
 
 
 def test_features_labels_and_split(tmp_path):

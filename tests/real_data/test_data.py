@@ -6,7 +6,7 @@ import av
 import numpy as np
 import pytest
 
-from snn_action.core.registry import build, parse
+from snn_action.core.registry import parse
 from snn_action.video.clips import read_video
 from snn_action.video.decode import count_frames, read_frames
 from snn_action.video.settings import ClipSettings

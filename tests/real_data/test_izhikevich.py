@@ -23,13 +23,13 @@ def read(golden, name: str) -> Tensor:
     return torch.from_numpy(golden[name]).unsqueeze(0)
 
 
-def zero(current: Tensor) -> izhikevich.State:
-    return izhikevich.State(torch.zeros_like(current[:, 0]), torch.zeros_like(current[:, 0]))
+def zero(current: Tensor) -> izhikevich.IzhikevichState:
+    return izhikevich.IzhikevichState(torch.zeros_like(current[:, 0]), torch.zeros_like(current[:, 0]))
 
 
 @pytest.mark.parametrize(("name", "options"), TRACES)
 def test_traces(golden, name, options):
-    neuron = izhikevich.build(izhikevich.Settings(**options))
+    neuron = izhikevich.IzhikevichSettings(**options).build()
     current = read(golden, f"{name}/J")
     state = zero(current)
     for t in range(current.shape[1]):
@@ -41,7 +41,7 @@ def test_traces(golden, name, options):
 
 @pytest.mark.parametrize(("name", "options"), TRACES)
 def test_float32_has_the_same_spike_counts(golden, name, options):
-    neuron = izhikevich.build(izhikevich.Settings(**options))
+    neuron = izhikevich.IzhikevichSettings(**options).build()
     current = read(golden, f"{name}/J").float()
     spikes, _ = neuron(current, zero(current))
     counts = neuron.count(read(golden, f"{name}/out")).sum(1)

@@ -9,16 +9,16 @@ from snn_action.snn.neurons import adaptive_lif, lif, lif_rate, rectified_linear
 
 ALTERED = {"tau_rc": 0.05, "tau_ref": 0.004, "min_voltage": -1.0, "amplitude": 0.5}
 SPIKING = [
-    ("lif", lif.build(lif.Settings())),
-    ("lif_const", lif.build(lif.Settings())),
-    ("lif_alt", lif.build(lif.Settings(**ALTERED))),
-    ("alif", adaptive_lif.build(adaptive_lif.Settings())),
-    ("alif_fast", adaptive_lif.build(adaptive_lif.Settings(tau_n=0.1, inc_n=0.1))),
+    ("lif", lif.LIFSettings().build()),
+    ("lif_const", lif.LIFSettings().build()),
+    ("lif_alt", lif.LIFSettings(**ALTERED).build()),
+    ("alif", adaptive_lif.AdaptiveLIFSettings().build()),
+    ("alif_fast", adaptive_lif.AdaptiveLIFSettings(tau_n=0.1, inc_n=0.1).build()),
 ]
 CURVES = [
-    ("relu", rectified_linear.build(rectified_linear.Settings())),
-    ("lifrate", lif_rate.build(lif_rate.Settings())),
-    ("softlif", soft_lif_rate.build(soft_lif_rate.Settings(sigma=0.1))),
+    ("relu", rectified_linear.RectifiedLinearSettings().build()),
+    ("lifrate", lif_rate.LIFRateSettings().build()),
+    ("softlif", soft_lif_rate.SoftLIFRateSettings(sigma=0.1).build()),
 ]
 
 

@@ -20,7 +20,7 @@ def read(golden, name: str) -> Tensor:
 
 @pytest.mark.parametrize(("name", "amplitude"), [("srl", 1.0), ("srl_amp_multi", 0.01)])
 def test_spiking_rectified_linear_traces(golden, name, amplitude):
-    neuron = srl.build(srl.Settings(amplitude=amplitude))
+    neuron = srl.SpikingRectifiedLinearSettings(amplitude=amplitude).build()
     current = read(golden, f"{name}/J")
     spikes, final = neuron(current)
     torch.testing.assert_close(spikes, read(golden, f"{name}/out"), rtol=1e-5, atol=1e-5)
@@ -35,19 +35,19 @@ def test_spiking_rectified_linear_traces(golden, name, amplitude):
 
 @pytest.mark.parametrize(("name", "amplitude"), [("srl", 1.0), ("srl_amp_multi", 0.01)])
 def test_float32_has_the_same_spike_counts(golden, name, amplitude):
-    neuron = srl.build(srl.Settings(amplitude=amplitude))
+    neuron = srl.SpikingRectifiedLinearSettings(amplitude=amplitude).build()
     spikes, _ = neuron(read(golden, f"{name}/J").float())
     counts = neuron.count(read(golden, f"{name}/out")).sum(1)
     assert (neuron.count(spikes).sum(1) - counts).abs().max() <= 1.001
 
 
 def test_rate_curve(golden):
-    neuron = srl.build(srl.Settings())
+    neuron = srl.SpikingRectifiedLinearSettings().build()
     torch.testing.assert_close(neuron.rate(read(golden, "relu/J")), read(golden, "relu/out"), rtol=1e-5, atol=1e-5)
 
 
 def test_gain_and_bias(golden):
-    neuron = srl.build(srl.Settings())
+    neuron = srl.SpikingRectifiedLinearSettings().build()
     gain, bias = neuron.gain_bias(read(golden, "gainbias_srl/max_rates"), read(golden, "gainbias_srl/intercepts"))
     torch.testing.assert_close(gain, read(golden, "gainbias_srl/gain"), rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(bias, read(golden, "gainbias_srl/bias"), rtol=1e-5, atol=1e-5)

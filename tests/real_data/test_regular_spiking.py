@@ -22,7 +22,7 @@ def read(golden, name: str) -> Tensor:
 
 
 def test_trace(golden):
-    neuron = regular_spiking.build(regular_spiking.Settings(rate_function="tanh"))
+    neuron = regular_spiking.RegularSpikingSettings(rate_function="tanh").build()
     current = torch.atanh(read(golden, "regular_tanh/J") * 0.0025)
     state = neuron.initial_state(1, current.shape[2:], current.device, current.dtype)
     for t in range(current.shape[1]):
@@ -32,7 +32,7 @@ def test_trace(golden):
 
 
 def test_float32_has_the_same_spike_counts(golden):
-    neuron = regular_spiking.build(regular_spiking.Settings(rate_function="tanh"))
+    neuron = regular_spiking.RegularSpikingSettings(rate_function="tanh").build()
     spikes, _ = neuron(torch.atanh(read(golden, "regular_tanh/J") * 0.0025).float())
     counts = neuron.count(read(golden, "regular_tanh/out")).sum(1)
     assert counts.max() > 2

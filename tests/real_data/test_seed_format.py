@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from snn_action.config import load_config
-from snn_action.core import registry
 from snn_action.original_2020 import pickled_features
 from snn_action.original_2020.pickles import write_pickles
 
@@ -43,7 +42,7 @@ def write_config(folder, names):
 
 def check(path, real):
     config = load_config(path)
-    catalog = registry.build("dataset", config.dataset, config.seed)
+    catalog = config.dataset.build(config.seed)
     train = real["split"] == "train"
     order = np.concatenate([np.flatnonzero(train), np.flatnonzero(~train)])
     np.testing.assert_array_equal(catalog.arrays.features, real["features"][order])

@@ -304,10 +304,10 @@ def test_shown_clips_have_the_spikes_of_the_first_folds_model(features_file, wri
     assert [example.hidden_units for example in shown] == [60] * len(shown)
 
 
-@pytest.mark.parametrize("kind", ["frame_average", "lstm", "ensemble_array"])
+@pytest.mark.parametrize("kind", ["mean_pool", "lstm", "ensemble_array"])
 def test_every_kind_of_model_goes_the_whole_way(features_file, write_config, kind):
     small = {
-        "frame_average": {},
+        "mean_pool": {},
         "lstm": {"units": 8, "layers": 2, "readout_units": 8},
         "ensemble_array": {"n_ensembles": 10, "n_neurons": 8},
     }[kind]
@@ -315,7 +315,7 @@ def test_every_kind_of_model_goes_the_whole_way(features_file, write_config, kin
     metrics = pipeline.run(load_config(path), run_id=kind).metrics
     assert (metrics["spikes"] is not None) == (kind == "ensemble_array")
     assert metrics["operations"]["model"]["dense_macs"] > 0
-    if kind == "frame_average":
+    if kind == "mean_pool":
         assert metrics["accuracy"] == {key: metrics["baseline"][key] for key in metrics["accuracy"]}
 
 
@@ -400,7 +400,7 @@ def test_operations_are_those_of_a_clip_of_mean_length(features_file, write_conf
     data = dict(np.load(features_file))
     lengths[data["split"] == "test"] = 3
     change(features_file, lengths=lengths)
-    path = write_config({"type": "features", "path": str(features_file)}, model={"type": "frame_average"})
+    path = write_config({"type": "features", "path": str(features_file)}, model={"type": "mean_pool"})
     metrics = pipeline.run(load_config(path), run_id="one").metrics
     assert metrics["operations"]["model"]["dense_macs"] == 3 * 5 * 3  # steps, features, classes
 

@@ -40,7 +40,7 @@ def make_run(place: Path, names: tuple[str, ...] = ("Archery", "Bowling", "Divin
         "save_dir": str(place / "save"),
         "device": "cpu",
         "dataset": {"type": "features", "path": str(place / "features.npz")},
-        "model": {"type": "frame_average"},
+        "model": {"type": "mean_pool"},
         "report": {"clips": 1},
         **sections,
     }

@@ -148,8 +148,8 @@ def test_initial_accuracy_is_measured_before_training(tmp_path, train, settings)
 
 @pytest.mark.parametrize("validation", [(), range(24, 32)])
 def test_a_model_in_closed_form_is_fitted_at_once(tmp_path, train, settings, features, validation):
-    model = train(tmp_path, settings({"type": "frame_average"}), Sides(range(24), validation, range(32, 40)))
-    wanted = build_model({"type": "frame_average"}, 5, 3)
+    model = train(tmp_path, settings({"type": "mean_pool"}), Sides(range(24), validation, range(32, 40)))
+    wanted = build_model({"type": "mean_pool"}, 5, 3)
     sides = [
         (*features.read(clips), torch.from_numpy(features.label[list(clips)]))
         for clips in (range(24), validation)
@@ -246,7 +246,7 @@ def test_nothing_is_said_unasked(tmp_path, train, settings, capfd, caplog):
 
 
 def test_a_model_in_closed_form_has_no_start(tmp_path, train, settings):
-    average = {"type": "frame_average"}
+    average = {"type": "mean_pool"}
     first = train(tmp_path / "a", settings(average))
     given = str(tmp_path / "a" / "checkpoints" / "last.ckpt")
     with pytest.raises(ConfigError, match=r"training\.weights.*training\.skip"):

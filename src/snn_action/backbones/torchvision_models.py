@@ -17,7 +17,7 @@ from snn_action.backbones.settings import BackboneSettings
 from snn_action.backbones.weights import find_default, load_weights, read_provenance, read_weights, seeded
 from snn_action.core.compat import torchvision
 from snn_action.core.errors import ConfigError
-from snn_action.core.registry import REGISTRY
+from snn_action.core.registry import list_items
 
 AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
 
@@ -37,9 +37,9 @@ def build(settings: BackboneSettings, seed: int) -> Backbone:
     """
     name = settings.name
     if name not in (names := classifier_names()):
-        near = difflib.get_close_matches(name.lower(), [*names, *REGISTRY["backbone"]], n=1, cutoff=0.4)
+        near = difflib.get_close_matches(name.lower(), [*names, *list_items("backbone")], n=1, cutoff=0.4)
         hint = f"did you mean {near[0]!r}? " if near else ""
-        own = ", ".join(REGISTRY["backbone"])
+        own = ", ".join(list_items("backbone"))
         raise ConfigError(f"backbone.name: unknown backbone {name!r}; {hint}Known: {own} and torchvision's classifiers")
     defaults = torchvision.models.get_model_weights(name).DEFAULT
     transforms = defaults.transforms()

@@ -181,10 +181,9 @@ def _find_needed(config: "Config", folder: Path) -> set[str]:
         WorkError: one of them cannot be read: its features would be removed.
     """
     from snn_action.backbones import build_backbone
-    from snn_action.core import registry
     from snn_action.features.extraction.needs import digest_catalog, find_keys
 
-    catalog = registry.build("dataset", config.dataset, config.seed)
+    catalog = config.dataset.build(config.seed)
     if catalog.arrays is not None:
         raise ConfigError(f"--keep-config: {config.name} brings its features along, it needs no store")
     digests = digest_catalog(catalog, folder, progress=is_terminal())

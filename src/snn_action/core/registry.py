@@ -1,77 +1,85 @@
-"""Names of datasets, backbones, neurons and models, and the modules that hold them.
+"""Names of datasets, backbones, neurons and models, and where their settings are.
 
-A module is imported only when its item is asked for. Each module holds ``Settings`` (its part of the
-configuration, told apart by ``type``) and ``build`` (makes the item from those settings):
+What is registered is a settings class, as ``package.module:Class``: a part of the configuration, told apart by its
+``type``, that also makes the item it describes.
 
-========  ==========================================================
-dataset   ``build(settings, seed) -> Catalog``
-backbone  ``build(settings, seed) -> Backbone``
-neuron    ``build(settings, gradient) -> Neuron``
-model     ``build(settings, in_features, num_classes) -> TemporalModel``
-========  ==========================================================
+========  ===================================================
+dataset   ``settings.build(seed) -> Catalog``
+backbone  ``settings.build(seed) -> Backbone``
+neuron    ``settings.build(gradient) -> Neuron``
+model     ``settings.build(in_features, num_classes) -> TemporalModel``
+========  ===================================================
 
-A dataset's module may also have ``keep_features(settings, catalog, features)``, called once features are extracted.
-
-To add an item, write one such module and add one line here.
+A class is imported when its name is asked for. To add an item, write one file and add one line here; from another
+package, one entry point of the group ``snn_action.<kind>``, such as ``qif = "my_package.qif:QIFSettings"``.
 """
 
 import difflib
+import fnmatch
 import importlib
 import json
 import reprlib
-from collections.abc import Callable, Iterator, Mapping
-from types import ModuleType
-from typing import Annotated, Any, Literal, TypeVar
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache, partial
+from importlib.metadata import EntryPoint, entry_points
+from inspect import Parameter, Signature
+from typing import Any, ClassVar, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, ValidationError
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import CoreSchema, core_schema
 
 from snn_action.core.errors import ConfigError
 
 Kind = Literal["dataset", "backbone", "neuron", "model"]
+TAG: dict[Kind, str] = {"dataset": "type", "backbone": "name", "neuron": "type", "model": "type"}  # tells items apart
 
 REGISTRY: dict[Kind, dict[str, str]] = {
     "dataset": {
-        "synthetic": "snn_action.datasets.synthetic.dataset",
-        "ucf101": "snn_action.datasets.ucf101",
-        "hmdb51": "snn_action.datasets.hmdb51",
-        "weizmann": "snn_action.datasets.weizmann",
-        "folder": "snn_action.datasets.folder",
-        "csv": "snn_action.datasets.csv",
-        "features": "snn_action.datasets.features",
-        "seed_frames": "snn_action.original_2020.frames",
-        "seed_pickles": "snn_action.original_2020.pickled_features",
+        "synthetic": "snn_action.datasets.synthetic.dataset:SyntheticSettings",
+        "ucf101": "snn_action.datasets.ucf101:UCF101Settings",
+        "hmdb51": "snn_action.datasets.hmdb51:HMDB51Settings",
+        "weizmann": "snn_action.datasets.weizmann:WeizmannSettings",
+        "folder": "snn_action.datasets.folder:FolderSettings",
+        "csv": "snn_action.datasets.csv:CSVSettings",
+        "features": "snn_action.datasets.features:FeaturesSettings",
+        "seed_frames": "snn_action.original_2020.frames:SeedFramesSettings",
+        "seed_pickles": "snn_action.original_2020.pickled_features:SeedPicklesSettings",
     },
     "backbone": {
-        "tiny": "snn_action.backbones.tiny",
-        "res_cnn_encoder": "snn_action.original_2020.res_cnn_encoder",
+        "tiny": "snn_action.backbones.settings:TinySettings",
+        "res_cnn_encoder": "snn_action.original_2020.res_cnn_encoder:ResCNNEncoderSettings",
     },
     "neuron": {
-        "spiking_rectified_linear": "snn_action.snn.neurons.spiking_rectified_linear",
-        "rectified_linear": "snn_action.snn.neurons.rectified_linear",
-        "lif": "snn_action.snn.neurons.lif",
-        "lif_rate": "snn_action.snn.neurons.lif_rate",
-        "soft_lif_rate": "snn_action.snn.neurons.soft_lif_rate",
-        "adaptive_lif": "snn_action.snn.neurons.adaptive_lif",
-        "adaptive_lif_rate": "snn_action.snn.neurons.adaptive_lif_rate",
-        "izhikevich": "snn_action.snn.neurons.izhikevich",
-        "regular_spiking": "snn_action.snn.neurons.regular_spiking",
-        "stochastic_spiking": "snn_action.snn.neurons.stochastic_spiking",
-        "poisson_spiking": "snn_action.snn.neurons.poisson_spiking",
-        "if": "snn_action.snn.neurons.integrate_and_fire",
-        "plif": "snn_action.snn.neurons.parametric_lif",
-        "sliding_psn": "snn_action.snn.neurons.sliding_psn",
+        "spiking_rectified_linear": "snn_action.snn.settings:SpikingRectifiedLinearSettings",
+        "rectified_linear": "snn_action.snn.settings:RectifiedLinearSettings",
+        "lif": "snn_action.snn.settings:LIFSettings",
+        "lif_rate": "snn_action.snn.settings:LIFRateSettings",
+        "soft_lif_rate": "snn_action.snn.settings:SoftLIFRateSettings",
+        "adaptive_lif": "snn_action.snn.settings:AdaptiveLIFSettings",
+        "adaptive_lif_rate": "snn_action.snn.settings:AdaptiveLIFRateSettings",
+        "izhikevich": "snn_action.snn.settings:IzhikevichSettings",
+        "regular_spiking": "snn_action.snn.settings:RegularSpikingSettings",
+        "stochastic_spiking": "snn_action.snn.settings:StochasticSpikingSettings",
+        "poisson_spiking": "snn_action.snn.settings:PoissonSpikingSettings",
+        "if": "snn_action.snn.settings:IntegrateAndFireSettings",
+        "plif": "snn_action.snn.settings:ParametricLIFSettings",
+        "sliding_psn": "snn_action.snn.settings:SlidingPSNSettings",
     },
     "model": {
-        "frame_average": "snn_action.models.mean_pool",
-        "lstm": "snn_action.models.lstm",
-        "lmu": "snn_action.models.lmu",
-        "stacked_lmu": "snn_action.models.stacked_lmu",
-        "spiking_lmu": "snn_action.models.spiking_lmu",
-        "spiking_lmu_2020": "snn_action.original_2020.spiking_lmu",
-        "ensemble_array": "snn_action.models.ensemble_array",
+        "mean_pool": "snn_action.models.settings:MeanPoolSettings",
+        "lstm": "snn_action.models.settings:LSTMSettings",
+        "lmu": "snn_action.models.settings:LMUSettings",
+        "stacked_lmu": "snn_action.models.settings:StackedLMUSettings",
+        "spiking_lmu": "snn_action.models.settings:SpikingLMUSettings",
+        "spiking_lmu_2020": "snn_action.original_2020.spiking_lmu:SpikingLMU2020Settings",
+        "ensemble_array": "snn_action.models.settings:EnsembleArraySettings",
     },
 }
-
+ANY_BACKBONE = "snn_action.backbones.settings:BackboneSettings"  # of names that are not registered
+# names of earlier versions, which configurations and run folders still have
+OLD_NAMES: dict[Kind, dict[str, str]] = {"model": {"frame_average": "mean_pool"}}
 
 # configurations of other projects: modules with NAME, matches(raw) and translate(raw) -> (ours, notes)
 FOREIGN_CONFIGURATIONS = ("snn_action.original_2020.translate",)
@@ -81,6 +89,20 @@ class Settings(BaseModel):
     """A part of the configuration: immutable, strictly typed, no unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, validate_default=True, allow_inf_nan=False)
+
+
+class ItemSettings(Settings):
+    """Settings of what can be registered: told apart by ``type`` (a backbone's by ``name``); ``build`` makes the item.
+
+    Attributes:
+        builds: What ``build`` calls, as ``package.module:name``; imported when it is called.
+    """
+
+    builds: ClassVar[str] = ""
+
+    def load(self) -> Any:
+        """The class or function that ``builds`` names."""
+        return load_object(self.builds)
 
 
 S = TypeVar("S", bound=Settings)
@@ -100,21 +122,56 @@ def suggest(name: str, known: list[str]) -> str:
     return (f"did you mean {near[0]!r}? " if near else "") + f"Known: {', '.join(sorted(known))}"
 
 
-def load_item(kind: Kind, name: str) -> ModuleType:
-    """Import the module of one registered item.
+def load_object(place: str) -> Any:
+    """What ``package.module:name`` names."""
+    module, _, name = place.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+@cache
+def _plugins(kind: Kind) -> dict[str, EntryPoint]:
+    """Items of other packages, by name: entry points of the group ``snn_action.<kind>``."""
+    return {point.name: point for point in entry_points(group=f"snn_action.{kind}")}
+
+
+def list_items(kind: Kind, pattern: str = "*") -> list[str]:
+    """Names of all items of one kind that match a pattern such as ``"*lmu*"``, in alphabetical order."""
+    return sorted(fnmatch.filter({*REGISTRY[kind], *_plugins(kind)}, pattern))
+
+
+def find_settings(kind: Kind, name: str) -> type[ItemSettings]:
+    """The settings class of one item; those of this package go before another package's of the same name.
 
     Raises:
-        ConfigError: no item of this kind has that name.
+        ConfigError: no item of this kind has that name, or another package's cannot be imported.
     """
-    if name not in REGISTRY[kind]:
-        raise ConfigError(f"unknown {kind} {name!r}; {suggest(name, list(REGISTRY[kind]))}")
-    return importlib.import_module(REGISTRY[kind][name])
+    name = OLD_NAMES.get(kind, {}).get(name, name)
+    found: Any
+    if name in REGISTRY[kind]:
+        found = load_object(REGISTRY[kind][name])
+    elif name in _plugins(kind):
+        point = _plugins(kind)[name]
+        try:
+            found = point.load()
+        except Exception as error:  # whatever is wrong with the other package
+            reason = f"{type(error).__name__}: {error}"
+            raise ConfigError(
+                f"{kind} {name!r}: its entry point {point.value!r} cannot be loaded ({reason})"
+            ) from error
+        if not (isinstance(found, type) and issubclass(found, ItemSettings)):
+            raise ConfigError(f"{kind} {name!r}: its entry point {point.value!r} is no settings class (ItemSettings)")
+    elif kind == "backbone":  # one of torchvision's, which are too many to register
+        found = load_object(ANY_BACKBONE)
+    else:
+        raise ConfigError(f"unknown {kind} {name!r}; {suggest(name, list_items(kind))}")
+    settings: type[ItemSettings] = found
+    return settings
 
 
-def items(kind: Kind) -> Iterator[tuple[str, ModuleType]]:
-    """All registered items of one kind."""
-    for name in REGISTRY[kind]:
-        yield name, load_item(kind, name)
+def items(kind: Kind) -> Iterator[tuple[str, type[ItemSettings]]]:
+    """All items of one kind: name and settings class; this package's first, in the order of the registry."""
+    for name in dict.fromkeys([*REGISTRY[kind], *_plugins(kind)]):
+        yield name, find_settings(kind, name)
 
 
 def validate(cls: type[S], value: Mapping[str, Any]) -> S:
@@ -124,44 +181,98 @@ def validate(cls: type[S], value: Mapping[str, Any]) -> S:
         SettingsError: names every key that does not fit, with its place and the nearest valid key.
     """
     try:
-        return cls.model_validate_json(json.dumps(value, default=str))
+        return cls.model_validate_json(json.dumps(value, default=_to_json))
     except ValidationError as error:
         raise SettingsError([problem for entry in error.errors() for problem in _explain(cls, dict(entry))]) from None
 
 
-def parse(kind: Kind, value: Any) -> Settings:
-    """Settings of a registered item, from a mapping with ``type`` or from settings already made.
+def make_settings(owner: type, cls: type[S], settings: S | None, options: Mapping[str, Any]) -> S:
+    """The settings of an object that was given ``settings``, or keyword arguments in their place.
+
+    Raises:
+        SettingsError: an argument is unknown or out of range; one line, which names it.
+        TypeError: both are given, or settings of another class.
+    """
+    if settings is None:
+        try:
+            return validate(cls, options)
+        except SettingsError as error:
+            raise SettingsError([((owner.__name__, *place), text) for place, text in error.problems]) from None
+    if options:
+        raise TypeError(f"{owner.__name__}: give settings or {', '.join(options)}, not both")
+    if not isinstance(settings, cls):
+        raise TypeError(f"{owner.__name__}: settings must be {cls.__name__}, not {type(settings).__name__}")
+    return settings
+
+
+def make_signature(cls: type[Settings], *before: Parameter) -> Signature:
+    """What ``help`` shows of an object that takes the keys of ``cls`` as keyword arguments, after ``before``."""
+    options = [
+        Parameter(name, Parameter.KEYWORD_ONLY, default=_default(field), annotation=field.annotation)
+        for name, field in cls.model_fields.items()
+        if name not in ("type", *(parameter.name for parameter in before))
+    ]
+    return Signature([*before, *options])
+
+
+def _default(field: FieldInfo) -> Any:
+    return Parameter.empty if field.is_required() else field.get_default(call_default_factory=True)
+
+
+def describe_settings(cls: type[Settings]) -> str:
+    """The section ``Args`` of a docstring: each key of ``cls`` with its description."""
+    lines = [f"        {name}: {field.description}." for name, field in cls.model_fields.items() if name != "type"]
+    return "\n".join(["    Args:", *lines])
+
+
+def _to_json(value: Any) -> Any:
+    """Settings as an object, a number of NumPy or PyTorch as one of Python, anything else as text, such as a path."""
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    return value.item() if hasattr(value, "item") else str(value)
+
+
+def parse(kind: Kind, value: Any) -> Any:
+    """Settings of an item, from a mapping with its ``type`` (a backbone's ``name``) or from settings already made.
 
     Raises:
         SettingsError: ``type`` is missing or unknown, or a key does not fit.
     """
-    if isinstance(value, Settings):
+    if isinstance(value, ItemSettings):
         return value
     if not isinstance(value, Mapping):
-        raise SettingsError([((), f"must be an object with a 'type', not {reprlib.repr(value)}")])
-    name = value.get("type")
+        raise SettingsError([((), f"must be an object with a '{TAG[kind]}', not {reprlib.repr(value)}")])
+    tag = TAG[kind]
+    name = value.get(tag)
     if not isinstance(name, str):
-        raise SettingsError([(("type",), f"missing: which {kind}? Known: {', '.join(REGISTRY[kind])}")])
+        raise SettingsError([((tag,), f"missing: which {kind}? Known: {', '.join(list_items(kind))}")])
+    name = OLD_NAMES.get(kind, {}).get(name, name)
     try:
-        cls: type[Settings] = load_item(kind, name).Settings
+        cls = find_settings(kind, name)
     except ConfigError as error:
-        raise SettingsError([(("type",), str(error))]) from None
-    return validate(cls, value)
+        raise SettingsError([((tag,), str(error))]) from None
+    return validate(cls, {**value, tag: name})
 
 
-def registered(kind: Kind) -> Any:
-    """The annotation of a settings field that holds any registered item of ``kind``."""
+@dataclass(frozen=True)
+class Registered:
+    """Marks a field that holds any item of ``kind``: ``model: Annotated[ModelSettings, Registered("model")]``.
 
-    def check(value: Any) -> Settings:
-        return parse(kind, value)  # pydantic keeps its SettingsError, ``_explain`` takes it apart
+    The class is looked up when a value comes, not when the field is defined: so items of other packages may import
+    this package, and only what is named is imported.
+    """
 
-    return Annotated[SerializeAsAny[Settings], BeforeValidator(check), Field(json_schema_extra={"registered": kind})]
+    kind: Kind
 
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Any value that ``parse`` takes; it is written out as what it is."""
+        del source, handler
+        return core_schema.no_info_before_validator_function(partial(parse, self.kind), core_schema.any_schema())
 
-def build(kind: Kind, settings: Settings, *args: Any) -> Any:
-    """Make the item that ``settings`` describe."""
-    maker: Callable[..., Any] = load_item(kind, settings.type).build  # type: ignore[attr-defined]
-    return maker(settings, *args)
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """A mark that ``config.make_schema`` replaces by all items."""
+        del schema, handler
+        return {"registered": self.kind}
 
 
 def _explain(cls: type[BaseModel], entry: dict[str, Any]) -> list[tuple[tuple[str, ...], str]]:

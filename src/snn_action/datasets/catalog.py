@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 from pydantic import Field
 
 from snn_action.core.errors import ConfigError
-from snn_action.core.registry import Settings
+from snn_action.core.registry import ItemSettings
 from snn_action.video.content import digest_array
 
 if TYPE_CHECKING:
@@ -15,15 +15,33 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 
-class DatasetSettings(Settings):
-    """What every dataset of videos can be asked."""
+class DatasetSettings(ItemSettings):
+    """What every dataset can be asked."""
 
-    path: Path = Field(description="Folder or file of the dataset")
+    type: str = Field(description="Which dataset this is")
     max_bad_share: float = Field(0.05, ge=0, le=1, description="Share of unreadable videos that is tolerated")
+
+    def build(self, seed: int = 0) -> "Catalog":
+        """The catalog; ``seed`` draws splits where the dataset has none of its own.
+
+        Raises:
+            ConfigError: files are missing or broken, or the split cannot be made.
+        """
+        catalog: Catalog = self.load()(self, seed)
+        return catalog
 
     def without_outputs(self) -> Self:
         """The same, naming no place to write: of a configuration that somebody else may have made."""
         return self
+
+    def keep_features(self, catalog: "Catalog", features: Any) -> None:
+        """Called with a ``FeatureSet`` once features are extracted; most datasets do nothing."""
+
+
+class PathSettings(DatasetSettings):
+    """What a dataset in a folder or file can be asked."""
+
+    path: Path = Field(description="Folder or file of the dataset")
 
 
 @dataclass(frozen=True)

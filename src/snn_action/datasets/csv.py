@@ -10,27 +10,28 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from snn_action.core.errors import ConfigError, printable
 from snn_action.core.reading import read_text, reading
-from snn_action.datasets.catalog import Catalog, DatasetSettings, Video
+from snn_action.datasets.catalog import Catalog, PathSettings, Video
 from snn_action.datasets.lists import check_found, check_labels, choose_folds, fold_by_name
 from snn_action.datasets.names import find_path, plain_name
 
 _NEEDED = ("path", "label", "split")
 
 
-class Settings(DatasetSettings):
+class CSVSettings(PathSettings):
     """A table of videos."""
 
     type: Literal["csv"] = Field("csv", description="Which dataset this is")
+    builds: ClassVar[str] = "snn_action.datasets.csv:build"
     split: int | str = Field("all", description="The fold to run, or 'all'")
 
 
-def build(settings: Settings, seed: int) -> Catalog:  # noqa: ARG001 - the table says what tests
+def build(settings: CSVSettings, seed: int) -> Catalog:  # noqa: ARG001 - the table says what tests
     """Read the table.
 
     Raises:

@@ -14,7 +14,7 @@
 
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,7 @@ from pydantic import Field
 
 from snn_action.core.errors import ConfigError
 from snn_action.core.reading import naming, reading
-from snn_action.datasets.catalog import Arrays, Catalog, DatasetSettings, Video
+from snn_action.datasets.catalog import Arrays, Catalog, PathSettings, Video
 from snn_action.datasets.lists import choose_folds, fold_by_name
 from snn_action.datasets.names import plain_name
 
@@ -33,14 +33,15 @@ _NONE = np.array([], np.str_)
 _UCF_NAME = re.compile(r"(?:.*/)?v_(\w+_g\d+)_c\d+(?:\.\w+)?")
 
 
-class Settings(DatasetSettings):
+class FeaturesSettings(PathSettings):
     """A file of features."""
 
     type: Literal["features"] = Field("features", description="Which dataset this is")
+    builds: ClassVar[str] = "snn_action.datasets.features:build"
     split: int | str = Field("all", description="The fold to run, or 'all'")
 
 
-def build(settings: Settings, seed: int) -> Catalog:  # noqa: ARG001 - the file says what tests
+def build(settings: FeaturesSettings, seed: int) -> Catalog:  # noqa: ARG001 - the file says what tests
     """Read and check the file.
 
     Raises:

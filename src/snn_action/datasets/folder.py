@@ -17,13 +17,13 @@ not clean, and is run only where ``evaluation.leakage`` is ``mark``. Without a p
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from snn_action.core.errors import ConfigError
 from snn_action.core.registry import suggest
-from snn_action.datasets.catalog import Catalog, DatasetSettings, Fold, Video
+from snn_action.datasets.catalog import Catalog, Fold, PathSettings, Video
 from snn_action.datasets.lists import (
     check_folder,
     check_found,
@@ -39,10 +39,11 @@ from snn_action.datasets.lists import (
 from snn_action.datasets.names import NameIndex, check_single, plain_name
 
 
-class Settings(DatasetSettings):
+class FolderSettings(PathSettings):
     """One folder a class."""
 
     type: Literal["folder"] = Field("folder", description="Which dataset this is")
+    builds: ClassVar[str] = "snn_action.datasets.folder:build"
     train_list: Path | None = Field(None, description="Text file that names the training videos")
     test_list: Path | None = Field(None, description="Text file that names the test videos")
     group_pattern: str | None = Field(None, description="Regular expression; its first group names a video's group")
@@ -78,7 +79,7 @@ class Settings(DatasetSettings):
         return self
 
 
-def build(settings: Settings, seed: int) -> Catalog:
+def build(settings: FolderSettings, seed: int) -> Catalog:
     """Find all videos and split them; the seed draws ``folds`` and ``test_share``.
 
     Raises:
@@ -114,7 +115,7 @@ def _group(place: str, pattern: str | None) -> str:
     return match[1]
 
 
-def _split(settings: Settings, videos: list[Video], seed: int) -> list[Fold]:
+def _split(settings: FolderSettings, videos: list[Video], seed: int) -> list[Fold]:
     if settings.train_list and settings.test_list:
         train = _read_list(settings.train_list, videos, settings.path)
         test = _read_list(settings.test_list, videos, settings.path)
@@ -136,7 +137,7 @@ def _split(settings: Settings, videos: list[Video], seed: int) -> list[Fold]:
     return [draw_share(videos, settings.test_share or 0.25, seed)]
 
 
-def _note_groups(settings: Settings) -> list[str]:
+def _note_groups(settings: FolderSettings) -> list[str]:
     """What a random split knew of groups."""
     if settings.test_list or settings.test_groups:
         return []

@@ -10,12 +10,12 @@ name where the action is not in it.
 
 import re
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from snn_action.core.errors import ConfigError
-from snn_action.datasets.catalog import Catalog, DatasetSettings, Fold, Video
+from snn_action.datasets.catalog import Catalog, Fold, PathSettings, Video
 from snn_action.datasets.lists import (
     check_folder,
     check_found,
@@ -32,17 +32,18 @@ _LIST = re.compile(r"(.+)_test_split([123])\.txt")
 _SIDES = {"1": "train", "2": "test", "0": "unused"}
 
 
-class Settings(DatasetSettings):
+class HMDB51Settings(PathSettings):
     """HMDB51 or videos laid out as it is."""
 
     type: Literal["hmdb51"] = Field("hmdb51", description="Which dataset this is")
+    builds: ClassVar[str] = "snn_action.datasets.hmdb51:build"
     lists: Path | None = Field(
         None, description="Folder of the official lists; null: testTrainMulti_7030_splits in or beside path"
     )
     split: Literal[1, 2, 3, "all"] = Field(1, description="Official split, or 'all' for one fold each")
 
 
-def build(settings: Settings, seed: int) -> Catalog:  # noqa: ARG001 - the official lists need no seed
+def build(settings: HMDB51Settings, seed: int) -> Catalog:  # noqa: ARG001 - the official lists need no seed
     """Read the official lists and find their videos.
 
     Raises:

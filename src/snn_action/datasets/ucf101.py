@@ -12,13 +12,13 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from snn_action.core.errors import ConfigError
 from snn_action.core.registry import suggest
-from snn_action.datasets.catalog import Catalog, DatasetSettings, Fold, Video
+from snn_action.datasets.catalog import Catalog, Fold, PathSettings, Video
 from snn_action.datasets.lists import (
     check_folder,
     check_found,
@@ -36,10 +36,11 @@ Split = Literal[1, 2, 3, "all"]
 _ENTRY = re.compile(r"([^/\\]+)[/\\]([^/\\\s]*_g(\d+)_c\d+)(?:\.\w+)?")
 
 
-class Settings(DatasetSettings):
+class UCF101Settings(PathSettings):
     """UCF101 or videos laid out as it is."""
 
     type: Literal["ucf101"] = Field("ucf101", description="Which dataset this is")
+    builds: ClassVar[str] = "snn_action.datasets.ucf101:build"
     lists: Path | None = Field(
         None, description="Folder of the official lists; null: ucfTrainTestlist in or beside path"
     )
@@ -47,7 +48,7 @@ class Settings(DatasetSettings):
     classes: tuple[str, ...] | None = Field(None, description="Only these classes; null: all")
 
 
-def build(settings: Settings, seed: int) -> Catalog:  # noqa: ARG001 - the official lists need no seed
+def build(settings: UCF101Settings, seed: int) -> Catalog:  # noqa: ARG001 - the official lists need no seed
     """Read the official lists and find their videos."""
     lists = settings.lists or find_beside(settings.path, "ucfTrainTestlist")
     return replace(read_ucf_catalog(settings.path, lists, settings.split, settings.classes), official=True)

@@ -4,25 +4,26 @@
 subject and trains on all others; a video's group is its subject.
 """
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from snn_action.core.errors import ConfigError
-from snn_action.datasets.catalog import Catalog, DatasetSettings, Video
+from snn_action.datasets.catalog import Catalog, PathSettings, Video
 from snn_action.datasets.lists import check_folder, choose_folds, class_folders, find_videos, leave_one_out
 from snn_action.datasets.names import plain_name
 from snn_action.video.suffixes import stem
 
 
-class Settings(DatasetSettings):
+class WeizmannSettings(PathSettings):
     """The Weizmann actions or videos laid out as they are."""
 
     type: Literal["weizmann"] = Field("weizmann", description="Which dataset this is")
+    builds: ClassVar[str] = "snn_action.datasets.weizmann:build"
     split: str = Field("all", description="The subject to test, or 'all' for one fold each")
 
 
-def build(settings: Settings, seed: int) -> Catalog:  # noqa: ARG001 - leaving one out needs no seed
+def build(settings: WeizmannSettings, seed: int) -> Catalog:  # noqa: ARG001 - leaving one out needs no seed
     """Find all videos and leave one subject out.
 
     Raises:

@@ -7,7 +7,8 @@ import torch
 
 from snn_action.core import registry
 from snn_action.core.errors import ConfigError
-from snn_action.models.base import ModelSettings, Population, TemporalModel, find_spikes
+from snn_action.models.base import Population, TemporalModel, find_spikes
+from snn_action.models.settings import ModelSettings
 
 
 def build_model(
@@ -21,12 +22,12 @@ def build_model(
         ConfigError: ``type`` is unknown, a key does not fit, or the model does not fit into memory.
         ValueError: fewer than 1 feature or 2 classes.
     """
-    parsed = registry.parse("model", settings)
+    parsed: ModelSettings = registry.parse("model", settings)
     with torch.random.fork_rng(devices=[], enabled=seed is not None):
         if seed is not None:
             torch.default_generator.manual_seed(seed)  # alone: a GPU's is not kept here
         try:
-            model: TemporalModel = registry.build("model", parsed, in_features, num_classes)
+            model: TemporalModel = parsed.build(in_features, num_classes)
         except (MemoryError, RuntimeError) as error:
             if isinstance(error, RuntimeError) and "alloc" not in str(error):
                 raise

@@ -2,22 +2,20 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import Any, ClassVar, Literal, NamedTuple
+from inspect import Parameter
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from snn_action.core.registry import Settings
+from snn_action.core.registry import describe_settings, make_settings, make_signature
+from snn_action.models.settings import ModelSettings, Scaling
 from snn_action.snn.masks import check_mask
 
-Scaling = Literal["feature", "global"]
-HIGHEST_RATE = 1e9  # spikes a second of `max_rates`, far above all use and far below what overflows
+SIZES = ("in_features", "num_classes")
+IN, OUT = "in_features: D of the input (B, T, D).", "num_classes: K of the logits (B, T, K)."
 KEPT = 8  # layouts of states: one for each number of clips
-
-
-class ModelSettings(Settings):
-    """What every temporal model can be asked."""
 
 
 class Population(NamedTuple):
@@ -91,16 +89,35 @@ class TemporalModel(nn.Module, ABC):
     averages_time: ClassVar[bool] = False
     trained_by_gradient: ClassVar[bool] = True
 
+    Settings: ClassVar[type[ModelSettings]]
+    settings: Any
+    standardiser: InputStandardiser
+
+    def __init_subclass__(cls) -> None:
+        """Let ``help`` show the arguments: ``in_features``, ``num_classes`` and the keys of ``Settings``."""
+        super().__init_subclass__()
+        if "Settings" in vars(cls):
+            sizes = [Parameter(name, Parameter.POSITIONAL_OR_KEYWORD, annotation=int) for name in SIZES]
+            cls.__signature__ = make_signature(cls.Settings, *sizes)  # type: ignore[attr-defined]
+            keys = describe_settings(cls.Settings).removeprefix("    Args:\n")
+            cls.__doc__ = f"{cls.__doc__ or ''}\n\n    Args:\n        {IN}\n        {OUT}\n{keys}\n"
+
     def __init__(
-        self, in_features: int, num_classes: int, scaling: Scaling = "feature", normalise: bool = False
+        self, in_features: int, num_classes: int, *, settings: ModelSettings | None = None, **options: Any
     ) -> None:
+        settings = make_settings(type(self), self.Settings, settings, options)
         if in_features < 1 or num_classes < 2:
             raise ValueError(f"in_features {in_features} must be at least 1, num_classes {num_classes} at least 2")
         super().__init__()
         self.in_features = in_features
         self.num_classes = num_classes
-        self.standardiser = InputStandardiser(in_features, scaling, normalise)
+        self.settings = settings
         self._layouts: dict[tuple[int, torch.dtype], Any] = {}
+        self.make_parts()
+
+    @abstractmethod
+    def make_parts(self) -> None:
+        """Parameters and parts, from ``settings``: first ``self.standardiser``, then the model's own."""
 
     def forward(
         self, features: Tensor, state: Any = None, mask: Tensor | None = None, keep_state: bool = True

@@ -14,74 +14,28 @@ are computed again in the backward pass. Memory does not grow with B x T x E x N
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import torch
-from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from snn_action.core import registry
-from snn_action.core.registry import registered
-from snn_action.models.base import HIGHEST_RATE, ModelSettings, Population, Scaling, TemporalModel, perturb
-from snn_action.models.readout import Readout, solve_readout
+from snn_action.models.base import InputStandardiser, Population, TemporalModel, perturb
+from snn_action.models.readout import solve_readout
+from snn_action.models.settings import EnsembleArraySettings
 from snn_action.snn.counting import is_counting
-from snn_action.snn.decoders import FUNCTIONS, FunctionName, solve_decoders
+from snn_action.snn.decoders import FUNCTIONS, solve_decoders
 from snn_action.snn.ensembles import drive, run_in_chunks
 from snn_action.snn.fused import ensemble_array as fused
 from snn_action.snn.fused.ir import Equations
-from snn_action.snn.neurons import spiking_rectified_linear
-from snn_action.snn.neurons.base import Gradient, Neuron, check_finite, check_state
+from snn_action.snn.neurons.base import Neuron, check_finite, check_state
 from snn_action.snn.neurons.synapses import Lowpass, LowpassState
+from snn_action.snn.settings import FunctionName, Gradient
 
 FUSED_VALUES = 2**21  # values of a (B, T, chunk) tensor
-Part = Literal["encoders", "gain", "bias", "decoders"]
 
 
-class Settings(ModelSettings):
-    """Array of spiking ensembles."""
-
-    type: Literal["ensemble_array"] = Field("ensemble_array", description="Which model this is")
-    scaling: Scaling = Field(
-        "global", description="Deviation to which the input is scaled: each feature's, or one for all"
-    )
-    normalise: bool = Field(False, description="Each step's scaled input is divided by its root mean square")
-    n_ensembles: int = Field(1000, ge=1, le=10**7, description="Ensembles, each for one value")
-    dimensions: int = Field(1, ge=1, le=16, description="Numbers of a value")
-    n_neurons: int = Field(50, ge=1, le=10**4, description="Neurons of each ensemble")
-    neuron: registered("neuron") = Field(  # type: ignore[valid-type]
-        spiking_rectified_linear.Settings(), description="Of all ensembles"
-    )
-    gradient: Gradient = Field("spike_aware", description="How gradients pass the spikes: see docs/neurons.md")
-    max_rates: tuple[float, float] = Field((200.0, 400.0), description="Range of rates at value 1, spikes a second")
-    intercepts: tuple[float, float] = Field((-1.0, 0.9), description="Range of values where neurons begin to spike")
-    function: FunctionName = Field(
-        "identity", description="What decoders stand for at the start; 'product': of a value's numbers"
-    )
-    trained: tuple[Part, ...] = Field(("gain", "bias", "decoders"), description="Parts that learn; others stay")
-    tau_input: float | None = Field(0.005, gt=0, description="Lowpass on the input in seconds; null: none")
-    input_weights: Literal["random", "zero"] = Field("random", description="Input weights at the start")
-    readout: Readout = Field(
-        "random",
-        description="Output weights at the start: drawn, or solved by a regression on what ensembles stand for",
-    )
-    readout_strength: float = Field(0.3, gt=0, description="L2 strength of the solved output weights")
-    input_dropout: float = Field(0.0, ge=0, lt=1, description="Share of features dropped, one draw a clip")
-    input_noise: float = Field(0.0, ge=0, description="Deviation of noise on the scaled input, one draw a clip")
-    dropout: float = Field(0.0, ge=0, lt=1, description="Share of ensembles dropped before the logits")
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if not 0 < self.max_rates[0] <= self.max_rates[1] <= HIGHEST_RATE:
-            raise ValueError(f"max_rates: must be two rates above 0 and up to {HIGHEST_RATE:g}, the lower first")
-        if not -1 <= self.intercepts[0] <= self.intercepts[1] < 1:
-            raise ValueError("intercepts: must be two values in [-1, 1), the lower first")
-        if self.function == "product" and self.dimensions == 1:
-            raise ValueError("function: a product needs dimensions of 2 or more")
-        return self
-
-
-class State(NamedTuple):
+class EnsembleArrayState(NamedTuple):
     """Filtered input (B, D) if there is a filter, neurons (B, E, N) if kept, spikes (B,) since the clip began."""
 
     filtered: LowpassState | None
@@ -96,12 +50,12 @@ class EnsembleArray(TemporalModel):
     current that lifts a neuron from silence to the mean maximal rate, decoders in units of that rate's inverse.
 
     Args:
-        settings: See there.
-        in_features: D of the input (B, T, D).
-        num_classes: K of the logits (B, T, K).
-        function: What decoders stand for at the start, in the place of ``settings.function``: of values (..., E), or
-            with ``dimensions`` of (..., E, dimensions), elementwise or over the last axis: see ``solve_decoders``.
+        function: Also any function of values (..., E), or with ``dimensions`` of (..., E, dimensions), elementwise or
+            over the last axis: see ``solve_decoders``.
     """
+
+    Settings = EnsembleArraySettings
+    settings: EnsembleArraySettings
 
     encoders: Tensor
     gain: Tensor
@@ -110,21 +64,30 @@ class EnsembleArray(TemporalModel):
 
     def __init__(
         self,
-        settings: Settings,
         in_features: int,
         num_classes: int,
-        function: Callable[[Tensor], Tensor] | None = None,
+        *,
+        settings: EnsembleArraySettings | None = None,
+        function: FunctionName | Callable[[Tensor], Tensor] | None = None,
+        **options: Any,
     ) -> None:
-        super().__init__(in_features, num_classes, settings.scaling, settings.normalise)
-        self.settings = s = settings
-        self.function = function or FUNCTIONS[s.function]
-        self.neuron: Neuron = registry.build("neuron", s.neuron, s.gradient)
+        self._given = function if callable(function) else None
+        if isinstance(function, str):
+            options["function"] = function
+        super().__init__(in_features, num_classes, settings=settings, **options)
+
+    def make_parts(self) -> None:
+        """See the class."""
+        s = self.settings
+        self.standardiser = InputStandardiser(self.in_features, s.scaling, s.normalise)
+        self.function: Callable[[Tensor], Tensor] = self._given or FUNCTIONS[s.function]
+        self.neuron: Neuron = s.neuron.build(s.gradient)
         self.synapse = None if s.tau_input is None else Lowpass(s.tau_input, self.neuron.dt)
-        self.input_kernel = nn.Linear(in_features, s.n_ensembles * s.dimensions, bias=False)
+        self.input_kernel = nn.Linear(self.in_features, s.n_ensembles * s.dimensions, bias=False)
         if s.input_weights == "zero":
             nn.init.zeros_(self.input_kernel.weight)
         else:
-            nn.init.normal_(self.input_kernel.weight, std=1 / math.sqrt(in_features))
+            nn.init.normal_(self.input_kernel.weight, std=1 / math.sqrt(self.in_features))
         shape = (s.n_ensembles, s.n_neurons)
         max_rates = torch.empty(shape).uniform_(*s.max_rates)
         intercepts = torch.empty(shape).uniform_(*s.intercepts)
@@ -149,14 +112,14 @@ class EnsembleArray(TemporalModel):
         decoded = decoders.shape[2] if s.dimensions > 1 else 1
         population = Population("ensembles", s.n_ensembles * s.n_neurons, decoded)
         self.populations = (population,) if self.neuron.spiking else ()
-        self.readout = nn.Linear(s.n_ensembles * decoded, num_classes)
+        self.readout = nn.Linear(s.n_ensembles * decoded, self.num_classes)
 
-    def initial_state(self, batch: int, device: torch.device, dtype: torch.dtype) -> State:
+    def initial_state(self, batch: int, device: torch.device, dtype: torch.dtype) -> EnsembleArrayState:
         """Filter at zero, neurons as their own ``initial_voltage`` says, no spike yet."""
         filtered = None if self.synapse is None else self.synapse.initial_state(batch, self.in_features, device, dtype)
         shape = (self.settings.n_ensembles, self.settings.n_neurons)
         neurons = self.neuron.initial_state(batch, shape, device, dtype)
-        return State(filtered, neurons, torch.zeros(batch, device=device, dtype=dtype))
+        return EnsembleArrayState(filtered, neurons, torch.zeros(batch, device=device, dtype=dtype))
 
     def prepare(self, features: Tensor, mask: Tensor, labels: Tensor) -> None:
         """Also solve the output weights where ``readout`` says so: see ``readout``."""
@@ -164,7 +127,7 @@ class EnsembleArray(TemporalModel):
         regression = self.settings.readout, self.settings.readout_strength
         solve_readout(self, self.readout, self._represent, features, mask, labels, *regression)
 
-    def _represent(self, x: Tensor, state: State, mask: Tensor | None) -> Tensor:
+    def _represent(self, x: Tensor, state: EnsembleArrayState, mask: Tensor | None) -> Tensor:
         """``function(v_t)``, what the spikes stand for (B, T, E)."""
         if self.synapse is not None:
             x, _ = self.synapse(x, state.filtered, mask)
@@ -186,22 +149,30 @@ class EnsembleArray(TemporalModel):
         return self.neuron.count(spikes).flatten(2)
 
     def forward(
-        self, features: Tensor, state: State | None = None, mask: Tensor | None = None, keep_state: bool = True
-    ) -> tuple[Tensor, State]:
+        self,
+        features: Tensor,
+        state: EnsembleArrayState | None = None,
+        mask: Tensor | None = None,
+        keep_state: bool = True,
+    ) -> tuple[Tensor, EnsembleArrayState]:
         """As the base; without ``keep_state`` the fused kernel leaves ``neurons`` None."""
         return self._advance(*self.receive(features, state, mask), keep_state)
 
-    def forward_steps(self, x: Tensor, state: State, mask: Tensor | None) -> tuple[Tensor, State]:
+    def forward_steps(
+        self, x: Tensor, state: EnsembleArrayState, mask: Tensor | None
+    ) -> tuple[Tensor, EnsembleArrayState]:
         """See the module; ``state.spikes`` carries the gradient of the spikes, for a penalty on them."""
         return self._advance(x, state, mask, keep_state=True)
 
-    def _begin(self, state: Any, features: Tensor) -> State:
-        begun: State = super()._begin(state, features)
+    def _begin(self, state: Any, features: Tensor) -> EnsembleArrayState:
+        begun: EnsembleArrayState = super()._begin(state, features)
         if state is not None:  # the kernels look at shapes alone
             check_state(begun.neurons, self.lay_out(len(features), features.dtype).neurons, features.device)
         return begun
 
-    def _advance(self, x: Tensor, state: State, mask: Tensor | None, keep_state: bool) -> tuple[Tensor, State]:
+    def _advance(
+        self, x: Tensor, state: EnsembleArrayState, mask: Tensor | None, keep_state: bool
+    ) -> tuple[Tensor, EnsembleArrayState]:
         s = self.settings
         for name in ("gain", "bias", "decoders"):
             check_finite(getattr(self, name)[None, None], f"{name} of neuron")
@@ -213,7 +184,7 @@ class EnsembleArray(TemporalModel):
         plan = self._plan(x, state.neurons)
         run = self._run_in_chunks if plan is None else partial(self._run_fused, plan=plan, keep_state=keep_state)
         logits, spikes, neurons = run(x, state.neurons, mask)
-        return logits, State(filtered, neurons, state.spikes + spikes)
+        return logits, EnsembleArrayState(filtered, neurons, state.spikes + spikes)
 
     def _run_in_chunks(self, x: Tensor, state: Any, mask: Tensor | None) -> tuple[Tensor, Tensor, Any]:
         """Logits, spikes (B,) and state from filtered input, with PyTorch's own operations."""
@@ -311,12 +282,3 @@ def check_currents(values: Tensor, gain: Tensor, bias: Tensor, first: int) -> No
 def scale(gain: Tensor, encoders: Tensor) -> Tensor:
     """Gains (E, N) times encoders, (E, N) or (E, N, D)."""
     return gain * encoders if encoders.ndim == 2 else gain.unsqueeze(-1) * encoders
-
-
-def build(settings: Settings, in_features: int, num_classes: int) -> EnsembleArray:
-    """The model that ``settings`` describe.
-
-    Raises:
-        ConfigError: the neuron has no such gradient mode.
-    """
-    return EnsembleArray(settings, in_features, num_classes)

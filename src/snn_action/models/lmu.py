@@ -12,91 +12,22 @@ convolution, the rest matrix products. Streaming is one small step either way, a
 """
 
 import math
-from typing import Literal, NamedTuple, Self
+from typing import NamedTuple
 
 import torch
-from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from snn_action.models.base import ModelSettings, Scaling, TemporalModel, perturb
+from snn_action.models.base import InputStandardiser, TemporalModel, perturb
 from snn_action.models.differences import Past, start_past, subtract_past
 from snn_action.models.lmu_loop import Weights, run_lmu
-from snn_action.models.readout import Readout, solve_readout
-from snn_action.snn.legendre import THETA, Discretizer, LegendreMemory, Trained
+from snn_action.models.readout import solve_readout
+from snn_action.models.settings import LMUSettings, ReaderSettings
+from snn_action.snn.legendre import LegendreMemory
 from snn_action.snn.masks import take_last
 
 
-class MemorySettings(ModelSettings):
-    """What every model with a Legendre memory can be asked."""
-
-    scaling: Scaling = Field(
-        "global", description="Deviation to which the input is scaled: each feature's, or one for all"
-    )
-    normalise: bool = Field(False, description="Each step's scaled input is divided by its root mean square")
-    units: int = Field(128, ge=1, le=10**6, description="Hidden units; more remember and overfit more")
-    order: int = Field(4, ge=1, le=512, description="Polynomials a memory; resolves about theta / order steps")
-    theta: float = Field(
-        28.0,
-        ge=THETA[0],
-        le=THETA[1],
-        description="Steps that the memory holds; usually those of a clip, of a longer one older steps fade",
-    )
-    memory_d: int = Field(128, ge=1, le=10**6, description="Values to remember, learned projections of the input")
-    discretizer: Discretizer = Field("zoh", description="'zoh' is exact; 'euler' is unstable for a small theta")
-    trained: Trained = Field("none", description="What of the memory learns: none, its matrices, or theta")
-    input_to_hidden: bool = Field(False, description="The hidden units also see the input")
-    input_dropout: float = Field(0.0, ge=0, lt=1, description="Share of features dropped, one draw a clip")
-    input_noise: float = Field(0.0, ge=0, description="Deviation of noise on the scaled input, one draw a clip")
-    dropout: float = Field(0.5, ge=0, lt=1, description="Share of hidden units dropped before the logits")
-
-
-class ReaderSettings(MemorySettings):
-    """What the LMU with one layer of hidden units can be asked, spiking or not."""
-
-    differences: int = Field(
-        0, ge=0, le=64, description="The input is its difference to this many steps before, for motion; 0: as it is"
-    )
-    encoders: Literal["random", "on_off"] = Field(
-        "random",
-        description="At the start: random projections and units; or memories of features, units in pairs for and "
-        "against one coefficient",
-    )
-    readout: Readout = Field(
-        "random", description="Output weights at the start: drawn, or solved by a regression on the hidden units"
-    )
-    readout_strength: float = Field(0.3, gt=0, description="L2 strength of the solved output weights")
-    opposed: bool = Field(
-        False,
-        description="Solved output weights of a pair of units are opposite: what is read is the coefficient, not how "
-        "much it varies",
-    )
-
-    @model_validator(mode="after")
-    def _opposed_are_pairs(self) -> Self:
-        if self.opposed and (self.encoders != "on_off" or self.units % 2):
-            raise ValueError("opposed: needs units in pairs: encoders 'on_off' and an even number of units")
-        return self
-
-
-class Settings(ReaderSettings):
-    """Legendre Memory Unit."""
-
-    type: Literal["lmu"] = Field("lmu", description="Which model this is")
-    activation: Literal["tanh", "relu"] = Field("tanh", description="Of the hidden units")
-    hidden_to_memory: bool = Field(False, description="The hidden units also write into the memory")
-    memory_to_memory: bool = Field(False, description="The memory also writes into itself, trained")
-    hidden_recurrence: bool = Field(False, description="The hidden units also see themselves one step before")
-
-    @model_validator(mode="after")
-    def _loop_is_tanh(self) -> Self:
-        feeds_back = self.hidden_to_memory or self.memory_to_memory or self.hidden_recurrence
-        if feeds_back and self.activation != "tanh":
-            raise ValueError(f"activation: {self.activation!r} goes without feedback only; 'tanh' bounds a loop")
-        return self
-
-
-class State(NamedTuple):
+class LMUState(NamedTuple):
     """Memory (B, memory_d, order), hidden units (B, units), and past inputs where ``differences`` are taken."""
 
     memory: Tensor
@@ -107,18 +38,22 @@ class State(NamedTuple):
 class LMU(TemporalModel):
     """See the module. Initialised as keras-lmu's: Glorot uniform into u and h, orthogonal recurrences, zero biases."""
 
-    def __init__(self, settings: Settings, in_features: int, num_classes: int) -> None:
-        super().__init__(in_features, num_classes, settings.scaling, settings.normalise and not settings.differences)
-        self.settings = s = settings
+    Settings = LMUSettings
+    settings: LMUSettings
+
+    def make_parts(self) -> None:
+        """See the class."""
+        s = self.settings
+        self.standardiser = InputStandardiser(self.in_features, s.scaling, s.normalise and not s.differences)
         size = s.memory_d * s.order
-        self.encoder = nn.Linear(in_features, s.memory_d, bias=False)
+        self.encoder = nn.Linear(self.in_features, s.memory_d, bias=False)
         self.memory = LegendreMemory(s.order, s.theta, s.discretizer, s.trained)
         self.from_hidden = nn.Linear(s.units, s.memory_d, bias=False) if s.hidden_to_memory else None
         self.from_memory = nn.Linear(size, s.memory_d, bias=False) if s.memory_to_memory else None
         self.memory_kernel = nn.Linear(size, s.units)
-        self.input_kernel = nn.Linear(in_features, s.units, bias=False) if s.input_to_hidden else None
+        self.input_kernel = nn.Linear(self.in_features, s.units, bias=False) if s.input_to_hidden else None
         self.recurrent_kernel = nn.Linear(s.units, s.units, bias=False) if s.hidden_recurrence else None
-        self.readout = nn.Linear(s.units, num_classes)
+        self.readout = nn.Linear(s.units, self.num_classes)
         self._initialise()
 
     def _initialise(self) -> None:
@@ -147,17 +82,17 @@ class LMU(TemporalModel):
         regression = self.settings.readout, self.settings.readout_strength, self.settings.opposed
         solve_readout(self, self.readout, self._represent, features, mask, labels, *regression)
 
-    def _represent(self, x: Tensor, state: State, mask: Tensor | None) -> Tensor:
+    def _represent(self, x: Tensor, state: LMUState, mask: Tensor | None) -> Tensor:
         return self.hidden_steps(x, state, mask)[0]
 
-    def initial_state(self, batch: int, device: torch.device, dtype: torch.dtype) -> State:
+    def initial_state(self, batch: int, device: torch.device, dtype: torch.dtype) -> LMUState:
         """An empty memory and zero hidden units."""
         s = self.settings
         memory = torch.zeros(batch, s.memory_d, s.order, device=device, dtype=dtype)
         past = start_past(batch, s.differences, self.in_features, device, dtype) if s.differences else None
-        return State(memory, torch.zeros(batch, s.units, device=device, dtype=dtype), past)
+        return LMUState(memory, torch.zeros(batch, s.units, device=device, dtype=dtype), past)
 
-    def forward_steps(self, x: Tensor, state: State, mask: Tensor | None) -> tuple[Tensor, State]:
+    def forward_steps(self, x: Tensor, state: LMUState, mask: Tensor | None) -> tuple[Tensor, LMUState]:
         """See the module; what depends on the input alone is one product over all steps."""
         hidden, state = self.hidden_steps(x, state, mask)
         shown = F.dropout(hidden, self.settings.dropout, self.training)
@@ -166,8 +101,8 @@ class LMU(TemporalModel):
         return self.readout(shown), state
 
     def forward_last(
-        self, features: Tensor, state: State | None = None, mask: Tensor | None = None
-    ) -> tuple[Tensor, State]:
+        self, features: Tensor, state: LMUState | None = None, mask: Tensor | None = None
+    ) -> tuple[Tensor, LMUState]:
         """Logits (B, K) of each clip's last real step alone, and the state after it; ``forward`` gives the same.
 
         In the parallel LMU the whole memory is then one matrix product.
@@ -181,10 +116,10 @@ class LMU(TemporalModel):
             last = take_last(x, mask)
             hidden = self.memory_kernel(memory.flatten(1))
             hidden = self._activate(hidden if self.input_kernel is None else hidden + self.input_kernel(last))
-            state = State(memory, hidden, past)
+            state = LMUState(memory, hidden, past)
         return self.readout(F.dropout(state.hidden, self.settings.dropout, self.training)), state
 
-    def step_once(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+    def step_once(self, x: Tensor, state: LMUState) -> tuple[Tensor, LMUState]:
         """One step: the memory is one small product, without the convolution."""
         if self.feeds_back:
             return super().step_once(x, state)
@@ -193,7 +128,7 @@ class LMU(TemporalModel):
         memory = self.memory.step(self.encoder(x), state.memory)
         hidden = self.memory_kernel(memory.flatten(1))
         hidden = self._activate(hidden if self.input_kernel is None else hidden + self.input_kernel(x))
-        return self.readout(F.dropout(hidden, self.settings.dropout, self.training)), State(memory, hidden, past)
+        return self.readout(F.dropout(hidden, self.settings.dropout, self.training)), LMUState(memory, hidden, past)
 
     def _activate(self, x: Tensor) -> Tensor:
         return x.tanh() if self.settings.activation == "tanh" else x.relu()
@@ -203,7 +138,7 @@ class LMU(TemporalModel):
         """Whether hidden units or memory are seen by later steps in another way than the memory's own."""
         return not (self.from_hidden is None and self.from_memory is None and self.recurrent_kernel is None)
 
-    def hidden_steps(self, x: Tensor, state: State, mask: Tensor | None) -> tuple[Tensor, State]:
+    def hidden_steps(self, x: Tensor, state: LMUState, mask: Tensor | None) -> tuple[Tensor, LMUState]:
         """Hidden units (B, T, units) of standardised input, and the state after the last real step."""
         x, past = enter(x, state.past, mask, self.settings, self.training)
         if not self.feeds_back:
@@ -212,7 +147,7 @@ class LMU(TemporalModel):
             memories, memory = self.memory(drive, state.memory, mask)
             hidden = self.memory_kernel(memories.flatten(2))
             hidden = self._activate(hidden if push is None else hidden + push)
-            return hidden, State(memory, take_last(hidden, mask), past)
+            return hidden, LMUState(memory, take_last(hidden, mask), past)
         bias = self.memory_kernel.bias
         x = x.transpose(0, 1).contiguous()  # as the loop goes, so that neither it nor its gradients are copied
         drive = self.encoder(x)
@@ -229,7 +164,7 @@ class LMU(TemporalModel):
         )
         inputs = drive.transpose(0, 1), push.transpose(0, 1)
         hidden, memory, last = run_lmu(*inputs, weights, state.memory, state.hidden, mask)
-        return hidden, State(memory, last, past)
+        return hidden, LMUState(memory, last, past)
 
 
 def _weight(layer: nn.Linear | None) -> Tensor | None:
@@ -266,8 +201,3 @@ def prefer_coefficients(encoder: nn.Linear, memory_kernel: nn.Linear) -> None:
     unit = torch.arange(memory_kernel.out_features)
     memory_kernel.weight.zero_()
     memory_kernel.weight[unit, unit // 2 % memory_kernel.in_features] = 1.0 - 2.0 * (unit % 2)
-
-
-def build(settings: Settings, in_features: int, num_classes: int) -> LMU:
-    """The model that ``settings`` describe."""
-    return LMU(settings, in_features, num_classes)

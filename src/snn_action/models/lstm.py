@@ -2,36 +2,21 @@
 
 import logging
 from functools import cache
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from snn_action.models.base import ModelSettings, Scaling, TemporalModel, perturb
+from snn_action.models.base import InputStandardiser, TemporalModel, perturb
+from snn_action.models.settings import LSTMSettings
 from snn_action.snn.counting import count_updates
 
 logger = logging.getLogger(__name__)
 
 
-class Settings(ModelSettings):
-    """Long short-term memory."""
-
-    type: Literal["lstm"] = Field("lstm", description="Which model this is")
-    scaling: Scaling = Field(
-        "global", description="Deviation to which the input is scaled: each feature's, or one for all"
-    )
-    layers: int = Field(3, ge=1, le=1000, description="Stacked LSTM layers")
-    units: int = Field(512, ge=1, le=10**6, description="Units of each LSTM layer")
-    readout_units: int = Field(256, ge=1, le=10**6, description="Units of the ReLU layer after the last LSTM layer")
-    input_dropout: float = Field(0.0, ge=0, lt=1, description="Share of features dropped, one draw a clip")
-    input_noise: float = Field(0.0, ge=0, description="Deviation of noise on the scaled input, one draw a clip")
-    dropout: float = Field(0.3, ge=0, lt=1, description="Share dropped between LSTM layers and before the logits")
-
-
-class State(NamedTuple):
+class LSTMState(NamedTuple):
     """Hidden and cell values of all layers, each (B, layers, units)."""
 
     hidden: Tensor
@@ -41,20 +26,24 @@ class State(NamedTuple):
 class LSTM(TemporalModel):
     """``logits_t = W_2 dropout(relu(W_1 lstm(x)_t + b_1)) + b_2``, PyTorch's LSTM and its initialisation."""
 
-    def __init__(self, settings: Settings, in_features: int, num_classes: int) -> None:
-        super().__init__(in_features, num_classes, settings.scaling)
-        self.settings = s = settings
-        between = s.dropout if s.layers > 1 else 0.0
-        self.lstm = nn.LSTM(in_features, s.units, s.layers, batch_first=True, dropout=between)
-        self.fc = nn.Linear(s.units, s.readout_units)
-        self.readout = nn.Linear(s.readout_units, num_classes)
+    Settings = LSTMSettings
+    settings: LSTMSettings
 
-    def initial_state(self, batch: int, device: torch.device, dtype: torch.dtype) -> State:
+    def make_parts(self) -> None:
+        """See the class."""
+        s = self.settings
+        self.standardiser = InputStandardiser(self.in_features, s.scaling)
+        between = s.dropout if s.layers > 1 else 0.0
+        self.lstm = nn.LSTM(self.in_features, s.units, s.layers, batch_first=True, dropout=between)
+        self.fc = nn.Linear(s.units, s.readout_units)
+        self.readout = nn.Linear(s.readout_units, self.num_classes)
+
+    def initial_state(self, batch: int, device: torch.device, dtype: torch.dtype) -> LSTMState:
         """Zeros."""
         zeros = torch.zeros(batch, self.settings.layers, self.settings.units, device=device, dtype=dtype)
-        return State(zeros, zeros)
+        return LSTMState(zeros, zeros)
 
-    def forward_steps(self, x: Tensor, state: State, mask: Tensor | None) -> tuple[Tensor, State]:
+    def forward_steps(self, x: Tensor, state: LSTMState, mask: Tensor | None) -> tuple[Tensor, LSTMState]:
         """Clips are packed by length, so that the state is that after each one's last real step."""
         if self.training:
             x = perturb(x, self.settings.input_dropout, self.settings.input_noise)
@@ -66,7 +55,7 @@ class LSTM(TemporalModel):
         output = F.dropout(self.fc(output).relu(), self.settings.dropout, self.training)
         return self.readout(output), after
 
-    def _run_layers(self, x: Tensor, state: State, mask: Tensor | None) -> tuple[Tensor, State]:
+    def _run_layers(self, x: Tensor, state: LSTMState, mask: Tensor | None) -> tuple[Tensor, LSTMState]:
         """Hidden values (B, T, units) of the last LSTM layer, and the state."""
         before = (state.hidden.transpose(0, 1).contiguous(), state.cell.transpose(0, 1).contiguous())
         if mask is None:
@@ -76,7 +65,7 @@ class LSTM(TemporalModel):
             packed, after = self.lstm(packed, before)
             output, _ = pad_packed_sequence(packed, batch_first=True, total_length=x.shape[1])
         count_updates(x.shape[1] * state.cell.numel())
-        return output, State(after[0].transpose(0, 1), after[1].transpose(0, 1))
+        return output, LSTMState(after[0].transpose(0, 1), after[1].transpose(0, 1))
 
 
 @cache
@@ -93,8 +82,3 @@ def _can(dtype: torch.dtype) -> bool:
             logger.info("LSTM layers are computed in float32, as this processor has none in %s (%s)", dtype, error)
             return False
     return True
-
-
-def build(settings: Settings, in_features: int, num_classes: int) -> LSTM:
-    """The model that ``settings`` describe."""
-    return LSTM(settings, in_features, num_classes)

@@ -7,15 +7,15 @@ only what it gains over this one. Features are standardised on the training set,
 one (see ``InputStandardiser``), whichever suits the validation clips better.
 """
 
-from typing import ClassVar, Literal, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
-from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from snn_action.models.base import ModelSettings, Scaling, TemporalModel
+from snn_action.models.base import InputStandardiser, TemporalModel
 from snn_action.models.logistic import LogisticRegression, few_threads, fit_logistic
+from snn_action.models.settings import MeanPoolSettings, Scaling
 from snn_action.snn.counting import count_updates
 from snn_action.snn.masks import check_mask
 
@@ -28,25 +28,22 @@ CLOSE = 1e-4  # of the gradient, in units of the strength: losses to compare str
 Clips = tuple[Tensor, Tensor, Tensor]
 
 
-class Settings(ModelSettings):
-    """Logistic regression on the running mean of features."""
-
-    type: Literal["frame_average"] = Field("frame_average", description="Which model this is")
-
-
-class State(NamedTuple):
+class MeanPoolState(NamedTuple):
     """Sum of the standardised features seen (B, D), and their number (B,)."""
 
     total: Tensor
     number: Tensor
 
 
-class FrameAverage(TemporalModel):
+class MeanPool(TemporalModel):
     """See the module. Trained by ``fit``; ``weight`` (K, D) and ``bias`` (K,) are buffers, zero until then.
 
     Attributes:
         strength: L2 strength of the last fit.
     """
+
+    Settings = MeanPoolSettings
+    settings: MeanPoolSettings
 
     averages_time: ClassVar[bool] = True
     trained_by_gradient: ClassVar[bool] = False
@@ -54,28 +51,29 @@ class FrameAverage(TemporalModel):
     bias: Tensor
     strength: Tensor
 
-    def __init__(self, in_features: int, num_classes: int) -> None:
-        super().__init__(in_features, num_classes, DEFAULT_SCALING)
-        self.register_buffer("weight", torch.zeros(num_classes, in_features))
-        self.register_buffer("bias", torch.zeros(num_classes))
+    def make_parts(self) -> None:
+        """See the class."""
+        self.standardiser = InputStandardiser(self.in_features, DEFAULT_SCALING)
+        self.register_buffer("weight", torch.zeros(self.num_classes, self.in_features))
+        self.register_buffer("bias", torch.zeros(self.num_classes))
         self.register_buffer("strength", torch.tensor(DEFAULT_STRENGTH))
 
-    def initial_state(self, batch: int, device: torch.device, dtype: torch.dtype) -> State:
+    def initial_state(self, batch: int, device: torch.device, dtype: torch.dtype) -> MeanPoolState:
         """Nothing seen."""
-        return State(
+        return MeanPoolState(
             torch.zeros(batch, self.in_features, device=device, dtype=dtype),
             torch.zeros(batch, device=device, dtype=dtype),
         )
 
-    def forward_steps(self, x: Tensor, state: State, mask: Tensor | None) -> tuple[Tensor, State]:
+    def forward_steps(self, x: Tensor, state: MeanPoolState, mask: Tensor | None) -> tuple[Tensor, MeanPoolState]:
         """Padded steps add nothing, so their predictions repeat the last real one's."""
         real = x.new_ones(x.shape[:2]) if mask is None else mask.to(x)
         total = state.total.unsqueeze(1) + (x * real.unsqueeze(-1)).cumsum(1)
         count = state.number.unsqueeze(1) + real.cumsum(1)
         count_updates(x.numel())
-        return F.linear(total / count.unsqueeze(-1), self.weight, self.bias), State(total[:, -1], count[:, -1])
+        return F.linear(total / count.unsqueeze(-1), self.weight, self.bias), MeanPoolState(total[:, -1], count[:, -1])
 
-    def step_once(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+    def step_once(self, x: Tensor, state: MeanPoolState) -> tuple[Tensor, MeanPoolState]:
         """One step is a sequence of one."""
         logits, state = self.forward_steps(x.unsqueeze(1), state, None)
         return logits.squeeze(1), state
@@ -152,8 +150,3 @@ def choose_strength(training: tuple[Tensor, Tensor], validation: tuple[Tensor, T
         if worse == 3:
             break
     return least, best
-
-
-def build(_: Settings, in_features: int, num_classes: int) -> FrameAverage:
-    """The model that ``settings`` describe."""
-    return FrameAverage(in_features, num_classes)

@@ -1,16 +1,16 @@
 """Output weights solved for what a model represents at its start, as decoders are: no gradient passes the model."""
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from snn_action.models.base import TemporalModel
 from snn_action.models.logistic import fit_logistic
+from snn_action.models.settings import Readout
 from snn_action.snn.least_squares import fit_least_squares
 
-Readout = Literal["random", "logistic", "least_squares"]
 Represent = Callable[[Tensor, Any, Tensor | None], Tensor]
 CLIPS = 64  # run at a time
 

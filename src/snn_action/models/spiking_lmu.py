@@ -27,61 +27,26 @@ of their rates (``spike_aware``) where the neuron has one, and with ``gradient: 
 """
 
 import math
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import torch
-from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from snn_action.core import registry
 from snn_action.core.errors import ConfigError
-from snn_action.core.registry import registered
-from snn_action.models.base import HIGHEST_RATE, Population, TemporalModel, drop
+from snn_action.models.base import InputStandardiser, Population, TemporalModel, drop
 from snn_action.models.differences import Past, start_past
-from snn_action.models.lmu import ReaderSettings, enter, prefer_coefficients
+from snn_action.models.lmu import enter, prefer_coefficients
 from snn_action.models.readout import solve_readout
+from snn_action.models.settings import SpikingLMUSettings
 from snn_action.snn.counting import Connection, count_as, count_elsewhere, count_updates
 from snn_action.snn.decoders import solve_decoders
 from snn_action.snn.ensembles import run_in_chunks
 from snn_action.snn.legendre import LegendreMemory
 from snn_action.snn.masks import hold, take_last
-from snn_action.snn.neurons import spiking_rectified_linear
-from snn_action.snn.neurons.base import Gradient, Neuron, check_finite
+from snn_action.snn.neurons.base import Neuron, check_finite
 from snn_action.snn.neurons.synapses import Lowpass, LowpassState
-
-
-class Settings(ReaderSettings):
-    """Spiking Legendre Memory Unit."""
-
-    type: Literal["spiking_lmu"] = Field("spiking_lmu", description="Which model this is")
-    normalise: bool = Field(True, description="Each step's scaled input is divided by its root mean square")
-    neuron: registered("neuron") = Field(  # type: ignore[valid-type]
-        spiking_rectified_linear.Settings(initial_voltage="uniform"),
-        description="Of all populations; initial_voltage 'uniform' keeps units from spiking all at once",
-    )
-    gradient: Gradient = Field("surrogate", description="How gradients pass the spikes: see docs/neurons.md")
-    max_rates: tuple[float, float] = Field((50.0, 150.0), description="Range of rates of hidden units, spikes a second")
-    intercepts: tuple[float, float] = Field(
-        (-0.5, 0.5), description="Range of values where hidden units begin to spike"
-    )
-    tau_readout: float = Field(0.02, gt=0, description="Leak of the logits in seconds")
-    spiking_input: bool = Field(False, description="What is remembered is decoded from spiking ensembles")
-    spiking_memory: bool = Field(False, description="The memory itself is carried by spiking ensembles")
-    ensemble_neurons: int = Field(20, ge=2, le=10**4, description="Neurons of each ensemble of input and memory")
-    ensemble_rates: tuple[float, float] = Field((200.0, 400.0), description="Range of their rates at 'radius'")
-    radius: float = Field(3.0, gt=0, description="Largest value for which ensembles are solved")
-    tau_memory: float = Field(0.1, gt=0, description="Synapse of the spiking memory in seconds")
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        for name in ("max_rates", "ensemble_rates"):
-            low, high = getattr(self, name)
-            if not 0 < low <= high <= HIGHEST_RATE:
-                raise ValueError(f"{name}: must be two rates above 0 and up to {HIGHEST_RATE:g}, the lower first")
-        if not -1 <= self.intercepts[0] <= self.intercepts[1] < 1:
-            raise ValueError("intercepts: must be two values in [-1, 1), the lower first")
-        return self
+from snn_action.snn.settings import Gradient
 
 
 class Activity(NamedTuple):
@@ -92,7 +57,7 @@ class Activity(NamedTuple):
     decoded: Tensor | None = None
 
 
-class State(NamedTuple):
+class SpikingLMUState(NamedTuple):
     """Memory (B, memory_d, order), populations (None: does not spike), leaky logits (B, K), and past inputs if used."""
 
     memory: Tensor
@@ -110,7 +75,7 @@ class Ensembles(nn.Module):
     bias: Tensor
     decoders: Tensor
 
-    def __init__(self, size: int, neuron: Neuron, settings: Settings) -> None:
+    def __init__(self, size: int, neuron: Neuron, settings: SpikingLMUSettings) -> None:
         super().__init__()
         self.neuron, self.radius = neuron, settings.radius
         shape = (size, settings.ensemble_neurons)
@@ -144,24 +109,28 @@ class Ensembles(nn.Module):
 class SpikingLMU(TemporalModel):
     """See the module."""
 
-    def __init__(self, settings: Settings, in_features: int, num_classes: int) -> None:
-        super().__init__(in_features, num_classes, settings.scaling, settings.normalise and not settings.differences)
-        self.settings = s = settings
+    Settings = SpikingLMUSettings
+    settings: SpikingLMUSettings
+
+    def make_parts(self) -> None:
+        """See the class."""
+        s = self.settings
+        self.standardiser = InputStandardiser(self.in_features, s.scaling, s.normalise and not s.differences)
         size = s.memory_d * s.order
-        self.encoder = nn.Linear(in_features, s.memory_d, bias=False)
-        nn.init.normal_(self.encoder.weight, std=1 / math.sqrt(in_features))
+        self.encoder = nn.Linear(self.in_features, s.memory_d, bias=False)
+        nn.init.normal_(self.encoder.weight, std=1 / math.sqrt(self.in_features))
         self.memory = LegendreMemory(s.order, s.theta, s.discretizer, s.trained)
-        self.neuron: Neuron = registry.build("neuron", s.neuron, s.gradient)
+        self.neuron: Neuron = s.neuron.build(s.gradient)
         self.input_ensembles = Ensembles(s.memory_d, self._make_neuron(), s) if s.spiking_input else None
         self.memory_ensembles = Ensembles(size, self._make_neuron(), s) if s.spiking_memory else None
         self.memory_kernel = nn.Linear(size, s.units)
-        self.input_kernel = nn.Linear(in_features, s.units, bias=False) if s.input_to_hidden else None
-        self.readout = nn.Linear(s.units, num_classes)
+        self.input_kernel = nn.Linear(self.in_features, s.units, bias=False) if s.input_to_hidden else None
+        self.readout = nn.Linear(s.units, self.num_classes)
         self.leak = Lowpass(s.tau_readout, self.neuron.dt)
         self.rate_unit = sum(s.max_rates) / 2
         self.current_unit = float(self.neuron.gain_bias(torch.tensor([self.rate_unit]), torch.zeros(1))[0])
         self._spread_units()
-        populations = [Population("hidden", s.units, num_classes)]
+        populations = [Population("hidden", s.units, self.num_classes)]
         if s.spiking_memory:  # onto the decoded value
             populations.insert(0, Population("memory", size * s.ensemble_neurons, 1))
         if s.spiking_input:
@@ -173,7 +142,7 @@ class SpikingLMU(TemporalModel):
         mode: Gradient = self.settings.gradient
         if mode != "rate" and "spike_aware" in type(self.neuron).gradients:
             mode = "spike_aware"
-        neuron: Neuron = registry.build("neuron", self.settings.neuron, mode)
+        neuron: Neuron = self.settings.neuron.build(mode)
         return neuron
 
     def _spread_units(self) -> None:
@@ -194,7 +163,7 @@ class SpikingLMU(TemporalModel):
             if self.input_kernel is not None:
                 self.input_kernel.weight.copy_(F.normalize(torch.randn(s.units, self.in_features)) * gain.unsqueeze(1))
 
-    def initial_state(self, batch: int, device: torch.device, dtype: torch.dtype) -> State:
+    def initial_state(self, batch: int, device: torch.device, dtype: torch.dtype) -> SpikingLMUState:
         """An empty memory, neurons as their ``initial_voltage`` says, no spike yet."""
         s = self.settings
         entered, coefficients = (
@@ -202,7 +171,7 @@ class SpikingLMU(TemporalModel):
             for part in (self.input_ensembles, self.memory_ensembles)
         )
         hidden = self.neuron.initial_state(batch, (s.units,), device, dtype)
-        return State(
+        return SpikingLMUState(
             torch.zeros(batch, s.memory_d, s.order, device=device, dtype=dtype),
             entered,
             coefficients,
@@ -217,13 +186,13 @@ class SpikingLMU(TemporalModel):
         regression = self.settings.readout, self.settings.readout_strength, self.settings.opposed
         solve_readout(self, self.readout, self._filter_spikes, features, mask, labels, *regression)
 
-    def _filter_spikes(self, x: Tensor, state: State, mask: Tensor | None) -> Tensor:
+    def _filter_spikes(self, x: Tensor, state: SpikingLMUState, mask: Tensor | None) -> Tensor:
         """The hidden units' spikes behind the readout's leak (B, T, units)."""
         spikes, _ = self._spike(x, state, mask)
         filtered: Tensor = self.leak(spikes / self.rate_unit, None, mask)[0]
         return filtered
 
-    def forward_steps(self, x: Tensor, state: State, mask: Tensor | None) -> tuple[Tensor, State]:
+    def forward_steps(self, x: Tensor, state: SpikingLMUState, mask: Tensor | None) -> tuple[Tensor, SpikingLMUState]:
         """See the module."""
         spikes, after = self._spike(x, state, mask)
         shown = drop(spikes / self.rate_unit, self.settings.dropout, self.training)
@@ -239,7 +208,7 @@ class SpikingLMU(TemporalModel):
         spikes, _ = self._spike(*self.receive(features, None, mask))
         return self.neuron.count(spikes)
 
-    def _spike(self, x: Tensor, state: State, mask: Tensor | None) -> tuple[Tensor, State]:
+    def _spike(self, x: Tensor, state: SpikingLMUState, mask: Tensor | None) -> tuple[Tensor, SpikingLMUState]:
         """Spikes of the hidden units (B, T, units), and the state after them but for the leaky logits."""
         x, past = enter(x, state.past, mask, self.settings, self.training)
         drive, entered = self.encoder(x), state.input
@@ -256,9 +225,9 @@ class SpikingLMU(TemporalModel):
         current = current.to(self.readout.weight) * self.current_unit  # neurons keep their precision under autocast
         spikes, neurons = self.neuron(current, state.hidden.neurons, mask)
         count = state.hidden.spikes + self.neuron.count_all(spikes, (1, 2))
-        return spikes, State(memory, entered, coefficients, Activity(neurons, count), state.leaky, past)
+        return spikes, SpikingLMUState(memory, entered, coefficients, Activity(neurons, count), state.leaky, past)
 
-    def _remember(self, drive: Tensor, state: State, mask: Tensor | None) -> tuple[Tensor, Tensor, Activity]:
+    def _remember(self, drive: Tensor, state: SpikingLMUState, mask: Tensor | None) -> tuple[Tensor, Tensor, Activity]:
         """What the spiking memory decodes to at all steps (B, T, memory_d, order), and the state after them."""
         assert self.memory_ensembles is not None
         s = self.settings
@@ -284,12 +253,3 @@ def _advance(kept: Tensor, decoded: Tensor, u: Tensor, feedback: Tensor, b: Tens
     count_updates(kept.numel())
     with count_as(lambda: (Connection(decoded, feedback), Connection(u, b))):
         return torch.addcmul(kept + decoded @ feedback.T, u.unsqueeze(-1), b)
-
-
-def build(settings: Settings, in_features: int, num_classes: int) -> SpikingLMU:
-    """The model that ``settings`` describe.
-
-    Raises:
-        ConfigError: the neuron has no such gradient mode.
-    """
-    return SpikingLMU(settings, in_features, num_classes)

@@ -18,30 +18,15 @@ Nothing feeds back into a memory: over a clip each block is one convolution and 
 small step a block.
 """
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
-from snn_action.models.base import TemporalModel, drop, perturb
-from snn_action.models.lmu import MemorySettings, glorot
+from snn_action.models.base import InputStandardiser, TemporalModel, drop, perturb
+from snn_action.models.lmu import glorot
+from snn_action.models.settings import StackedLMUSettings
 from snn_action.snn.legendre import LegendreMemory
-
-
-class Settings(MemorySettings):
-    """Stacked parallel Legendre Memory Units."""
-
-    type: Literal["stacked_lmu"] = Field("stacked_lmu", description="Which model this is")
-    units: int = Field(128, ge=2, le=10**6, description="Hidden units of each block, and values that the next one gets")
-    layers: int = Field(2, ge=1, le=1000, description="Blocks; together they remember 'layers' times 'theta' steps")
-    input_to_hidden: bool = Field(True, description="The hidden units of a block also see its input")
-    dropout: float = Field(
-        0.3,
-        ge=0,
-        lt=1,
-        description="Share of hidden units dropped, in each block and before the logits; one draw a clip",
-    )
 
 
 class BlockState(NamedTuple):
@@ -50,7 +35,7 @@ class BlockState(NamedTuple):
     memory: Tensor
 
 
-class State(NamedTuple):
+class StackedLMUState(NamedTuple):
     """Of each block, the lowest first."""
 
     blocks: tuple[BlockState, ...]
@@ -59,7 +44,7 @@ class State(NamedTuple):
 class Block(nn.Module):
     """One parallel LMU on normalised input; see the module. Glorot's uniform initialisation, zero biases."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: StackedLMUSettings) -> None:
         super().__init__()
         s = settings
         size = s.memory_d * s.order
@@ -96,24 +81,31 @@ class Block(nn.Module):
 class StackedLMU(TemporalModel):
     """See the module."""
 
-    def __init__(self, settings: Settings, in_features: int, num_classes: int) -> None:
-        super().__init__(in_features, num_classes, settings.scaling, settings.normalise)
-        self.settings = s = settings
-        self.entry = nn.Linear(in_features, s.units)
+    Settings = StackedLMUSettings
+    settings: StackedLMUSettings
+
+    def make_parts(self) -> None:
+        """See the class."""
+        s = self.settings
+        self.standardiser = InputStandardiser(self.in_features, s.scaling, s.normalise)
+        self.entry = nn.Linear(self.in_features, s.units)
         self.blocks = nn.ModuleList(Block(s) for _ in range(s.layers))
         self.norm = nn.LayerNorm(s.units)
-        self.readout = nn.Linear(s.units, num_classes)
-        for layer, fan_in, fan_out in ((self.entry, in_features, s.units), (self.readout, s.units, num_classes)):
+        self.readout = nn.Linear(s.units, self.num_classes)
+        for layer, fan_in, fan_out in (
+            (self.entry, self.in_features, s.units),
+            (self.readout, s.units, self.num_classes),
+        ):
             glorot(layer, fan_in, fan_out)
             nn.init.zeros_(layer.bias)
 
-    def initial_state(self, batch: int, device: torch.device, dtype: torch.dtype) -> State:
+    def initial_state(self, batch: int, device: torch.device, dtype: torch.dtype) -> StackedLMUState:
         """Empty memories."""
         s = self.settings
         shape = batch, s.memory_d, s.order
-        return State(tuple(BlockState(torch.zeros(shape, device=device, dtype=dtype)) for _ in self.blocks))
+        return StackedLMUState(tuple(BlockState(torch.zeros(shape, device=device, dtype=dtype)) for _ in self.blocks))
 
-    def forward_steps(self, x: Tensor, state: State, mask: Tensor | None) -> tuple[Tensor, State]:
+    def forward_steps(self, x: Tensor, state: StackedLMUState, mask: Tensor | None) -> tuple[Tensor, StackedLMUState]:
         """See the module."""
         s = self.settings
         if self.training:
@@ -123,18 +115,13 @@ class StackedLMU(TemporalModel):
         for block, before in zip(self.blocks, state.blocks, strict=True):
             h, new = block(h, before, mask)
             after.append(new)
-        return self.readout(drop(self.norm(h), s.dropout, self.training)), State(tuple(after))
+        return self.readout(drop(self.norm(h), s.dropout, self.training)), StackedLMUState(tuple(after))
 
-    def step_once(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+    def step_once(self, x: Tensor, state: StackedLMUState) -> tuple[Tensor, StackedLMUState]:
         """One step, as in evaluation: what is dropped is one draw a clip, which a single step cannot know."""
         h = self.entry(x)
         after = []
         for block, before in zip(self.blocks, state.blocks, strict=True):
             h, new = block.step(h, before)  # type: ignore[operator]
             after.append(new)
-        return self.readout(self.norm(h)), State(tuple(after))
-
-
-def build(settings: Settings, in_features: int, num_classes: int) -> StackedLMU:
-    """The model that ``settings`` describe."""
-    return StackedLMU(settings, in_features, num_classes)
+        return self.readout(self.norm(h)), StackedLMUState(tuple(after))

@@ -7,14 +7,13 @@ import logging
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field
 
 from snn_action.core.errors import ConfigError
-from snn_action.core.registry import Settings as BaseSettings
-from snn_action.core.registry import suggest
-from snn_action.datasets.catalog import Catalog, DatasetSettings, Fold, Video
+from snn_action.core.registry import Settings, suggest
+from snn_action.datasets.catalog import Catalog, Fold, PathSettings, Video
 from snn_action.features.feature_set import FeatureSet
 from snn_action.original_2020.pickled_features import read_class_names
 from snn_action.original_2020.pickles import write_pickles
@@ -25,7 +24,7 @@ SIDES = ("train", "test")
 _NAME = re.compile(r"v_(?P<action>.+)_(?P<group>g\d+)_c\d+")
 
 
-class PicklePaths(BaseSettings):
+class PicklePaths(Settings):
     """Where features and labels are pickled after extraction, as the original did; existing files are replaced."""
 
     train_data: Path = Field(description="File for the features (videos, steps, features) of training videos")
@@ -34,10 +33,11 @@ class PicklePaths(BaseSettings):
     test_labels: Path = Field(description="File for the labels (videos, steps, 1) of test videos")
 
 
-class Settings(DatasetSettings):
+class SeedFramesSettings(PathSettings):
     """The frames, the names of the classes, and where the features go."""
 
     type: Literal["seed_frames"] = Field("seed_frames", description="Which dataset this is")
+    builds: ClassVar[str] = "snn_action.original_2020.frames:build"
     action_names: Path = Field(description="Pickled list of class names")
     pickles: PicklePaths | None = Field(None, description="Also write the features there, as the original did")
 
@@ -47,8 +47,28 @@ class Settings(DatasetSettings):
             logger.info("dataset.pickles is left out here; write them with: snn-action extract -c CONFIG")
         return self.model_copy(update={"pickles": None})
 
+    def keep_features(self, catalog: Catalog, features: FeatureSet) -> None:
+        """Write features (videos, T, D) and labels (videos, T, 1) of both sides as the original did, if asked for.
 
-def build(settings: Settings, seed: int) -> Catalog:  # noqa: ARG001
+        Its own code can read them. Short videos are padded with zeros.
+
+        Raises:
+            WorkError: a file cannot be written.
+        """
+        if (paths := self.pickles) is None:
+            return
+        (fold,) = catalog.folds
+
+        def keep(videos: Sequence[int], data: Path, labels: Path) -> None:
+            clips = features.clips_of(videos)
+            values, _ = features.read(clips)
+            write_pickles(data, labels, values.numpy(), features.label[clips])
+
+        keep(fold.train, paths.train_data, paths.train_labels)
+        keep(fold.test, paths.test_data, paths.test_labels)
+
+
+def build(settings: SeedFramesSettings, seed: int) -> Catalog:  # noqa: ARG001
     """The catalog of frame folders.
 
     Raises:
@@ -67,27 +87,6 @@ def build(settings: Settings, seed: int) -> Catalog:  # noqa: ARG001
         videos=tuple(videos),
         folds=(Fold("original", tuple(range(n_train)), tuple(range(n_train, len(videos)))),),
     )
-
-
-def keep_features(settings: Settings, catalog: Catalog, features: FeatureSet) -> None:
-    """Write features (videos, T, D) and labels (videos, T, 1) of both sides as the original pickled them, if asked for.
-
-    Its own code can read them. Short videos are padded with zeros.
-
-    Raises:
-        WorkError: a file cannot be written.
-    """
-    if (paths := settings.pickles) is None:
-        return
-    (fold,) = catalog.folds
-
-    def keep(videos: Sequence[int], data: Path, labels: Path) -> None:
-        clips = features.clips_of(videos)
-        values, _ = features.read(clips)
-        write_pickles(data, labels, values.numpy(), features.label[clips])
-
-    keep(fold.train, paths.train_data, paths.train_labels)
-    keep(fold.test, paths.test_data, paths.test_labels)
 
 
 def _list_folders(path: Path) -> list[Path]:

@@ -1,15 +1,14 @@
 """Features that the original 2020 project pickled: ``(videos, T, D)`` each for training and test, no videos needed."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
 from snn_action.core.errors import ConfigError
-from snn_action.core.registry import Settings as BaseSettings
-from snn_action.datasets.catalog import Arrays, Catalog, Fold, Video
+from snn_action.datasets.catalog import Arrays, Catalog, DatasetSettings, Fold, Video
 from snn_action.original_2020.pickles import read_array, read_names
 from snn_action.original_2020.translate import LEAK
 
@@ -19,10 +18,11 @@ Labels = npt.NDArray[np.int64]
 NO_GROUPS = "These pickles do not say which videos belong together, so no group can be held out for validation."
 
 
-class Settings(BaseSettings):
+class SeedPicklesSettings(DatasetSettings):
     """The five files."""
 
     type: Literal["seed_pickles"] = Field("seed_pickles", description="Which dataset this is")
+    builds: ClassVar[str] = "snn_action.original_2020.pickled_features:build"
     action_names: Path = Field(description="Pickled list of class names; a label is a place in their sorted order")
     train_data: Path = Field(description="Pickled features (videos, steps, features) to train on")
     test_data: Path = Field(description="Pickled features (videos, steps, features) to test on")
@@ -30,7 +30,7 @@ class Settings(BaseSettings):
     test_labels: Path = Field(description="Pickled labels (videos, steps, 1) to test on")
 
 
-def build(settings: Settings, seed: int) -> Catalog:  # noqa: ARG001
+def build(settings: SeedPicklesSettings, seed: int) -> Catalog:  # noqa: ARG001
     """The catalog, with the features.
 
     Raises:

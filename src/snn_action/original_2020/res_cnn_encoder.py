@@ -8,7 +8,10 @@ In inference the dropout does nothing and is left out. The state dict has the or
 children of ResNet-152 by number), ``fc1 bn1 fc2 bn2 fc3``.
 """
 
+from typing import ClassVar, Literal
+
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from snn_action.backbones.base import Backbone
@@ -17,6 +20,13 @@ from snn_action.backbones.torchvision_models import make_network
 from snn_action.backbones.weights import load_weights, read_provenance, read_weights, seeded
 from snn_action.core.errors import ConfigError
 from snn_action.original_2020.translate import LEAK
+
+
+class ResCNNEncoderSettings(BackboneSettings):
+    """The original project's CNN."""
+
+    name: Literal["res_cnn_encoder"] = Field("res_cnn_encoder", description="Which backbone this is")
+    builds: ClassVar[str] = "snn_action.original_2020.res_cnn_encoder:build"
 
 
 class ResCNNEncoder(nn.Module):

@@ -19,32 +19,33 @@ which alone spikes are seen; the memory's weights are then those of ``A' = (A - 
 """
 
 import math
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from snn_action.core import registry
 from snn_action.core.errors import ConfigError
-from snn_action.core.registry import registered
-from snn_action.models.base import ModelSettings, Population, Scaling, TemporalModel
+from snn_action.core.registry import Registered
+from snn_action.models.base import InputStandardiser, Population, TemporalModel
 from snn_action.models.lmu import glorot
+from snn_action.models.settings import ModelSettings, Scaling
 from snn_action.snn.counting import Connection, count_as, count_updates
 from snn_action.snn.decoders import solve_decoders
-from snn_action.snn.legendre import THETA, legendre_matrices
+from snn_action.snn.legendre import legendre_matrices
 from snn_action.snn.masks import hold, take_last
-from snn_action.snn.neurons import lif
-from snn_action.snn.neurons.base import Gradient, Neuron, check_finite
+from snn_action.snn.neurons.base import Neuron, check_finite
+from snn_action.snn.settings import THETA, Gradient, LIFSettings, NeuronSettings
 
 MAX_RATES, INTERCEPTS = (200.0, 400.0), (-1.0, 0.9)  # Nengo's defaults
 TRUNCATED = 0.87962566103423978  # deviation of a normal value of deviation 1 that is drawn again beyond 2
 
 
-class Settings(ModelSettings):
+class SpikingLMU2020Settings(ModelSettings):
     """Spiking LMU of the original project, as it was in 2020."""
 
+    builds: ClassVar[str] = "snn_action.original_2020.spiking_lmu:SpikingLMU2020"
     type: Literal["spiking_lmu_2020"] = Field("spiking_lmu_2020", description="Which model this is")
     scaling: Scaling = Field(
         "global", description="Deviation to which the input is scaled: each feature's, or one for all"
@@ -55,8 +56,8 @@ class Settings(ModelSettings):
         28.0, ge=THETA[0], le=THETA[1], description="Steps that the memory holds; of a longer clip older steps fade"
     )
     ensemble_neurons: int = Field(100, ge=2, le=10**4, description="Neurons of each of the three ensembles")
-    neuron: registered("neuron") = Field(  # type: ignore[valid-type]
-        lif.Settings(rate_sigma=0.0, initial_voltage="uniform"), description="Of the three ensembles"
+    neuron: Annotated[NeuronSettings, Registered("neuron")] = Field(
+        LIFSettings(rate_sigma=0.0, initial_voltage="uniform"), description="Of the three ensembles"
     )
     gradient: Gradient = Field("rate", description="How gradients pass the spikes; the original's: rate")
     tau: float | None = Field(None, gt=0, description="Synapse on all spikes in seconds; null: none, the original's")
@@ -70,7 +71,7 @@ class Activity(NamedTuple):
     spikes: Tensor
 
 
-class State(NamedTuple):
+class SpikingLMU2020State(NamedTuple):
     """Ensembles of the input, of u and of the memory, and hidden units (B, units)."""
 
     input: Activity
@@ -125,18 +126,22 @@ class Ensemble(nn.Module):
 class SpikingLMU2020(TemporalModel):
     """See the module."""
 
-    def __init__(self, settings: Settings, in_features: int, num_classes: int) -> None:
-        super().__init__(in_features, num_classes, settings.scaling)
-        self.settings = s = settings
-        neuron: Neuron = registry.build("neuron", s.neuron, s.gradient)
+    Settings = SpikingLMU2020Settings
+    settings: SpikingLMU2020Settings
+
+    def make_parts(self) -> None:
+        """See the class."""
+        s = self.settings
+        self.standardiser = InputStandardiser(self.in_features, s.scaling)
+        neuron: Neuron = s.neuron.build(s.gradient)
         keep = 0.0 if s.tau is None else math.exp(-neuron.dt / s.tau)
         n, order, units = s.ensemble_neurons, s.order, s.units
-        self.input, self.entering, self.memory = (Ensemble(d, n, neuron, keep) for d in (in_features, 1, order))
+        self.input, self.entering, self.memory = (Ensemble(d, n, neuron, keep) for d in (self.in_features, 1, order))
         shapes = {"au": (1, n), "hu": (1, units), "du": (1, n), "cm": (order, n), "dm": (order, n)}
         shapes |= {"ah": (units, n), "hh": (units, units), "dh": (units, n)}
         self.weights = nn.ParameterDict({name: nn.Parameter(torch.zeros(shape)) for name, shape in shapes.items()})
-        self.readout = nn.Linear(units, num_classes, bias=False)
-        glorot(self.readout, units, num_classes)
+        self.readout = nn.Linear(units, self.num_classes, bias=False)
+        glorot(self.readout, units, self.num_classes)
         a, b = (part.float() for part in legendre_matrices(order, s.theta))
         onto_hidden = nn.init.trunc_normal_(torch.empty(units, order), a=-2.0, b=2.0) / TRUNCATED
         onto_hidden *= math.sqrt(2 / (units + order))
@@ -150,15 +155,17 @@ class SpikingLMU2020(TemporalModel):
         populations = (Population(name, n, fan_out) for name, fan_out in fan_outs.items())
         self.populations = tuple(populations) if neuron.spiking else ()
 
-    def initial_state(self, batch: int, device: torch.device, dtype: torch.dtype) -> State:
+    def initial_state(self, batch: int, device: torch.device, dtype: torch.dtype) -> SpikingLMU2020State:
         """No spikes, zero hidden units."""
         entered, entering, memory = (
             part.initial_state(batch, device, dtype) for part in (self.input, self.entering, self.memory)
         )
         hidden = torch.zeros(batch, self.settings.units, device=device, dtype=dtype)
-        return State(entered, entering, memory, hidden)
+        return SpikingLMU2020State(entered, entering, memory, hidden)
 
-    def forward_steps(self, x: Tensor, state: State, mask: Tensor | None) -> tuple[Tensor, State]:
+    def forward_steps(
+        self, x: Tensor, state: SpikingLMU2020State, mask: Tensor | None
+    ) -> tuple[Tensor, SpikingLMU2020State]:
         """See the module; what depends on the input alone is computed for all steps at once."""
         w = self.weights
         seen, entered = self.input(x, state.input, mask)
@@ -175,19 +182,10 @@ class SpikingLMU2020(TemporalModel):
             before, after = (entering, memory, hidden), (new_entering, new_memory, new_hidden)
             entering, memory, hidden = after if mask is None else hold(after, before, mask[:, t])
             outputs.append(hidden)
-        return self.readout(torch.stack(outputs, 1)), State(entered, entering, memory, hidden)
+        return self.readout(torch.stack(outputs, 1)), SpikingLMU2020State(entered, entering, memory, hidden)
 
     def _pass_on(self, output: Tensor, name: str) -> Tensor:
         """What the ``output`` (..., N) of an ensemble gives through the weights of that name."""
         weight = self.weights[name]
         with count_as(lambda: () if self.populations else (Connection(output, weight),)):
             return F.linear(output, weight)
-
-
-def build(settings: Settings, in_features: int, num_classes: int) -> SpikingLMU2020:
-    """The model that ``settings`` describe.
-
-    Raises:
-        ConfigError: the neuron has no such gradient mode.
-    """
-    return SpikingLMU2020(settings, in_features, num_classes)

@@ -7,7 +7,7 @@ from typing import Any
 
 from snn_action.backbones import Backbone, build_backbone
 from snn_action.config import Config
-from snn_action.core import distributed, registry
+from snn_action.core import distributed
 from snn_action.core.errors import WorkError
 from snn_action.core.progress import LINE, stage
 from snn_action.datasets.catalog import Catalog, digest_features, draw_validation
@@ -65,7 +65,7 @@ def load_data(config: Config, split: Split | None = None, *, progress: bool = Fa
     """
     with distributed.main_first():  # it may make the videos
         logger.info("Looking for videos in %s", getattr(config.dataset, "path", "the dataset"), extra=LINE)
-        catalog: Catalog = registry.build("dataset", config.dataset, config.seed)
+        catalog: Catalog = config.dataset.build(config.seed)
     if split is not None:
         catalog = split.align(catalog)
     start = _find_start(config, split)
@@ -101,9 +101,8 @@ def load_data(config: Config, split: Split | None = None, *, progress: bool = Fa
         names = ", ".join(catalog.videos[index].name for index in sorted(done.bad)[:3])
         raise WorkError(f"{len(done.bad)} videos of this run cannot be read any more: {names}")
     catalog, split = _decide(config, catalog, split, contents.digests, described, done.bad, start)
-    keep = getattr(registry.load_item("dataset", config.dataset.type), "keep_features", None)
-    if keep is not None and distributed.is_main():
-        keep(config.dataset, catalog, done.features)
+    if distributed.is_main():
+        config.dataset.keep_features(catalog, done.features)
     counts = {"videos_extracted": done.n_extracted, "videos_from_store": done.n_reused}
     return Data(catalog, split, done.features, backbone, done.seconds, counts, summary, leakage)
 

@@ -18,7 +18,6 @@ from snn_action.core import distributed
 from snn_action.core.errors import ConfigError, WorkError
 from snn_action.core.files import write_together
 from snn_action.core.run_access import list_own, open_run, require_run
-from snn_action.datasets.catalog import DatasetSettings
 from snn_action.runs.environment import describe_environment
 
 logger = logging.getLogger(__name__)
@@ -163,9 +162,7 @@ def read_run_config(folder: Path, overrides: Sequence[str] = ()) -> Config:
         raise ConfigError(f"{error}; restore it, or begin a new run with: snn-action run -c CONFIG") from None
     if overrides:
         config = load_config(folder / "config.json", overrides)
-    if isinstance(config.dataset, DatasetSettings):
-        config = config.model_copy(update={"dataset": config.dataset.without_outputs()})
-    return config
+    return config.model_copy(update={"dataset": config.dataset.without_outputs()})
 
 
 def find_latest_run(config: Config) -> Path:

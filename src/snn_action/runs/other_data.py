@@ -9,7 +9,7 @@ from typing import Any
 
 from snn_action.backbones import build_backbone
 from snn_action.config import Config, load_config, make_config, override
-from snn_action.core import distributed, registry
+from snn_action.core import distributed
 from snn_action.core.errors import ConfigError
 from snn_action.core.progress import stage
 from snn_action.core.run_access import open_run
@@ -40,7 +40,7 @@ def read_other(path: Path, overrides: Sequence[str] = ()) -> Config:
     if path.suffix.lower() != ".csv":
         return load_config(path, overrides)
     dataset = {"type": "csv", "path": str(path)}
-    return make_config(override({"name": "table", "dataset": dataset, "model": {"type": "frame_average"}}, overrides))
+    return make_config(override({"name": "table", "dataset": dataset, "model": {"type": "mean_pool"}}, overrides))
 
 
 def check_split(path: Path, overrides: Sequence[str] = (), *, progress: bool = False) -> tuple[Catalog, Leakage]:
@@ -52,7 +52,7 @@ def check_split(path: Path, overrides: Sequence[str] = (), *, progress: bool = F
         ConfigError: the split cannot be read.
     """
     config = read_other(path, overrides)
-    catalog: Catalog = registry.build("dataset", config.dataset, config.seed)
+    catalog: Catalog = config.dataset.build(config.seed)
     split = examine_split(catalog, None)
     videos, _ = examine_videos(catalog, config, progress)
     checked = [words for words in split.checked if not words.startswith("backbone")]
@@ -128,7 +128,7 @@ def _read_test_videos(other: Config, on: Path, split: Split) -> Catalog:
         names, videos, _ = csv.read_table(on, ("path", "label"))
         arrays = None
     else:
-        catalog: Catalog = registry.build("dataset", other.dataset, other.seed)
+        catalog: Catalog = other.dataset.build(other.seed)
         tested = sorted({index for fold in catalog.folds for index in fold.test})
         names, videos, arrays = catalog.class_names, tuple(catalog.videos[index] for index in tested), catalog.arrays
         if arrays is not None:
@@ -234,7 +234,7 @@ def _find_learned(config: Config, split: Split, sides: Sides, folder: Path) -> t
     names = {*sides.train, *sides.validation}
     labels = {name: label for label, name in enumerate(split.class_names)}
     try:
-        own: Catalog = registry.build("dataset", read_begun_run(folder)[0].dataset, config.seed)
+        own: Catalog = read_begun_run(folder)[0].dataset.build(config.seed)
         videos = split.align(own).videos
     except ConfigError as error:
         logger.warning("the run's own videos cannot be looked at, their groups and contents are compared: %s", error)

@@ -285,7 +285,7 @@ def test_fold(config: Config, data: Data, fold: Fold, model: TemporalModel, prog
 
 
 def _test_baseline(config: Config, data: Data, fold: Fold) -> ClipPredictions:
-    average = build_model({"type": "frame_average"}, data.features.dim, len(data.catalog.class_names), config.seed)
+    average = build_model({"type": "mean_pool"}, data.features.dim, len(data.catalog.class_names), config.seed)
     clips, chosen = data.features.clips_of, set(fold.baseline)
     train = [video for video in fold.learned if video not in chosen]
     fit_closed_form(average, data.features, clips(train), clips(fold.baseline))

@@ -1,16 +1,15 @@
 """What neurons of an ensemble decode: weights for their rates, by regularised least squares (Nengo's LstsqL2)."""
 
 from collections.abc import Callable
-from typing import Literal
 
 import torch
 from torch import Tensor
 
+from snn_action.snn.settings import FunctionName
+
 EVALUATION_POINTS = 201  # of one dimension; 500 for each where there are more
 REGULARISATION = 0.1  # noise, as a share of the highest rate
 ENSEMBLES = 2**21  # values of a (ensembles, points, neurons) tensor
-
-FunctionName = Literal["identity", "square", "absolute", "product"]
 
 
 def identity(x: Tensor) -> Tensor:

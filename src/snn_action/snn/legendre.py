@@ -20,7 +20,7 @@ Source: Voelker, Kajic and Eliasmith, "Legendre Memory Units", NeurIPS 2019.
 import math
 import warnings
 from collections.abc import Callable
-from typing import Any, Literal, Self, get_args
+from typing import Any, Self, get_args
 
 import torch
 from torch import Tensor, nn
@@ -28,11 +28,9 @@ from torch.nn import functional as F
 
 from snn_action.snn.counting import Connection, count_as
 from snn_action.snn.masks import take_last
+from snn_action.snn.settings import Discretizer, Trained
 
-Discretizer = Literal["zoh", "euler"]
-Trained = Literal["none", "matrices", "theta"]
 CHUNKS, LONGEST_CHUNK = range(24, 49), 64  # steps of a chunk; a sequence up to the latter is one chunk
-THETA = 1e-3, 1e9  # in which a configuration's may lie: beyond, single precision does not carry its matrices
 FFT_ORDER, FFT_VALUES = 256, 4  # from which order, and up to how many values of all clips, an FFT is faster
 KEPT = 8  # matrices made of A and B: for clips of different lengths, and forward and last
 

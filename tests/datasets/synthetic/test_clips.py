@@ -3,7 +3,7 @@
 import pytest
 
 from snn_action.core.errors import ConfigError
-from snn_action.core.registry import build, parse
+from snn_action.core.registry import parse
 from snn_action.datasets.catalog import split_validation
 from snn_action.datasets.synthetic.motions import ACTIONS, PAIRS
 
@@ -16,7 +16,7 @@ def settings(tmp_path_factory):
 
 
 def test_the_catalog_holds_whole_persons_on_each_side(settings):
-    catalog = build("dataset", settings(), 0)
+    catalog = settings().build(0)
     assert catalog.class_names == tuple(action.name for action in ACTIONS)
     assert catalog.pairs == PAIRS
     assert len(catalog.videos) == 5 * len(ACTIONS)
@@ -35,15 +35,15 @@ def test_the_catalog_holds_whole_persons_on_each_side(settings):
 
 
 def test_all_splits_test_other_persons(settings):
-    catalog = build("dataset", settings(split="all"), 0)
+    catalog = settings(split="all").build(0)
     tested = [{catalog.videos[i].group for i in fold.test} for fold in catalog.folds]
     assert tested == [{"g01"}, {"g02"}, {"g03"}]
 
 
 def test_the_runs_seed_does_not_change_the_videos(settings):
-    first = build("dataset", settings(), 0)
+    first = settings().build(0)
     data = first.videos[0].path.read_bytes()
-    assert build("dataset", settings(), 1) == first
+    assert settings().build(1) == first
     assert first.videos[0].path.read_bytes() == data
 
 

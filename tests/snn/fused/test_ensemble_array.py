@@ -28,9 +28,8 @@ NEURONS = {  # with and without states, parameters and a rate; a long program, a
 
 
 def build(name: str, mode: str | None = None) -> Neuron:
-    neurons = registry.load_item("neuron", name)
     parsed = registry.parse("neuron", {"type": name, **NEURONS[name]})
-    neuron: Neuron = neurons.build(parsed, mode) if mode else neurons.build(parsed)
+    neuron: Neuron = parsed.build(mode)
     return neuron
 
 
@@ -136,7 +135,7 @@ def follow_rectified_linear(values, gain, bias, decoders, voltage, mask, mode):
 @pytest.mark.parametrize("masked", [False, True])
 def test_spikes_and_voltages_are_exact_where_float32_is(mode, batch, steps, ensembles, neurons, masked):
     mask = torch.arange(steps) < torch.arange(batch).remainder(steps).add(1).unsqueeze(1) if masked else None
-    neuron = registry.build("neuron", registry.parse("neuron", {"type": "spiking_rectified_linear", "dt": DT}))
+    neuron = registry.parse("neuron", {"type": "spiking_rectified_linear", "dt": DT}).build()
     rates = None if mode == "surrogate" else neuron.equations("rate_count")
     results = []
     for dtype in (torch.float32, torch.float64):

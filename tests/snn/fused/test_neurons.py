@@ -11,13 +11,13 @@ from snn_action.snn.neurons import equations
 from snn_action.snn.neurons.base import Neuron, NeuronSettings
 from snn_action.snn.neurons.spiking import Voltage
 
-MODULES = dict(registry.items("neuron"))
+SETTINGS = dict(registry.items("neuron"))
 SURROGATES = ("arctan", "sigmoid", "triangle", "super_spike", "multi_gaussian")
 
 
 def build(name: str, **settings) -> Neuron:
     parsed = registry.parse("neuron", {"type": name, **settings})
-    neuron: Neuron = MODULES[name].build(parsed)
+    neuron: Neuron = parsed.build()
     return type(neuron)(parsed, neuron.gradients[-1])
 
 
@@ -27,7 +27,7 @@ def drive(neuron: Neuron, batch: int, steps: int, n: int) -> torch.Tensor:
     return gain * torch.randn(batch, steps, n, generator=generator) + bias
 
 
-FUSED = [name for name in MODULES if build(name).equations("output") is not None]
+FUSED = [name for name in SETTINGS if build(name).equations("output") is not None]
 CASES = [(name, {}) for name in FUSED] + [
     (name, {"surrogate": surrogate}) for name in ("lif", "spiking_rectified_linear", "if") for surrogate in SURROGATES
 ]
@@ -35,7 +35,7 @@ CASES = [(name, {}) for name in FUSED] + [
 
 def test_every_neuron_with_a_loop_over_time_has_a_kernel():
     """Those without draw all steps at once, or are a convolution over time."""
-    assert set(MODULES) - set(FUSED) == {"stochastic_spiking", "poisson_spiking", "sliding_psn"}
+    assert set(SETTINGS) - set(FUSED) == {"stochastic_spiking", "poisson_spiking", "sliding_psn"}
 
 
 @pytest.mark.parametrize(("name", "settings"), CASES)
@@ -180,7 +180,7 @@ class Shaped(Neuron):
     def shape(self, current):
         return self.scale * current
 
-    def advance(self, current, state):
+    def dynamics(self, current, state):
         voltage = state.voltage + self.shape(current)
         return voltage, Voltage(voltage)
 
@@ -198,7 +198,7 @@ def use_pytorch(neuron: Neuron, current: torch.Tensor):
     """Step by step, without kernels."""
     state, outputs = neuron.initial_state(len(current), current.shape[2:], current.device, current.dtype), []
     for now in current.unbind(1):
-        output, state = neuron.advance(now, state)
+        output, state = neuron.dynamics(now, state)
         outputs.append(output)
     return torch.stack(outputs, 1)
 

@@ -15,7 +15,7 @@ def lif(current: float) -> float:
 
 
 def test_steps_equal_a_loop_over_single_neurons():
-    neuron = alr.build(alr.Settings(**SETTINGS))
+    neuron = alr.AdaptiveLIFRateSettings(**SETTINGS).build()
     current = 2 + 3 * torch.randn(1, 80, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     output, final = neuron(current)
     for i in range(4):
@@ -28,7 +28,7 @@ def test_steps_equal_a_loop_over_single_neurons():
 
 
 def test_gradient_runs_through_the_adaptation():
-    neuron = alr.build(alr.Settings(**SETTINGS)).train()
+    neuron = alr.AdaptiveLIFRateSettings(**SETTINGS).build().train()
     current = 4 + torch.rand(1, 6, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     current.requires_grad_()
     assert torch.autograd.gradcheck(lambda j: neuron(j)[0], current, eps=1e-7)
@@ -37,7 +37,7 @@ def test_gradient_runs_through_the_adaptation():
 
 
 def test_it_settles_at_its_rate():
-    neuron = alr.build(alr.Settings(**SETTINGS))
+    neuron = alr.AdaptiveLIFRateSettings(**SETTINGS).build()
     current = torch.tensor([-1.0, 1.0, 1.1, 2.0, 10.0], dtype=torch.float64)
     output, _ = neuron(current.expand(1, 2000, 5))
     torch.testing.assert_close(output[0, -1], neuron.rate(current), rtol=1e-6, atol=1e-6)
@@ -82,7 +82,7 @@ def test_the_settled_rate_and_its_derivative_are_finite_everywhere(dtype):
 
 
 def test_gain_and_bias_are_those_without_adaptation():
-    neuron = alr.build(alr.Settings())
+    neuron = alr.AdaptiveLIFRateSettings().build()
     max_rates, intercepts = torch.tensor([100.0, 300.0]), torch.tensor([-0.5, 0.5])
     gain, bias = neuron.gain_bias(max_rates, intercepts)
     output, _ = neuron((gain + bias).expand(1, 1, 2))
@@ -94,4 +94,4 @@ def test_gain_and_bias_are_those_without_adaptation():
 @pytest.mark.parametrize(("name", "value"), [("tau_n", 0.0), ("inc_n", -0.1), ("tau_rc", -1.0)])
 def test_bad_settings_are_refused(name, value):
     with pytest.raises(ValueError, match=name):
-        alr.Settings(**{name: value})
+        alr.AdaptiveLIFRateSettings(**{name: value})

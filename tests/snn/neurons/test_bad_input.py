@@ -13,14 +13,14 @@ from snn_action.core.errors import ConfigError
 from snn_action.core.registry import SettingsError
 from snn_action.snn.neurons.base import Neuron
 
-MODULES = dict(registry.items("neuron"))
+SETTINGS = dict(registry.items("neuron"))
 NEVER = (-1.0, math.inf, -math.inf, math.nan)
 BATCH, STEPS, N = 3, 5, 4
 
 
 def make(name: str, **settings: Any) -> Neuron:
     """A neuron in its default mode."""
-    return registry.build("neuron", registry.parse("neuron", {"type": name, **settings})).eval()
+    return registry.parse("neuron", {"type": name, **settings}).build().eval()
 
 
 def tunes(name: str) -> bool:
@@ -33,16 +33,16 @@ def tunes(name: str) -> bool:
 
 def find_keys(start: str) -> list[tuple[str, str]]:
     """Each neuron with each key of its settings that begins so."""
-    return [(name, key) for name in MODULES for key in MODULES[name].Settings.model_fields if key.startswith(start)]
+    return [(name, key) for name in SETTINGS for key in SETTINGS[name].model_fields if key.startswith(start)]
 
 
-TUNED = [name for name in MODULES if tunes(name)]
+TUNED = [name for name in SETTINGS if tunes(name)]
 POSITIVE = find_keys("dt") + find_keys("tau") + find_keys("amplitude")
 # A neuron may do without a refractory time: everything else divides by these.
 MAY_BE_ZERO = [
     (name, key)
     for name, key in POSITIVE
-    if key == "tau_ref" and MODULES[name].Settings.model_json_schema()["properties"][key].get("minimum") == 0
+    if key == "tau_ref" and SETTINGS[name].model_json_schema()["properties"][key].get("minimum") == 0
 ]
 WRONG = [
     (name, key, value) for name, key in POSITIVE for value in (*NEVER, 0.0) if value or (name, key) not in MAY_BE_ZERO
@@ -50,7 +50,7 @@ WRONG = [
 
 
 def test_there_is_something_to_check():
-    assert len(TUNED) > len(MODULES) / 2
+    assert len(TUNED) > len(SETTINGS) / 2
     assert {key for name, key in POSITIVE if name == "adaptive_lif"} == {
         "dt",
         "tau_rc",
@@ -78,7 +78,7 @@ def test_a_refractory_time_of_zero_is_allowed_where_the_schema_says_so(name, key
     assert output.isfinite().all()
 
 
-@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize("name", SETTINGS)
 def test_an_unknown_key_is_refused_by_its_name(name):
     with pytest.raises(SettingsError, match="tau_rcc"):
         registry.parse("neuron", {"type": name, "tau_rcc": 0.02})
@@ -119,7 +119,7 @@ def test_a_low_rate_has_a_gain_or_is_refused_with_the_lowest(name, rate):
     """A gain of zero, or a negative one, would leave the neuron silent."""
     variants = [{}]
     if name == "regular_spiking":
-        curves = MODULES[name].Settings.model_json_schema()["properties"]["rate_function"]["enum"]
+        curves = SETTINGS[name].model_json_schema()["properties"]["rate_function"]["enum"]
         variants = [{"rate_function": curve} for curve in curves]
     for settings in variants:
         try:
@@ -131,7 +131,7 @@ def test_a_low_rate_has_a_gain_or_is_refused_with_the_lowest(name, rate):
         assert gain > 0
 
 
-@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize("name", SETTINGS)
 def test_a_neuron_can_be_tuned_or_says_that_it_cannot(name):
     rates, intercepts = torch.tensor([50.0, 120.0]), torch.tensor([-1.0, 0.9])
     if name in TUNED:
@@ -141,7 +141,7 @@ def test_a_neuron_can_be_tuned_or_says_that_it_cannot(name):
             make(name).gain_bias(rates, intercepts)
 
 
-@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize("name", SETTINGS)
 def test_a_current_needs_a_batch_and_steps_and_neurons(name):
     neuron = make(name)
     for shape in ((), (N,), (STEPS, N), (BATCH, 0, N)):
@@ -154,7 +154,7 @@ def test_a_current_needs_a_batch_and_steps_and_neurons(name):
         neuron(torch.zeros(BATCH, STEPS, N, dtype=torch.long))
 
 
-@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize("name", SETTINGS)
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_a_current_that_is_no_number_is_named_with_neuron_and_step_and_clip(name, value):
     neuron = make(name)
@@ -164,14 +164,14 @@ def test_a_current_that_is_no_number_is_named_with_neuron_and_step_and_clip(name
         neuron(current)
 
 
-@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize("name", SETTINGS)
 def test_a_mask_may_be_of_numbers(name):
     neuron = make(name)
     current, mask = torch.ones(BATCH, STEPS, N), torch.arange(STEPS) < torch.tensor([[5], [2], [3]])
     assert torch.equal(neuron(current, mask=mask.float())[0], neuron(current, mask=mask)[0])
 
 
-@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize("name", SETTINGS)
 @pytest.mark.parametrize("shape", [(BATCH, STEPS + 1), (BATCH + 1, STEPS), (STEPS, BATCH), (BATCH,), (BATCH, STEPS, N)])
 def test_a_mask_must_have_the_shape_of_the_batch_and_the_steps(name, shape):
     with pytest.raises(ValueError, match="mask"):
@@ -195,7 +195,7 @@ def spoil(state: Any) -> list[tuple[str, Any]]:
     return spoiled
 
 
-@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize("name", SETTINGS)
 def test_a_state_must_fit_and_the_error_names_its_field(name):
     neuron = make(name)
     current = torch.zeros(BATCH, STEPS, N)
@@ -207,7 +207,7 @@ def test_a_state_must_fit_and_the_error_names_its_field(name):
             neuron.step(current[:, 0], bad)
 
 
-@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize("name", SETTINGS)
 def test_a_state_must_be_that_of_the_neuron(name):
     neuron = make(name)
     current = torch.zeros(BATCH, STEPS, N)
@@ -222,9 +222,9 @@ def test_states_are_spoiled_in_each_field():
     assert len(spoil(state)) == 42
 
 
-@pytest.mark.parametrize("name", [name for name in MODULES if "rate" not in type(make(name)).gradients])
+@pytest.mark.parametrize("name", [name for name in SETTINGS if "rate" not in type(make(name)).gradients])
 def test_a_neuron_without_a_rate_says_so(name):
     with pytest.raises(ConfigError, match="no gradient mode 'rate'"):
-        registry.build("neuron", registry.parse("neuron", {"type": name}), "rate")
+        registry.parse("neuron", {"type": name}).build("rate")
     with pytest.raises(ConfigError, match=f"{name}.*rate"):
         make(name).rate(torch.zeros(N))

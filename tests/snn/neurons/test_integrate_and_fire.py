@@ -12,7 +12,7 @@ RESETS = ["soft", "hard"]
 
 
 def make(gradient="spike_aware", **options) -> neuron_if.IntegrateAndFire:
-    return neuron_if.build(neuron_if.Settings(**options), gradient)
+    return neuron_if.IntegrateAndFireSettings(**options).build(gradient)
 
 
 def currents(steps: int, neurons: int, seed: int) -> Tensor:

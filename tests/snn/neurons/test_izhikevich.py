@@ -10,7 +10,7 @@ KINDS = [{}, {"tau_recovery": 0.1}, {"reset_voltage": -50.0, "reset_recovery": 2
 
 
 def make(**options) -> izhikevich.Izhikevich:
-    return izhikevich.build(izhikevich.Settings(**options))
+    return izhikevich.IzhikevichSettings(**options).build()
 
 
 def currents(batch: int, steps: int, neurons: int, seed: int) -> Tensor:
@@ -58,7 +58,7 @@ def test_smooth_part_has_the_exact_derivative():
     current = torch.tensor([[4.0, -3.0, 10.0]], dtype=torch.float64, requires_grad=True)
 
     def state_after(j, v, u):
-        return tuple(make().advance(j, izhikevich.State(v, u))[1])
+        return tuple(make().dynamics(j, izhikevich.IzhikevichState(v, u))[1])
 
     assert torch.autograd.gradcheck(state_after, (current, voltage, recovery))
 
@@ -122,7 +122,7 @@ def test_there_is_no_rate():
     with pytest.raises(ConfigError, match="no closed form of its rate"):
         make().rate(torch.zeros(3))
     with pytest.raises(ConfigError, match="no gradient mode 'rate'; it has surrogate"):
-        izhikevich.build(izhikevich.Settings(), "rate")
+        izhikevich.IzhikevichSettings().build("rate")
 
 
 @pytest.mark.parametrize(("name", "value"), [("tau_recovery", 0.0), ("reset_voltage", 30.0), ("dt", 0.0)])

@@ -22,7 +22,7 @@ def exact_spike_times(current: float, tau_rc: float, tau_ref: float, until: floa
 
 @pytest.mark.parametrize("current", [1.05, 1.7, 4.0, 9.3])
 def test_spikes_at_a_constant_current_fall_in_the_steps_of_continuous_time(current):
-    neuron = lif.build(lif.Settings(**SETTINGS))
+    neuron = lif.LIFSettings(**SETTINGS).build()
     spikes, _ = neuron(torch.full((1, 2000, 1), current, dtype=torch.float64))
     steps = spikes[0, :, 0].nonzero()[:, 0].numpy()
     times = np.array(exact_spike_times(current, 0.03, 0.0025, 2.0))
@@ -31,7 +31,7 @@ def test_spikes_at_a_constant_current_fall_in_the_steps_of_continuous_time(curre
 
 
 def test_steps_and_their_surrogate_gradient_are_those_by_hand(follow_lif):
-    neuron = lif.build(lif.Settings(**SETTINGS), "surrogate").train()
+    neuron = lif.LIFSettings(**SETTINGS).build("surrogate").train()
     current = torch.cat([currents(120, 6), 20 + 2 * currents(60, 6, 1)], 1).requires_grad_()
     spikes, final = neuron(current)
     assert 100 < spikes.detach().count_nonzero() < 1000
@@ -47,7 +47,7 @@ def test_steps_and_their_surrogate_gradient_are_those_by_hand(follow_lif):
 @pytest.mark.parametrize("gradient", ["rate", "spike_aware"])
 @pytest.mark.parametrize("sigma", [0.0, 0.02])
 def test_the_rate_is_exact_and_its_derivative_smoothed(gradient, sigma):
-    neuron = lif.build(lif.Settings(rate_sigma=sigma, amplitude=0.5), gradient).train()
+    neuron = lif.LIFSettings(rate_sigma=sigma, amplitude=0.5).build(gradient).train()
     current = torch.tensor([[[-1.0, 0.9, 1.0, 1.001, 3.0]]], dtype=torch.float64, requires_grad=True)
     torch.testing.assert_close(neuron.rate(current), lif_rate(current, 0.02, 0.002, 0.5))
     (slope,) = torch.autograd.grad(neuron(current)[0].sum(), current)
@@ -58,7 +58,7 @@ def test_the_rate_is_exact_and_its_derivative_smoothed(gradient, sigma):
 
 
 def test_a_membrane_much_faster_than_the_step_stays_finite():
-    neuron = lif.build(lif.Settings(tau_rc=1e-6), "surrogate")
+    neuron = lif.LIFSettings(tau_rc=1e-6).build("surrogate")
     current = torch.full((1, 20, 2), 2.0, requires_grad=True)
     spikes, state = neuron(current)
     spikes.sum().backward()
@@ -69,6 +69,6 @@ def test_a_membrane_much_faster_than_the_step_stays_finite():
 def test_bad_settings_are_refused():
     for name, value in (("tau_rc", 0.0), ("tau_ref", -1.0), ("min_voltage", 0.1), ("rate_sigma", -0.1)):
         with pytest.raises(ValueError, match=name):
-            lif.Settings(**{name: value})
+            lif.LIFSettings(**{name: value})
     with pytest.raises(ValueError, match="max_rates"):
-        lif.build(lif.Settings()).gain_bias(torch.tensor([500.0]), torch.tensor([0.0]))
+        lif.LIFSettings().build().gain_bias(torch.tensor([500.0]), torch.tensor([0.0]))

@@ -9,7 +9,7 @@ SETTINGS = {"tau_rc": 0.03, "tau_ref": 0.004, "amplitude": 0.5}
 
 
 def test_output_is_the_closed_form_of_every_current():
-    neuron = lr.build(lr.Settings(**SETTINGS))
+    neuron = lr.LIFRateSettings(**SETTINGS).build()
     current = torch.tensor([-3.0, 0.0, 1.0, 1.0001, 1.5, 4.0, 1e6], dtype=torch.float64)
     expected = [0.0 if j <= 1 else 0.5 / (0.004 + 0.03 * math.log(j / (j - 1))) for j in current.tolist()]
     expected = torch.tensor(expected, dtype=torch.float64)
@@ -19,7 +19,7 @@ def test_output_is_the_closed_form_of_every_current():
 
 
 def test_derivative_is_right_above_the_threshold_and_finite_everywhere():
-    neuron = lr.build(lr.Settings(**SETTINGS))
+    neuron = lr.LIFRateSettings(**SETTINGS).build()
     above = (1.01 + torch.rand(3, 4, dtype=torch.float64)).requires_grad_()
     assert torch.autograd.gradcheck(neuron.rate, above, eps=1e-7)
     (gradient,) = torch.autograd.grad(neuron.rate(above).sum(), above)
@@ -34,7 +34,7 @@ def test_derivative_is_right_above_the_threshold_and_finite_everywhere():
 
 @pytest.mark.parametrize("tau_ref", [0.0, 0.004])
 def test_gain_and_bias_meet_rates_and_intercepts(tau_ref):
-    neuron = lr.build(lr.Settings(tau_ref=tau_ref))
+    neuron = lr.LIFRateSettings(tau_ref=tau_ref).build()
     max_rates = torch.tensor([2.0, 20.0, 150.0, 249.0], dtype=torch.float64)
     intercepts = torch.tensor([-1.0, 0.0, 0.5, 0.9], dtype=torch.float64)
     gain, bias = neuron.gain_bias(max_rates, intercepts)
@@ -50,10 +50,10 @@ def test_gain_and_bias_meet_rates_and_intercepts(tau_ref):
 )  # fmt: skip
 def test_gain_and_bias_refuse_what_is_out_of_range(rate, intercept, says):
     with pytest.raises(ValueError, match=says):
-        lr.build(lr.Settings(tau_ref=0.004)).gain_bias(torch.tensor([100.0, rate]), torch.tensor([0.0, intercept]))
+        lr.LIFRateSettings(tau_ref=0.004).build().gain_bias(torch.tensor([100.0, rate]), torch.tensor([0.0, intercept]))
 
 
 @pytest.mark.parametrize(("name", "value"), [("tau_rc", 0.0), ("tau_ref", -0.001), ("amplitude", 0.0), ("dt", 0.0)])
 def test_bad_settings_are_refused(name, value):
     with pytest.raises(ValueError, match=name):
-        lr.Settings(**{name: value})
+        lr.LIFRateSettings(**{name: value})

@@ -54,7 +54,7 @@ class Kind:
         """Ours and theirs."""
         own = {**parameters, "rate_function": self.curve} if self.curve else parameters
         dt = parameters.get("dt", 0.001)
-        neuron: Neuron = registry.build("neuron", registry.parse("neuron", {"type": self.name, "dt": dt, **own}))
+        neuron: Neuron = registry.parse("neuron", {"type": self.name, "dt": dt, **own}).build()
         known = {key: value for key, value in parameters.items() if key != "dt"}
         if not self.curve:
             return neuron.eval(), getattr(nengo, self.theirs)(**known)

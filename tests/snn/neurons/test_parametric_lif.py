@@ -13,7 +13,7 @@ RESETS = ["hard", "soft"]
 
 
 def make(**options) -> plif.ParametricLIF:
-    return plif.build(plif.Settings(**options)).double()
+    return plif.ParametricLIFSettings(**options).build().double()
 
 
 def currents(steps: int, neurons: int, seed: int) -> Tensor:

@@ -85,7 +85,7 @@ def test_what_is_not_finite_stays_and_what_is_beyond_all_counts_ends():
 
 
 def test_intervals_between_spikes_are_geometric():
-    neuron = poisson.build(poisson.Settings(seed=5)).eval()
+    neuron = poisson.PoissonSpikingSettings(seed=5).build().eval()
     counts = neuron.count(neuron(torch.full((1, 4000, 100), 50.0))[0])[0]
     silent = math.exp(-0.05)
     gaps = torch.cat([line.nonzero()[:, 0].diff() for line in counts.T]).double()

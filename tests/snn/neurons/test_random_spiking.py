@@ -7,7 +7,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from snn_action.core import registry
 from snn_action.snn.neurons.random import draw_uniform
-from snn_action.snn.neurons.random_spiking import RandomSpiking, State
+from snn_action.snn.neurons.random_spiking import RandomSpiking, RandomSpikingState
 
 TYPES = ["stochastic_spiking", "poisson_spiking"]
 ADAPTIVE = {"type": "adaptive_lif_rate", "tau_n": 0.02, "inc_n": 0.05}
@@ -16,7 +16,7 @@ ADAPTIVE = {"type": "adaptive_lif_rate", "tau_n": 0.02, "inc_n": 0.05}
 @pytest.fixture(params=TYPES)
 def make(request):
     def build(gradient="spike_aware", **options) -> RandomSpiking:
-        return registry.build("neuron", registry.parse("neuron", {"type": request.param, **options}), gradient)
+        return registry.parse("neuron", {"type": request.param, **options}).build(gradient)
 
     return build
 
@@ -208,7 +208,7 @@ def test_a_problem_of_the_base_has_its_place(make):
 
 def test_the_state_is_two_counters_of_each_neuron(make):
     state = make().train().initial_state(3, (2, 4), torch.device("cpu"), torch.float32)
-    assert isinstance(state, State)
+    assert isinstance(state, RandomSpikingState)
     assert torch.equal(state.stream & (2**31 - 1), torch.arange(8).view(2, 4).expand(3, 2, 4))
     clips = (state.stream >> 31).flatten(1)
     assert bool((clips == clips[:, :1]).all())

@@ -17,7 +17,7 @@ SCALE = {"relu": 500.0, "tanh": 1.0, "sigmoid": 2.0, "lif_rate": 4.0}
 
 
 def make(name: str, gradient="spike_aware", **options) -> rs.RegularSpiking:
-    return rs.build(rs.Settings(rate_function=name, **options), gradient)
+    return rs.RegularSpikingSettings(rate_function=name, **options).build(gradient)
 
 
 def currents(name: str, steps: int, neurons: int, seed: int) -> Tensor:

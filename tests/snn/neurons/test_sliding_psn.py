@@ -11,7 +11,7 @@ from snn_action.snn.neurons.base import Neuron
 
 def make(seed: int | None = None, **options) -> sliding_psn.SlidingPSN:
     """With a seed, weights and threshold are random."""
-    neuron = sliding_psn.build(sliding_psn.Settings(**options)).double()
+    neuron = sliding_psn.SlidingPSNSettings(**options).build().double()
     if seed is not None:
         generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
@@ -138,4 +138,4 @@ def test_bad_settings_are_refused():
     with pytest.raises(ValueError, match="order"):
         make(order=0)
     with pytest.raises(ConfigError, match="no gradient mode 'rate'; it has surrogate"):
-        sliding_psn.build(sliding_psn.Settings(), "rate")
+        sliding_psn.SlidingPSNSettings().build("rate")

@@ -8,7 +8,7 @@ from snn_action.snn.neurons.lif_rate import lif_rate
 
 
 def test_output_is_the_closed_form():
-    neuron = sl.build(sl.Settings(sigma=0.2, tau_rc=0.03, tau_ref=0.004, amplitude=0.5))
+    neuron = sl.SoftLIFRateSettings(sigma=0.2, tau_rc=0.03, tau_ref=0.004, amplitude=0.5).build()
     current = torch.tensor([-2.0, 0.0, 0.9, 1.0, 1.1, 3.0], dtype=torch.float64)
     z = [0.2 * math.log1p(math.exp((j - 1) / 0.2)) for j in current.tolist()]
     expected = torch.tensor([0.5 / (0.004 + 0.03 * math.log1p(1 / value)) for value in z], dtype=torch.float64)
@@ -44,6 +44,6 @@ def test_a_narrow_threshold_gives_the_lif_rate():
 
 def test_bad_settings_are_refused():
     with pytest.raises(ValueError, match="sigma"):
-        sl.Settings(sigma=0.0)
+        sl.SoftLIFRateSettings(sigma=0.0)
     with pytest.raises(ValueError, match="max_rates"):
-        sl.build(sl.Settings()).gain_bias(torch.tensor([500.0]), torch.tensor([0.0]))
+        sl.SoftLIFRateSettings().build().gain_bias(torch.tensor([500.0]), torch.tensor([0.0]))

@@ -11,7 +11,7 @@ GRADIENTS = ("rate", "spike_aware", "surrogate")
 
 
 def make(gradient="spike_aware", **options) -> srl.SpikingRectifiedLinear:
-    return srl.build(srl.Settings(**options), gradient)
+    return srl.SpikingRectifiedLinearSettings(**options).build(gradient)
 
 
 def currents(batch: int, steps: int, neurons: int, scale: float, seed: int) -> Tensor:

@@ -21,7 +21,7 @@ def test_a_whole_mean_is_kept_whatever_is_drawn():
 
 @pytest.mark.parametrize("current", [70.0, 640.0, 2300.0])
 def test_counts_have_the_variance_of_the_fraction(current):
-    neuron = stochastic.build(stochastic.Settings(seed=3)).eval()
+    neuron = stochastic.StochasticSpikingSettings(seed=3).build().eval()
     counts = neuron.count(neuron(torch.full((1, 500, 400), current, dtype=torch.float64))[0])
     share = current / 1000 % 1
     assert set(counts.round().unique().tolist()) == {current // 1000, current // 1000 + 1}

@@ -6,11 +6,11 @@ validation. The two actions of three pairs show the same frames in another order
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from snn_action.datasets.catalog import Catalog, DatasetSettings
+from snn_action.datasets.catalog import Catalog, PathSettings
 from snn_action.datasets.ucf101 import read_ucf_catalog
 
 NOTES = (
@@ -20,10 +20,11 @@ NOTES = (
 )
 
 
-class Settings(DatasetSettings):
+class SyntheticSettings(PathSettings):
     """Synthetic videos, made on first use."""
 
     type: Literal["synthetic"] = Field("synthetic", description="Which dataset this is")
+    builds: ClassVar[str] = "snn_action.datasets.synthetic.dataset:build"
     path: Path = Field(Path("data/synthetic"), description="Folder where the videos are made")
     split: Literal[1, 2, 3, "all"] = Field(1, description="Which groups test, or 'all' for one fold each")
     groups: int = Field(25, ge=4, le=99, description="Persons, each with a place and a camera")
@@ -33,7 +34,7 @@ class Settings(DatasetSettings):
     seed: int = Field(0, ge=0, lt=2**32, description="Of the videos; the run's own seed does not change them")
 
 
-def build(settings: Settings, seed: int) -> Catalog:  # noqa: ARG001 - the videos have a seed of their own
+def build(settings: SyntheticSettings, seed: int) -> Catalog:  # noqa: ARG001 - the videos have a seed of their own
     """Generate what is missing of the set and read its lists.
 
     Raises:

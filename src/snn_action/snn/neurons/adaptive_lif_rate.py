@@ -7,50 +7,25 @@ At a constant current it settles at the rate ``a`` that solves ``a = r(J - inc_n
 """
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, Self
+from typing import NamedTuple
 
 import torch
-from pydantic import Field, model_validator
 from torch import Tensor
 
 from snn_action.snn.neurons.base import fill
-from snn_action.snn.neurons.lif_rate import LIFRate, LIFRateSettings, lif_rate
+from snn_action.snn.neurons.lif_rate import LIFRate, lif_rate
 from snn_action.snn.neurons.soft_lif_rate import soft_lif_slope
 from snn_action.snn.neurons.surrogate import pass_gradient
+from snn_action.snn.settings import AdaptiveLIFRateSettings
 
 SOLVER_STEPS = 6  # of Newton's method, after which nothing changes in float64
 LARGEST = 80.0  # of y in exp: beyond it j is as good as 0, and in float32 a subnormal number, a hundred times as slow
 
 
-class Settings(LIFRateSettings):
-    """Leaky integrate-and-fire rate neuron with adaptation."""
-
-    type: Literal["adaptive_lif_rate"] = Field("adaptive_lif_rate", description="Which neuron this is")
-    tau_n: float = Field(1.0, gt=0, description="Time constant of the adaptation in seconds")
-    inc_n: float = Field(0.01, ge=0, description="Adaptation that an output of 1 a second settles at")
-
-    @model_validator(mode="after")
-    def _stable(self) -> Self:
-        check_adaptation(self.tau_n, self.dt)
-        return self
-
-
-class State(NamedTuple):
+class AdaptiveLIFRateState(NamedTuple):
     """Adaptation (B, N), in units of the current."""
 
     adaptation: Tensor
-
-
-def check_adaptation(tau_n: float, dt: float) -> None:
-    """Check that ``adapt`` comes to rest.
-
-    Raises:
-        ValueError: ``tau_n`` is half of ``dt`` or less.
-    """
-    if not tau_n > dt / 2:
-        raise ValueError(
-            f"tau_n: must be above dt / 2 = {dt / 2:g}, or the adaptation grows without end; not {tau_n:g}"
-        )
 
 
 def adapt(adaptation: Tensor, output: Tensor, dt: float, tau_n: float, inc_n: float) -> Tensor:
@@ -96,33 +71,35 @@ def settled_rate(
     return pass_gradient(rate, current * slope)
 
 
-def step(current: Tensor, state: State, settings: Settings) -> tuple[Tensor, State]:
+def dynamics(
+    current: Tensor, state: AdaptiveLIFRateState, settings: AdaptiveLIFRateSettings
+) -> tuple[Tensor, AdaptiveLIFRateState]:
     """One step: output (B, N) of ``current`` (B, N) in spikes a second times amplitude, and the state after it."""
     s = settings
     output = lif_rate(current - state.adaptation, s.tau_rc, s.tau_ref, s.amplitude)
-    return output, State(adapt(state.adaptation, output, s.dt, s.tau_n, s.inc_n))
+    return output, AdaptiveLIFRateState(adapt(state.adaptation, output, s.dt, s.tau_n, s.inc_n))
 
 
 class AdaptiveLIFRate(LIFRate):
-    """Module around ``step``, whose gradient runs through the adaptation over time.
+    """Module around ``dynamics``, whose gradient runs through the adaptation over time.
 
     ``gain_bias`` is that without adaptation (as Nengo): ``max_rates`` are met before it sets in.
     """
 
-    settings: Settings
+    Settings = AdaptiveLIFRateSettings
+    settings: AdaptiveLIFRateSettings
 
-    def advance(self, current: Tensor, state: State) -> tuple[Tensor, State]:
-        """See ``step``."""
-        return step(current, state, self.settings)
+    def dynamics(self, current: Tensor, state: AdaptiveLIFRateState) -> tuple[Tensor, AdaptiveLIFRateState]:
+        """See the module's ``dynamics``."""
+        return dynamics(current, state, self.settings)
 
-    def initial_state(self, batch: int, shape: Sequence[int], device: torch.device, dtype: torch.dtype) -> State:
+    def initial_state(
+        self, batch: int, shape: Sequence[int], device: torch.device, dtype: torch.dtype
+    ) -> AdaptiveLIFRateState:
         """No adaptation."""
-        return State(fill(0.0, batch, shape, device, dtype))
+        return AdaptiveLIFRateState(fill(0.0, batch, shape, device, dtype))
 
     def rate(self, current: Tensor) -> Tensor:
         """See ``settled_rate``."""
         s = self.settings
         return settled_rate(current, s.inc_n, s.tau_rc, s.tau_ref, s.amplitude)
-
-
-build = AdaptiveLIFRate

@@ -3,57 +3,65 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, ClassVar, Literal
+from inspect import Parameter
+from typing import Any, ClassVar
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from snn_action.core.errors import ConfigError
-from snn_action.core.registry import Settings
+from snn_action.core.registry import describe_settings, make_settings, make_signature
 from snn_action.snn.counting import count_elsewhere
 from snn_action.snn.fused import dispatch, neurons
 from snn_action.snn.fused.ir import Equations, Step
 from snn_action.snn.masks import hold, is_prefix, silence
 from snn_action.snn.neurons.equations import Unit, find_equations, loosen
 from snn_action.snn.neurons.surrogate import pass_gradient
+from snn_action.snn.settings import Gradient, NeuronSettings
 
-Gradient = Literal["rate", "spike_aware", "surrogate"]
-
-
-class NeuronSettings(Settings):
-    """What every neuron can be asked."""
-
-    type: str = Field(description="Which neuron this is")
-    dt: float = Field(0.001, gt=0, description="Length of a time step in seconds")
+GRADIENT = "gradient: Gradient mode; None: ``spike_aware``, or the first that the neuron has."
 
 
 class Neuron(nn.Module, ABC):
     """Base of all neurons.
 
-    A neuron writes ``advance``, ``initial_state``, ``rate`` and ``gain_bias``; how gradients flow is decided here:
+    A neuron writes ``dynamics``, ``initial_state``, ``rate`` and ``gain_bias``; how gradients flow is decided here:
 
     - ``rate``: rates in training (state stays as it is), spikes in evaluation;
     - ``spike_aware``: spikes forward, the derivative of ``rate`` backward, none through the state;
-    - ``surrogate``: spikes forward, backward through time as ``advance`` defines it.
+    - ``surrogate``: spikes forward, backward through time as ``dynamics`` defines it.
 
-    A rate neuron (``spiking`` false) has the one mode ``rate``, and its output is that of ``advance``.
+    A rate neuron (``spiking`` false) has the one mode ``rate``, and its output is that of ``dynamics``.
 
     State is a NamedTuple of tensors with the batch first. Neurons may lie along several axes, ``(B, T, E, N)``.
 
     Args:
-        settings: What describes the neuron.
+        settings: What describes the neuron, in the place of keyword arguments, which are its keys.
         gradient: The gradient mode; None: ``spike_aware``, or the first that the neuron has.
+        options: Keys of ``Settings``.
 
     Raises:
-        ConfigError: the neuron has no such gradient mode.
+        ConfigError: the neuron has no such gradient mode, or an argument is unknown or out of range.
     """
 
     gradients: ClassVar[tuple[Gradient, ...]] = ("rate", "spike_aware", "surrogate")
     spiking: ClassVar[bool] = True
+    Settings: ClassVar[type[NeuronSettings]]
     settings: Any
 
-    def __init__(self, settings: NeuronSettings, gradient: Gradient | None = None) -> None:
+    def __init_subclass__(cls) -> None:
+        """Let ``help`` show the keyword arguments: those of ``Settings``, and ``gradient``."""
+        super().__init_subclass__()
+        if "Settings" in vars(cls):
+            gradient = Parameter("gradient", Parameter.KEYWORD_ONLY, default=None, annotation=Gradient | None)
+            keys = make_signature(cls.Settings)
+            cls.__signature__ = keys.replace(parameters=[*keys.parameters.values(), gradient])  # type: ignore[attr-defined]
+            cls.__doc__ = f"{cls.__doc__ or ''}\n\n{describe_settings(cls.Settings)}\n        {GRADIENT}\n"
+
+    def __init__(
+        self, *, settings: NeuronSettings | None = None, gradient: Gradient | None = None, **options: Any
+    ) -> None:
+        settings = make_settings(type(self), self.Settings, settings, options)
         if gradient is None:
             gradient = "spike_aware" if "spike_aware" in self.gradients else self.gradients[0]
         if gradient not in self.gradients:
@@ -64,6 +72,10 @@ class Neuron(nn.Module, ABC):
         self.gradient = gradient
         self.dt = settings.dt
         self.amplitude: float = getattr(settings, "amplitude", 1.0)  # Izhikevich's is fixed, as Nengo has it
+        self.make_parts()
+
+    def make_parts(self) -> None:
+        """Parameters and parts, from ``settings``; most neurons have none."""
 
     def forward(self, current: Tensor, state: Any = None, mask: Tensor | None = None) -> tuple[Tensor, Any]:
         """Spikes ``(B, T, N)`` of ``current`` (B, T, N), and the state after the last step where ``mask`` is true.
@@ -121,7 +133,7 @@ class Neuron(nn.Module, ABC):
         return self.count((spikes.abs() if self.signed else spikes).sum(dim))
 
     def equations(self, unit: Unit) -> Equations | None:
-        """What fused kernels compute in the place of ``advance`` (or of ``rate``); None where they cannot.
+        """What fused kernels compute in the place of ``dynamics`` (or of ``rate``); None where they cannot.
 
         It is that of the neuron as it is now: attributes that have changed since the last call count.
         """
@@ -142,13 +154,13 @@ class Neuron(nn.Module, ABC):
             return output, type(state)(*after)
         outputs = []
         for t, now in enumerate(current.unbind(1)):
-            output, new = self.advance(now, state)
+            output, new = self.dynamics(now, state)
             state = new if mask is None else hold(new, state, mask[:, t])
             outputs.append(output)
         return silence(torch.stack(outputs, 1), mask), state
 
     @abstractmethod
-    def advance(self, current: Tensor, state: Any) -> tuple[Tensor, Any]:
+    def dynamics(self, current: Tensor, state: Any) -> tuple[Tensor, Any]:
         """One step of the equations, without regard to the gradient mode: spikes (B, N) and the state after it."""
 
     @abstractmethod
@@ -175,7 +187,7 @@ class Neuron(nn.Module, ABC):
 @lru_cache(maxsize=256)
 def _lay_out(cls: type[Neuron], settings: NeuronSettings, batch: int, shape: Sequence[int], dtype: torch.dtype) -> Any:
     """A state that fits, without its numbers: what a stream's state is held to at every step."""
-    return cls(settings, cls.gradients[0]).initial_state(batch, shape, torch.device("meta"), dtype)
+    return cls(settings=settings, gradient=cls.gradients[0]).initial_state(batch, shape, torch.device("meta"), dtype)
 
 
 def fill(number: float, batch: int, shape: Sequence[int], device: torch.device, dtype: torch.dtype) -> Tensor:

@@ -72,7 +72,7 @@ def loosen(neuron: "Neuron", unit: Unit) -> _Loose:
             vars(owner)[name] = value
         if unit == "rate_count":
             return (copied.count(copied.rate(current)),)
-        output, after = copied.advance(current, layout(*values[:states]))
+        output, after = copied.dynamics(current, layout(*values[:states]))
         return output if unit == "output" else copied.count(output), *after
 
     def clear() -> None:

@@ -9,25 +9,14 @@ A soft reset keeps what the voltage had above the threshold, so at a constant cu
 ceiling. A hard reset loses it: then ``amplitude / (dt ceil(1 / (J dt)))``. Source of both: Rueckauer et al. 2017.
 """
 
-from typing import Literal
-
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from snn_action.core.errors import ConfigError
 from snn_action.snn.neurons.rectified_linear import linear_gain_bias
-from snn_action.snn.neurons.spiking import SpikingSettings, Voltage, VoltageNeuron
+from snn_action.snn.neurons.spiking import Voltage, VoltageNeuron
 from snn_action.snn.neurons.surrogate import SURROGATES, Surrogate, attach, pass_gradient
-
-Reset = Literal["soft", "hard"]
-
-
-class Settings(SpikingSettings):
-    """Integrate-and-fire neuron without leak."""
-
-    type: Literal["if"] = Field("if", description="Which neuron this is")
-    reset: Reset = Field("soft", description="After a spike: 'soft' takes 1 from the voltage, 'hard' makes it 0")
+from snn_action.snn.settings import IntegrateAndFireSettings, Reset
 
 
 def fire(voltage: Tensor, reset: Reset, surrogate: Surrogate) -> tuple[Tensor, Tensor]:
@@ -41,7 +30,7 @@ def fire(voltage: Tensor, reset: Reset, surrogate: Surrogate) -> tuple[Tensor, T
     return spikes, voltage - spikes if reset == "soft" else voltage * (1 - spikes)
 
 
-def step(current: Tensor, state: Voltage, settings: Settings) -> tuple[Tensor, Voltage]:
+def dynamics(current: Tensor, state: Voltage, settings: IntegrateAndFireSettings) -> tuple[Tensor, Voltage]:
     """One step: output (B, N) of ``current`` (B, N) in spikes a second, and the state after it; see ``fire``."""
     s = settings
     spikes, voltage = fire(state.voltage + current * s.dt, s.reset, SURROGATES[s.surrogate])
@@ -49,13 +38,14 @@ def step(current: Tensor, state: Voltage, settings: Settings) -> tuple[Tensor, V
 
 
 class IntegrateAndFire(VoltageNeuron):
-    """Module around ``step``."""
+    """Module around ``dynamics``."""
 
-    settings: Settings
+    Settings = IntegrateAndFireSettings
+    settings: IntegrateAndFireSettings
 
-    def advance(self, current: Tensor, state: Voltage) -> tuple[Tensor, Voltage]:
-        """See ``step``."""
-        return step(current, state, self.settings)
+    def dynamics(self, current: Tensor, state: Voltage) -> tuple[Tensor, Voltage]:
+        """See the module's ``dynamics``."""
+        return dynamics(current, state, self.settings)
 
     def rate(self, current: Tensor) -> Tensor:
         """``amplitude clamp(J, 0, 1 / dt)``; with a hard reset ``amplitude / (dt ceil(1 / (J dt)))`` for J > 0, else 0.
@@ -80,6 +70,3 @@ class IntegrateAndFire(VoltageNeuron):
         if bool((max_rates * self.dt > 1).any()):
             raise ConfigError(f"max_rates must be at most {1 / self.dt:g}, one spike a step")
         return solved
-
-
-build = IntegrateAndFire

@@ -14,42 +14,21 @@ the jump of the recovery are constants; a spike's distance is ``(v' - 30) / (30 
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, ClassVar, Literal, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple
 
 import torch
-from pydantic import Field, model_validator
 from torch import Tensor
 
 from snn_action.core.errors import ConfigError
-from snn_action.snn.neurons.base import Gradient, Neuron, NeuronSettings, check_rates, fill
+from snn_action.snn.neurons.base import Neuron, check_rates, fill
 from snn_action.snn.neurons.rate_curve import InverseCurve, find_currents, find_rates, simulate_inverse
-from snn_action.snn.neurons.surrogate import SURROGATES, SurrogateName, attach
+from snn_action.snn.neurons.surrogate import SURROGATES, attach
+from snn_action.snn.settings import THRESHOLD, Gradient, IzhikevichSettings
 
-THRESHOLD = 30.0
 LOWEST_CURRENT = -30.0
 
 
-class Settings(NeuronSettings):
-    """Izhikevich neuron; the defaults are a regular spiking one."""
-
-    type: Literal["izhikevich"] = Field("izhikevich", description="Which neuron this is")
-    tau_recovery: float = Field(0.02, gt=0, description="Share of the way that the recovery goes in a millisecond")
-    coupling: float = Field(0.2, ge=0, description="Recovery a millivolt to which the voltage draws it")
-    reset_voltage: float = Field(-65.0, lt=THRESHOLD, description="Voltage after a spike, in mV")
-    reset_recovery: float = Field(8.0, description="What a spike adds to the recovery")
-    surrogate: SurrogateName = Field("arctan", description="Derivative of a spike in gradient mode 'surrogate'")
-
-    @model_validator(mode="after")
-    def _stable(self) -> Self:
-        if not self.tau_recovery * 1000 * self.dt < 2:
-            raise ValueError(
-                f"tau_recovery: must be below {0.002 / self.dt:g}, twice the whole way in a step of {self.dt:g} s, "
-                f"or the recovery grows without end; not {self.tau_recovery:g}"
-            )
-        return self
-
-
-class State(NamedTuple):
+class IzhikevichState(NamedTuple):
     """Voltage in mV and recovery, both (B, N)."""
 
     voltage: Tensor
@@ -73,7 +52,7 @@ class _Membrane(torch.autograd.Function):
         return grads[0] * slope, -drive, drive, None
 
 
-def step(current: Tensor, state: State, settings: Settings) -> tuple[Tensor, State]:
+def dynamics(current: Tensor, state: IzhikevichState, settings: IzhikevichSettings) -> tuple[Tensor, IzhikevichState]:
     """One step: output (B, N) of ``current`` (B, N) in spikes a second, and the state after it."""
     scale = 1000 * settings.dt
     current = current.clamp(min=LOWEST_CURRENT)
@@ -87,27 +66,30 @@ def step(current: Tensor, state: State, settings: Settings) -> tuple[Tensor, Sta
     voltage = voltage.masked_fill(fired, settings.reset_voltage)
     change = settings.tau_recovery * (settings.coupling * voltage - state.recovery) * scale
     recovery = state.recovery + change + settings.reset_recovery * jump
-    return spikes / settings.dt, State(voltage, recovery)
+    return spikes / settings.dt, IzhikevichState(voltage, recovery)
 
 
 class Izhikevich(Neuron):
-    """Module around ``step``; mode ``surrogate`` only, as the rate has no closed form."""
+    """Module around ``dynamics``; mode ``surrogate`` only, as the rate has no closed form."""
 
+    Settings = IzhikevichSettings
     gradients: ClassVar[tuple[Gradient, ...]] = ("surrogate",)
-    settings: Settings
+    settings: IzhikevichSettings
 
-    def advance(self, current: Tensor, state: State) -> tuple[Tensor, State]:
-        """See ``step``."""
-        return step(current, state, self.settings)
+    def dynamics(self, current: Tensor, state: IzhikevichState) -> tuple[Tensor, IzhikevichState]:
+        """See the module's ``dynamics``."""
+        return dynamics(current, state, self.settings)
 
-    def initial_state(self, batch: int, shape: Sequence[int], device: torch.device, dtype: torch.dtype) -> State:
+    def initial_state(
+        self, batch: int, shape: Sequence[int], device: torch.device, dtype: torch.dtype
+    ) -> IzhikevichState:
         """``reset_voltage``, and the recovery to which it draws, ``coupling reset_voltage``.
 
         Nengo starts at a voltage in [0, 1) and recovery 0, from which every neuron fires in its first step.
         """
         voltage = fill(self.settings.reset_voltage, batch, shape, device, dtype)
         recovery = fill(self.settings.coupling * self.settings.reset_voltage, batch, shape, device, dtype)
-        return State(voltage, recovery)
+        return IzhikevichState(voltage, recovery)
 
     def rate(self, current: Tensor) -> Tensor:  # noqa: ARG002 - the contract names it
         """Not defined.
@@ -143,13 +125,10 @@ class Izhikevich(Neuron):
 @lru_cache(maxsize=16)
 def _inverse_curve(settings_json: str) -> InverseCurve:
     """Of spikes in one second, after 0.2 s in which a neuron settles."""
-    settings = Settings.model_validate_json(settings_json)
-    neuron = Izhikevich(settings, "surrogate")
+    settings = IzhikevichSettings.model_validate_json(settings_json)
+    neuron = Izhikevich(settings=settings, gradient="surrogate")
     low = torch.arange(LOWEST_CURRENT, 30, 0.02, dtype=torch.float64)
     grid = torch.cat([low, torch.arange(30, 1000, 0.5, dtype=torch.float64)])
     state = neuron.initial_state(1, grid.shape, grid.device, grid.dtype)
     settle, steps = round(0.2 / settings.dt), max(round(1 / settings.dt), 1)
-    return simulate_inverse(neuron.advance, state, grid, settle, steps)
-
-
-build = Izhikevich
+    return simulate_inverse(neuron.dynamics, state, grid, settle, steps)

@@ -10,50 +10,30 @@ Its rate is that of ``lif_rate``: one spike a step at most, so rates near or abo
 """
 
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from snn_action.snn.neurons.base import Neuron, fill
 from snn_action.snn.neurons.lif_rate import lif_gain_bias, lif_rate
 from snn_action.snn.neurons.soft_lif_rate import soft_lif_rate
-from snn_action.snn.neurons.spiking import SpikingSettings, draw_voltage
+from snn_action.snn.neurons.spiking import draw_voltage
 from snn_action.snn.neurons.surrogate import SURROGATES, attach, pass_gradient
+from snn_action.snn.settings import LIFFamilySettings, LIFSettings
 
 # The slope of a spike's time is about tau_rc / (J - 1): backward, J - 1 counts as this much at least.
 LEAST_OVER = 0.1
 
 
-class LIFSettings(SpikingSettings):
-    """What the spiking neurons of the LIF family share."""
-
-    tau_rc: float = Field(0.02, ge=1e-9, description="Time constant of the membrane in seconds")
-    tau_ref: float = Field(0.002, ge=0, description="Refractory time after a spike in seconds")
-    min_voltage: float = Field(0.0, le=0, description="Floor of the voltage, in units of the threshold")
-    rate_sigma: float = Field(
-        0.02,
-        ge=0,
-        description="Modes 'rate' and 'spike_aware': the derivative is that of soft_lif_rate with this sigma, while "
-        "rates stay exact; 0: the exact derivative, which has no bound near the threshold and is zero below it",
-    )
-
-
-class Settings(LIFSettings):
-    """Spiking leaky integrate-and-fire neuron."""
-
-    type: Literal["lif"] = Field("lif", description="Which neuron this is")
-
-
-class State(NamedTuple):
+class LIFState(NamedTuple):
     """Voltage (B, N) in units of the threshold; time (B, N) in seconds that the neuron is still refractory."""
 
     voltage: Tensor
     refractory_time: Tensor
 
 
-def step(current: Tensor, state: State, settings: LIFSettings) -> tuple[Tensor, State]:
+def dynamics(current: Tensor, state: LIFState, settings: LIFFamilySettings) -> tuple[Tensor, LIFState]:
     """One step: output (B, N) of ``current`` (B, N) in spikes a second, and the state after it.
 
     Backward, a spike's derivative is the surrogate's at ``v - 1``, the gradient runs through the voltage, its reset,
@@ -74,10 +54,10 @@ def step(current: Tensor, state: State, settings: LIFSettings) -> tuple[Tensor, 
     # A membrane far faster than the step gives late = 1, whose logarithm is infinite.
     time = s.dt + s.tau_rc * torch.log1p(-late.clamp(max=1 - torch.finfo(late.dtype).eps))
     after = spikes * (s.tau_ref + time) + (1 - spikes) * waiting
-    return spikes * (s.amplitude / s.dt), State(voltage.clamp(min=s.min_voltage) * (1 - spikes), after)
+    return spikes * (s.amplitude / s.dt), LIFState(voltage.clamp(min=s.min_voltage) * (1 - spikes), after)
 
 
-def rate_of(current: Tensor, settings: LIFSettings) -> Tensor:
+def rate_of(current: Tensor, settings: LIFFamilySettings) -> Tensor:
     """The exact LIF rate; its derivative is that of the soft one where ``rate_sigma`` is positive."""
     shape = (settings.tau_rc, settings.tau_ref, settings.amplitude)
     if not settings.rate_sigma or not current.requires_grad:
@@ -86,18 +66,19 @@ def rate_of(current: Tensor, settings: LIFSettings) -> Tensor:
 
 
 class LIF(Neuron):
-    """Module around ``step``; modes ``rate``, ``spike_aware`` and ``surrogate``."""
+    """Module around ``dynamics``; modes ``rate``, ``spike_aware`` and ``surrogate``."""
 
-    settings: LIFSettings
+    Settings: ClassVar[type[LIFFamilySettings]] = LIFSettings
+    settings: LIFFamilySettings
 
-    def advance(self, current: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """See ``step``."""
-        return step(current, state, self.settings)
+    def dynamics(self, current: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """See the module's ``dynamics``."""
+        return dynamics(current, state, self.settings)
 
     def initial_state(self, batch: int, shape: Sequence[int], device: torch.device, dtype: torch.dtype) -> Any:
         """Not refractory; voltage zero, or one random value a neuron, the same in every clip."""
         voltage = draw_voltage(self.settings, batch, shape, device, dtype)
-        return State(voltage, fill(0.0, batch, shape, device, dtype))
+        return LIFState(voltage, fill(0.0, batch, shape, device, dtype))
 
     def rate(self, current: Tensor) -> Tensor:
         """See ``rate_of``."""
@@ -106,6 +87,3 @@ class LIF(Neuron):
     def gain_bias(self, max_rates: Tensor, intercepts: Tensor) -> tuple[Tensor, Tensor]:
         """See ``lif_gain_bias``."""
         return lif_gain_bias(max_rates, intercepts, self.settings.tau_rc, self.settings.tau_ref)
-
-
-build = LIF

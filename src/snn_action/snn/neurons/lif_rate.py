@@ -6,29 +6,15 @@ The slope grows without bound as J falls to 1 and is zero at and below 1; ``soft
 """
 
 import math
-from typing import Literal
+from typing import ClassVar
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from snn_action.core.errors import ConfigError
-from snn_action.snn.neurons.base import NeuronSettings, check_rates
+from snn_action.snn.neurons.base import check_rates
 from snn_action.snn.neurons.rate_neuron import RateNeuron
-
-
-class LIFRateSettings(NeuronSettings):
-    """What the rate neurons of the LIF family share."""
-
-    tau_rc: float = Field(0.02, ge=1e-9, description="Time constant of the membrane in seconds")
-    tau_ref: float = Field(0.002, ge=0, description="Refractory time after a spike in seconds")
-    amplitude: float = Field(1.0, gt=0, description="Factor of the output")
-
-
-class Settings(LIFRateSettings):
-    """Leaky integrate-and-fire rate neuron."""
-
-    type: Literal["lif_rate"] = Field("lif_rate", description="Which neuron this is")
+from snn_action.snn.settings import LIFRateFamilySettings, LIFRateSettings
 
 
 def lif_rate(current: Tensor, tau_rc: float, tau_ref: float, amplitude: float) -> Tensor:
@@ -74,7 +60,8 @@ def lif_gain_bias(max_rates: Tensor, intercepts: Tensor, tau_rc: float, tau_ref:
 class LIFRate(RateNeuron):
     """See the module."""
 
-    settings: LIFRateSettings
+    Settings: ClassVar[type[LIFRateFamilySettings]] = LIFRateSettings
+    settings: LIFRateFamilySettings
 
     def rate(self, current: Tensor) -> Tensor:
         """``r(J)``."""
@@ -83,6 +70,3 @@ class LIFRate(RateNeuron):
     def gain_bias(self, max_rates: Tensor, intercepts: Tensor) -> tuple[Tensor, Tensor]:
         """See ``lif_gain_bias``."""
         return lif_gain_bias(max_rates, intercepts, self.settings.tau_rc, self.settings.tau_ref)
-
-
-build = LIFRate

@@ -11,39 +11,24 @@ step at most; ``lif`` follows continuous time more closely.
 
 import math
 from functools import lru_cache
-from typing import ClassVar, Literal, Self
+from typing import ClassVar
 
 import torch
-from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from snn_action.core.errors import ConfigError
-from snn_action.snn.neurons.base import Gradient, check_rates
-from snn_action.snn.neurons.integrate_and_fire import Reset, fire
+from snn_action.snn.neurons.base import check_rates
+from snn_action.snn.neurons.integrate_and_fire import fire
 from snn_action.snn.neurons.rate_curve import InverseCurve, find_currents, find_rates, simulate_inverse
-from snn_action.snn.neurons.spiking import SpikingSettings, Voltage, VoltageNeuron
+from snn_action.snn.neurons.spiking import Voltage, VoltageNeuron
 from snn_action.snn.neurons.surrogate import SURROGATES, Surrogate
+from snn_action.snn.settings import Gradient, ParametricLIFSettings, Reset
 
 CURVE_POINTS = 4000
 RHEOBASE = 1.0
 
 
-class Settings(SpikingSettings):
-    """Leaky integrate-and-fire neuron whose time constant is learned."""
-
-    type: Literal["plif"] = Field("plif", description="Which neuron this is")
-    tau: float = Field(0.02, description="Time constant of the membrane in seconds, at first; above dt")
-    learnable: bool = Field(True, description="Learn the time constant, one of the layer")
-    reset: Reset = Field("hard", description="After a spike: 'hard' makes the voltage 0, 'soft' takes 1 from it")
-
-    @model_validator(mode="after")
-    def _slower_than_a_step(self) -> Self:
-        if not self.tau > self.dt:
-            raise ValueError(f"tau: must be above dt = {self.dt:g}, not {self.tau:g}")
-        return self
-
-
-def step(
+def dynamics(
     current: Tensor, state: Voltage, k: Tensor, dt: float, amplitude: float, reset: Reset, surrogate: Surrogate
 ) -> tuple[Tensor, Voltage]:
     """One step: output (B, N) of ``current`` (B, N) in spikes a second, and the state after it.
@@ -55,29 +40,30 @@ def step(
 
 
 class ParametricLIF(VoltageNeuron):
-    """Module around ``step``; mode ``surrogate`` only.
+    """Module around ``dynamics``; mode ``surrogate`` only.
 
     With a soft reset the rate has no closed form, and with a hard one it is a staircase; neither has a derivative by
     the time constant that it could be learned from.
     """
 
+    Settings = ParametricLIFSettings
     gradients: ClassVar[tuple[Gradient, ...]] = ("surrogate",)
-    settings: Settings
+    settings: ParametricLIFSettings
 
-    def __init__(self, settings: Settings, gradient: Gradient | None = None) -> None:
-        super().__init__(settings, gradient)
-        w = torch.tensor(-math.log(settings.tau / settings.dt - 1))
-        self.w = nn.Parameter(w, requires_grad=settings.learnable)  # frozen, too: kernels are given parameters
+    def make_parts(self) -> None:
+        """The time constant's parameter ``w``."""
+        w = torch.tensor(-math.log(self.settings.tau / self.settings.dt - 1))
+        self.w = nn.Parameter(w, requires_grad=self.settings.learnable)  # frozen, too: kernels are given parameters
 
     @property
     def tau(self) -> Tensor:
         """The time constant in seconds, as it is now."""
         return self.dt / self.w.sigmoid()
 
-    def advance(self, current: Tensor, state: Voltage) -> tuple[Tensor, Voltage]:
-        """See ``step``."""
+    def dynamics(self, current: Tensor, state: Voltage) -> tuple[Tensor, Voltage]:
+        """See the module's ``dynamics``."""
         s = self.settings
-        return step(current, state, self.w.sigmoid(), s.dt, s.amplitude, s.reset, SURROGATES[s.surrogate])
+        return dynamics(current, state, self.w.sigmoid(), s.dt, s.amplitude, s.reset, SURROGATES[s.surrogate])
 
     def rate(self, current: Tensor) -> Tensor:  # noqa: ARG002 - the contract names it
         """Not defined.
@@ -121,10 +107,7 @@ def _inverse_curve(k: float, dt: float, reset: Reset) -> InverseCurve:
     weight = torch.tensor(k, dtype=torch.float64)
 
     def advance(current: Tensor, state: Voltage) -> tuple[Tensor, Voltage]:
-        return step(current, state, weight, dt, 1.0, reset, SURROGATES["arctan"])
+        return dynamics(current, state, weight, dt, 1.0, reset, SURROGATES["arctan"])
 
     state = Voltage(torch.zeros(1, len(grid), dtype=torch.float64))
     return simulate_inverse(advance, state, grid, math.ceil(5 / k), max(round(1 / dt), 1000))
-
-
-build = ParametricLIF

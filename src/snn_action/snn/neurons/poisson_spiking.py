@@ -9,24 +9,16 @@ the middle of its interval: what is less likely than 2^-25 at either end never c
 ``random_spiking``.
 """
 
-from typing import Literal
-
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from snn_action.snn.neurons.random import UNIFORM_BITS
-from snn_action.snn.neurons.random_spiking import RandomSpiking, RandomSpikingSettings
+from snn_action.snn.neurons.random_spiking import RandomSpiking
+from snn_action.snn.settings import PoissonSpikingSettings
 
 SEARCHED = 16.0  # the highest mean whose counts are found from 0 upwards
 DEVIATIONS = 8.0  # half of the bracket of the bisection: all that 2^-25 lets happen is within 6
 BISECTIONS = 40  # enough for a mean of 10^18, where a float64 no longer tells counts apart
-
-
-class Settings(RandomSpikingSettings):
-    """Spikes of a Poisson process."""
-
-    type: Literal["poisson_spiking"] = Field("poisson_spiking", description="Which neuron this is")
 
 
 def count(mean: Tensor, uniform: Tensor) -> Tensor:
@@ -68,9 +60,8 @@ def _bisect(mean: Tensor, uniform: Tensor) -> Tensor:
 class PoissonSpiking(RandomSpiking):
     """Module around ``count``; modes ``rate`` and ``spike_aware``."""
 
+    Settings = PoissonSpikingSettings
+
     def draw_counts(self, mean: Tensor, uniform: Tensor) -> Tensor:
         """See ``count``."""
         return count(mean, uniform)
-
-
-build = PoissonSpiking

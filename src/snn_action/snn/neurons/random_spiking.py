@@ -8,67 +8,32 @@ else is in the batch. In evaluation every clip is clip 0. In training each clip 
 global generator, so that noise differs from clip to clip and from epoch to epoch; ``seed`` tells layers apart.
 """
 
-import math
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple, Self
+from collections.abc import Sequence
+from typing import Any, ClassVar, NamedTuple
 
 import torch
-from pydantic import Field, model_validator
 from torch import Tensor
 
-from snn_action.core import registry
-from snn_action.core.registry import registered
 from snn_action.snn.fused.ir import Equations
 from snn_action.snn.masks import silence
-from snn_action.snn.neurons import rectified_linear
-from snn_action.snn.neurons.base import Gradient, Neuron, NeuronSettings
+from snn_action.snn.neurons.base import Neuron
 from snn_action.snn.neurons.equations import Unit
 from snn_action.snn.neurons.random import draw_uniform
+from snn_action.snn.settings import Gradient, RandomSpikingSettings
 
 STREAM_BITS = 31
 
 
-class RandomSpikingSettings(NeuronSettings):
-    """What random spiking neurons share."""
-
-    amplitude: float = Field(1.0, gt=0, description="Area of one spike")
-    seed: int = Field(0, ge=0, lt=2**32, description="Of everything that the neuron draws")
-    base: registered("neuron") = Field(  # type: ignore[valid-type]
-        rectified_linear.Settings(), description="Rate neuron whose rate, in spikes a second, is drawn from"
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _share_dt(cls, values: Any) -> Any:
-        """A base that does not say its ``dt`` has that of the neuron."""
-        if not isinstance(values, Mapping) or "dt" not in values:
-            return values
-        dt, base = values["dt"], values.get("base", {"type": "rectified_linear"})
-        if not isinstance(base, Mapping) or "dt" in base:
-            return values
-        if not isinstance(dt, int | float) or not 0 < dt < math.inf:
-            return values  # the error of ``dt`` itself is enough
-        return {**values, "base": {**base, "dt": dt}}
-
-    @model_validator(mode="after")
-    def _check_base(self) -> Self:
-        if registry.build("neuron", self.base).spiking:
-            raise ValueError(f"base: must be a rate neuron such as rectified_linear, but {self.base.type} spikes")
-        if self.base.dt != self.dt:
-            raise ValueError(f"base.dt: must be dt = {self.dt:g}, not {self.base.dt:g}")
-        return self
-
-
-class State(NamedTuple):
+class RandomSpikingState(NamedTuple):
     """The random stream of each neuron, clip times 2^31 plus index, and its steps so far, both (B, N) int64."""
 
     stream: Tensor
     step: Tensor
 
 
-class StateWithBase(NamedTuple):
-    """``State``, and that of a base which has one."""
+class RandomSpikingStateWithBase(NamedTuple):
+    """``RandomSpikingState``, and that of a base which has one."""
 
     stream: Tensor
     step: Tensor
@@ -84,9 +49,9 @@ class RandomSpiking(Neuron):
     gradients: ClassVar[tuple[Gradient, ...]] = ("rate", "spike_aware")
     settings: RandomSpikingSettings
 
-    def __init__(self, settings: RandomSpikingSettings, gradient: Gradient | None = None) -> None:
-        super().__init__(settings, gradient)
-        self.base: Neuron = registry.build("neuron", settings.base, "rate")
+    def make_parts(self) -> None:
+        """The rate neuron."""
+        self.base: Neuron = self.settings.base.build("rate")
 
     @abstractmethod
     def draw_counts(self, mean: Tensor, uniform: Tensor) -> Tensor:
@@ -96,14 +61,14 @@ class RandomSpiking(Neuron):
         """Of the rate alone: fused kernels have no integers to draw from."""
         return super().equations(unit) if unit == "rate_count" else None
 
-    def advance(self, current: Tensor, state: Any) -> tuple[Tensor, Any]:
+    def dynamics(self, current: Tensor, state: Any) -> tuple[Tensor, Any]:
         """See the module; a sequence of one step."""
         spikes, state = self._run(current.unsqueeze(1), state, None)
         return spikes.squeeze(1), state
 
     def _run(self, current: Tensor, state: Any, mask: Tensor | None) -> tuple[Tensor, Any]:
         """All steps at once, but for a base that has a state of its own."""
-        if isinstance(state, StateWithBase):
+        if isinstance(state, RandomSpikingStateWithBase):
             rates, base = self.base(current, state.base, mask)
             state = state._replace(base=base)
         else:
@@ -126,7 +91,7 @@ class RandomSpiking(Neuron):
         stream = (clips.to(device) << STREAM_BITS).view(-1, *(1,) * len(shape)) + index
         base = self.base.initial_state(batch, shape, device, dtype)
         step = torch.zeros_like(stream)
-        return StateWithBase(stream, step, base) if base else State(stream, step)
+        return RandomSpikingStateWithBase(stream, step, base) if base else RandomSpikingState(stream, step)
 
     def rate(self, current: Tensor) -> Tensor:
         """``amplitude`` times the rate of the base."""

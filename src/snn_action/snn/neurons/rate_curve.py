@@ -24,7 +24,7 @@ def simulate_inverse(
     """The inverse rate curve of a neuron, from its mean output at constant currents.
 
     Args:
-        advance: One step of the neuron, as ``Neuron.advance``, with spikes ``1 / dt`` high.
+        advance: One step of the neuron, as ``Neuron.dynamics``, with spikes ``1 / dt`` high.
         state: The neuron's state at a clip's start, (1, M).
         currents: Rising currents (M,), the first of which gives no spikes.
         settle: Steps at first that do not count: some neurons fire once at the onset only.

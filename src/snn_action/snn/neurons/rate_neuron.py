@@ -6,7 +6,8 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from snn_action.snn.neurons.base import Gradient, Neuron
+from snn_action.snn.neurons.base import Neuron
+from snn_action.snn.settings import Gradient
 
 
 class Empty(NamedTuple):
@@ -19,7 +20,7 @@ class RateNeuron(Neuron):
     gradients: ClassVar[tuple[Gradient, ...]] = ("rate",)
     spiking: ClassVar[bool] = False
 
-    def advance(self, current: Tensor, state: Any) -> tuple[Tensor, Any]:
+    def dynamics(self, current: Tensor, state: Any) -> tuple[Tensor, Any]:
         """Output (B, N) of ``current`` (B, N), in units a second, and the state as it was."""
         return self.rate(current), state
 

@@ -1,19 +1,10 @@
 """Rectified linear rate neuron (Nengo): output ``amplitude max(J, 0)``, without state."""
 
-from typing import Literal
-
-from pydantic import Field
 from torch import Tensor
 
-from snn_action.snn.neurons.base import NeuronSettings, check_rates
+from snn_action.snn.neurons.base import check_rates
 from snn_action.snn.neurons.rate_neuron import RateNeuron
-
-
-class Settings(NeuronSettings):
-    """Rectified linear rate neuron."""
-
-    type: Literal["rectified_linear"] = Field("rectified_linear", description="Which neuron this is")
-    amplitude: float = Field(1.0, gt=0, description="Factor of the output")
+from snn_action.snn.settings import RectifiedLinearSettings
 
 
 def linear_gain_bias(max_rates: Tensor, intercepts: Tensor) -> tuple[Tensor, Tensor]:
@@ -30,7 +21,8 @@ def linear_gain_bias(max_rates: Tensor, intercepts: Tensor) -> tuple[Tensor, Ten
 class RectifiedLinear(RateNeuron):
     """See the module."""
 
-    settings: Settings
+    Settings = RectifiedLinearSettings
+    settings: RectifiedLinearSettings
 
     def rate(self, current: Tensor) -> Tensor:
         """``amplitude max(J, 0)``."""
@@ -39,6 +31,3 @@ class RectifiedLinear(RateNeuron):
     def gain_bias(self, max_rates: Tensor, intercepts: Tensor) -> tuple[Tensor, Tensor]:
         """See ``linear_gain_bias``."""
         return linear_gain_bias(max_rates, intercepts)
-
-
-build = RectifiedLinear

@@ -14,31 +14,20 @@ The curve ``r`` is one of
 Without feedback the spike counts are exactly ``diff(floor(v0 + cumsum(r(J) dt)))``.
 """
 
-from typing import Literal
-
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from snn_action.core.errors import ConfigError
 from snn_action.snn.neurons.base import check_rates
 from snn_action.snn.neurons.lif_rate import lif_gain_bias, lif_rate
-from snn_action.snn.neurons.spiking import SpikingSettings, Voltage, VoltageNeuron, fire_often
+from snn_action.snn.neurons.spiking import Voltage, VoltageNeuron, fire_often
+from snn_action.snn.settings import RegularSpikingSettings
 
 # The current at which a curve starts; the sigmoid never reaches zero, Nengo takes -2.
 START = {"relu": 0.0, "tanh": 0.0, "sigmoid": -2.0, "lif_rate": 1.0}
 
 
-class Settings(SpikingSettings):
-    """Regular spikes from a rate curve."""
-
-    type: Literal["regular_spiking"] = Field("regular_spiking", description="Which neuron this is")
-    rate_function: Literal["relu", "tanh", "sigmoid", "lif_rate"] = Field("relu", description="Current to rate")
-    tau_ref: float = Field(0.0025, gt=0, description="Seconds; 1 / tau_ref is the highest rate, relu aside")
-    tau_rc: float = Field(0.02, ge=1e-9, description="Membrane time constant of lif_rate in seconds")
-
-
-def curve(current: Tensor, settings: Settings) -> Tensor:
+def curve(current: Tensor, settings: RegularSpikingSettings) -> Tensor:
     """Spikes a second ``(...)`` at ``current`` (...)."""
     match settings.rate_function:
         case "relu":
@@ -50,7 +39,7 @@ def curve(current: Tensor, settings: Settings) -> Tensor:
     return lif_rate(current, settings.tau_rc, settings.tau_ref, 1.0)
 
 
-def inverse(rates: Tensor, settings: Settings) -> Tensor:
+def inverse(rates: Tensor, settings: RegularSpikingSettings) -> Tensor:
     """The current ``(...)`` at which ``curve``, not that of lif_rate, gives ``rates`` (...), below 1 / tau_ref."""
     match settings.rate_function:
         case "relu":
@@ -60,25 +49,26 @@ def inverse(rates: Tensor, settings: Settings) -> Tensor:
     return torch.logit(rates * settings.tau_ref)
 
 
-def step(current: Tensor, state: Voltage, settings: Settings) -> tuple[Tensor, Voltage]:
+def dynamics(current: Tensor, state: Voltage, settings: RegularSpikingSettings) -> tuple[Tensor, Voltage]:
     """One step: output (B, N) of ``current`` (B, N) in spikes a second, and the state after it; see ``fire_often``."""
     voltage = state.voltage + curve(current, settings) * settings.dt
     return fire_often(voltage, settings, signed=settings.rate_function == "tanh")
 
 
 class RegularSpiking(VoltageNeuron):
-    """Module around ``step``."""
+    """Module around ``dynamics``."""
 
-    settings: Settings
+    Settings = RegularSpikingSettings
+    settings: RegularSpikingSettings
 
     @property
     def signed(self) -> bool:
         """Whether spikes may be negative."""
         return self.settings.rate_function == "tanh"
 
-    def advance(self, current: Tensor, state: Voltage) -> tuple[Tensor, Voltage]:
-        """See ``step``."""
-        return step(current, state, self.settings)
+    def dynamics(self, current: Tensor, state: Voltage) -> tuple[Tensor, Voltage]:
+        """See the module's ``dynamics``."""
+        return dynamics(current, state, self.settings)
 
     def rate(self, current: Tensor) -> Tensor:
         """``amplitude r(J)``."""
@@ -106,6 +96,3 @@ class RegularSpiking(VoltageNeuron):
             raise ConfigError(f"max_rates must be above {lowest:g}, the rate of {name} at an intercept")
         gain = above / (1 - intercepts)
         return gain, start - gain * intercepts
-
-
-build = RegularSpiking

@@ -9,29 +9,20 @@ with High Efficiency and Ability to Learn Long-term Dependencies".
 """
 
 from collections.abc import Sequence
-from typing import ClassVar, Literal, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from snn_action.core.errors import ConfigError
 from snn_action.snn.masks import is_prefix, silence
-from snn_action.snn.neurons.base import Gradient, Neuron, NeuronSettings
+from snn_action.snn.neurons.base import Neuron
 from snn_action.snn.neurons.equations import Unit
-from snn_action.snn.neurons.surrogate import SURROGATES, Surrogate, SurrogateName, attach
+from snn_action.snn.neurons.surrogate import SURROGATES, Surrogate, attach
+from snn_action.snn.settings import Gradient, SlidingPSNSettings
 
 
-class Settings(NeuronSettings):
-    """Sliding parallel spiking neuron."""
-
-    type: Literal["sliding_psn"] = Field("sliding_psn", description="Which neuron this is")
-    amplitude: float = Field(1.0, gt=0, description="Area of one spike")
-    order: int = Field(4, ge=1, le=10**4, description="Steps in the window, the present one among them")
-    surrogate: SurrogateName = Field("arctan", description="Derivative of a spike in gradient mode 'surrogate'")
-
-
-class State(NamedTuple):
+class SlidingPSNState(NamedTuple):
     """The last ``order - 1`` currents (B, order - 1, N), the oldest first."""
 
     past: Tensor
@@ -59,24 +50,25 @@ def fire(membrane: Tensor, threshold: Tensor, surrogate: Surrogate) -> Tensor:
 class SlidingPSN(Neuron):
     """Module around ``slide`` and ``fire``; mode ``surrogate`` only, as the neuron has no graded rate."""
 
+    Settings = SlidingPSNSettings
     gradients: ClassVar[tuple[Gradient, ...]] = ("surrogate",)
-    settings: Settings
+    settings: SlidingPSNSettings
 
-    def __init__(self, settings: Settings, gradient: Gradient | None = None) -> None:
-        super().__init__(settings, gradient)
-        self.weights = nn.Parameter(0.5 ** torch.arange(settings.order))
+    def make_parts(self) -> None:
+        """``weights`` of the window and ``threshold``."""
+        self.weights = nn.Parameter(0.5 ** torch.arange(self.settings.order))
         self.threshold = nn.Parameter(torch.tensor(1.0))
 
     def equations(self, unit: Unit) -> None:  # noqa: ARG002 - the contract names it
         """None: all steps are one convolution over time."""
         return
 
-    def advance(self, current: Tensor, state: State) -> tuple[Tensor, State]:
+    def dynamics(self, current: Tensor, state: SlidingPSNState) -> tuple[Tensor, SlidingPSNState]:
         """See the module; a sequence of one step."""
         spikes, state = self._run(current.unsqueeze(1), state, None)
         return spikes.squeeze(1), state
 
-    def _run(self, current: Tensor, state: State, mask: Tensor | None) -> tuple[Tensor, State]:
+    def _run(self, current: Tensor, state: SlidingPSNState, mask: Tensor | None) -> tuple[Tensor, SlidingPSNState]:
         lengths = None if mask is None else mask.sum(1)
         if lengths is not None and not is_prefix(mask, lengths):
             return super()._run(current, state, mask)  # real steps after others: the window skips those
@@ -89,11 +81,13 @@ class SlidingPSN(Neuron):
             clips = torch.arange(len(window), device=window.device)
             places = lengths.unsqueeze(1) + torch.arange(kept, device=window.device)
             past = window[clips.unsqueeze(1), places]
-        return silence(spikes, mask) * (self.amplitude / self.dt), State(past)
+        return silence(spikes, mask) * (self.amplitude / self.dt), SlidingPSNState(past)
 
-    def initial_state(self, batch: int, shape: Sequence[int], device: torch.device, dtype: torch.dtype) -> State:
+    def initial_state(
+        self, batch: int, shape: Sequence[int], device: torch.device, dtype: torch.dtype
+    ) -> SlidingPSNState:
         """No current yet."""
-        return State(torch.zeros(batch, self.settings.order - 1, *shape, device=device, dtype=dtype))
+        return SlidingPSNState(torch.zeros(batch, self.settings.order - 1, *shape, device=device, dtype=dtype))
 
     def rate(self, current: Tensor) -> Tensor:  # noqa: ARG002 - the contract names it
         """Not defined.
@@ -112,6 +106,3 @@ class SlidingPSN(Neuron):
         raise ConfigError(
             "sliding_psn has no gain and bias for a rate: at a constant current it fires in every step or in none"
         )
-
-
-build = SlidingPSN

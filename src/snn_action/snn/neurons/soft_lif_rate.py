@@ -8,24 +8,16 @@ gradient.
 """
 
 import math
-from typing import Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from snn_action.snn.neurons.lif_rate import LIFRate, LIFRateSettings
+from snn_action.snn.neurons.lif_rate import LIFRate
+from snn_action.snn.settings import SoftLIFRateSettings
 
 # Below this (J - 1) / sigma, z is so small that log(1 + 1 / z) is -log(z) to the last bit, and z may underflow.
 TAIL = -20.0
-
-
-class Settings(LIFRateSettings):
-    """Leaky integrate-and-fire rate neuron with a smoothed threshold."""
-
-    type: Literal["soft_lif_rate"] = Field("soft_lif_rate", description="Which neuron this is")
-    sigma: float = Field(1.0, gt=0, description="Width of the smoothed threshold, in units of the current")
 
 
 def soft_lif_rate(current: Tensor, sigma: float, tau_rc: float, tau_ref: float, amplitude: float) -> Tensor:
@@ -50,12 +42,10 @@ def soft_lif_slope(current: Tensor, sigma: float, tau_rc: float, tau_ref: float,
 class SoftLIFRate(LIFRate):
     """See the module; ``gain_bias`` is that without smoothing (as NengoDL), which is met as sigma goes to 0."""
 
-    settings: Settings
+    Settings = SoftLIFRateSettings
+    settings: SoftLIFRateSettings
 
     def rate(self, current: Tensor) -> Tensor:
         """``r(J)``."""
         s = self.settings
         return soft_lif_rate(current, s.sigma, s.tau_rc, s.tau_ref, self.amplitude)
-
-
-build = SoftLIFRate

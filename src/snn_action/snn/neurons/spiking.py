@@ -1,25 +1,14 @@
 """What spiking neurons share: their settings, the voltage at a clip's start, several spikes in one step."""
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
-from snn_action.snn.neurons.base import Neuron, NeuronSettings, fill
-from snn_action.snn.neurons.surrogate import SURROGATES, SurrogateName, attach
-
-
-class SpikingSettings(NeuronSettings):
-    """What every neuron with a membrane can be asked."""
-
-    amplitude: float = Field(1.0, gt=0, description="Area of one spike")
-    initial_voltage: Literal["zero", "uniform"] = Field(
-        "zero", description="Voltage at a clip's start; 'uniform': each neuron its own in [0, 1), drawn from 'seed'"
-    )
-    seed: int = Field(0, ge=0, lt=2**32, description="Of everything that the neuron draws")
-    surrogate: SurrogateName = Field("arctan", description="Derivative of a spike in gradient mode 'surrogate'")
+from snn_action.snn.neurons.base import Neuron, fill
+from snn_action.snn.neurons.surrogate import SURROGATES, attach
+from snn_action.snn.settings import SpikingSettings
 
 
 class Voltage(NamedTuple):

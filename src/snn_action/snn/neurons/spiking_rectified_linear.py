@@ -8,32 +8,26 @@ Without feedback the spike counts are exactly ``diff(floor(v0 + cumsum(max(J, 0)
 ``amplitude max(J, 0)``.
 """
 
-from typing import Literal
-
-from pydantic import Field
 from torch import Tensor
 
 from snn_action.snn.neurons.rectified_linear import linear_gain_bias
-from snn_action.snn.neurons.spiking import SpikingSettings, Voltage, VoltageNeuron, fire_often
+from snn_action.snn.neurons.spiking import Voltage, VoltageNeuron, fire_often
+from snn_action.snn.settings import SpikingRectifiedLinearSettings, SpikingSettings
 
 
-class Settings(SpikingSettings):
-    """Spiking rectified linear neuron."""
-
-    type: Literal["spiking_rectified_linear"] = Field("spiking_rectified_linear", description="Which neuron this is")
-
-
-def step(current: Tensor, state: Voltage, settings: SpikingSettings) -> tuple[Tensor, Voltage]:
+def dynamics(current: Tensor, state: Voltage, settings: SpikingSettings) -> tuple[Tensor, Voltage]:
     """One step: output (B, N) of ``current`` (B, N) in spikes a second, and the state after it; see ``fire_often``."""
     return fire_often(state.voltage + current.relu() * settings.dt, settings)
 
 
 class SpikingRectifiedLinear(VoltageNeuron):
-    """Module around ``step``."""
+    """Module around ``dynamics``."""
 
-    def advance(self, current: Tensor, state: Voltage) -> tuple[Tensor, Voltage]:
-        """See ``step``."""
-        return step(current, state, self.settings)
+    Settings = SpikingRectifiedLinearSettings
+
+    def dynamics(self, current: Tensor, state: Voltage) -> tuple[Tensor, Voltage]:
+        """See the module's ``dynamics``."""
+        return dynamics(current, state, self.settings)
 
     def rate(self, current: Tensor) -> Tensor:
         """``amplitude max(J, 0)``."""
@@ -42,6 +36,3 @@ class SpikingRectifiedLinear(VoltageNeuron):
     def gain_bias(self, max_rates: Tensor, intercepts: Tensor) -> tuple[Tensor, Tensor]:
         """See ``linear_gain_bias``."""
         return linear_gain_bias(max_rates, intercepts)
-
-
-build = SpikingRectifiedLinear

@@ -8,18 +8,10 @@
 ``random_spiking``.
 """
 
-from typing import Literal
-
-from pydantic import Field
 from torch import Tensor
 
-from snn_action.snn.neurons.random_spiking import RandomSpiking, RandomSpikingSettings
-
-
-class Settings(RandomSpikingSettings):
-    """Spikes by stochastic rounding of a rate."""
-
-    type: Literal["stochastic_spiking"] = Field("stochastic_spiking", description="Which neuron this is")
+from snn_action.snn.neurons.random_spiking import RandomSpiking
+from snn_action.snn.settings import StochasticSpikingSettings
 
 
 def count(mean: Tensor, uniform: Tensor) -> Tensor:
@@ -31,9 +23,8 @@ def count(mean: Tensor, uniform: Tensor) -> Tensor:
 class StochasticSpiking(RandomSpiking):
     """Module around ``count``; modes ``rate`` and ``spike_aware``."""
 
+    Settings = StochasticSpikingSettings
+
     def draw_counts(self, mean: Tensor, uniform: Tensor) -> Tensor:
         """See ``count``."""
         return count(mean, uniform)
-
-
-build = StochasticSpiking

@@ -5,12 +5,13 @@ A surrogate is a function ``g(x)`` of the distance ``x`` of a membrane from its 
 
 import math
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
-SurrogateName = Literal["arctan", "sigmoid", "triangle", "super_spike", "multi_gaussian"]
+from snn_action.snn.settings import SurrogateName
+
 Surrogate = Callable[[Tensor], Tensor]
 
 

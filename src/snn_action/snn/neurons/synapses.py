@@ -18,7 +18,7 @@ from snn_action.snn.neurons.base import check_state
 
 
 class Synapse(nn.Module, ABC):
-    """Base of all synapses, which write ``advance`` and ``initial_state``."""
+    """Base of all synapses, which write ``dynamics`` and ``initial_state``."""
 
     def __init__(self, dt: float) -> None:
         if not 0 < dt < math.inf:
@@ -46,14 +46,14 @@ class Synapse(nn.Module, ABC):
         filtered = []
         with count_elsewhere():
             for t, now in enumerate(x.unbind(1)):
-                value, new = self.advance(now, state)
+                value, new = self.dynamics(now, state)
                 filtered.append(value)
                 state = new if mask is None else hold(new, state, mask[:, t])
         count_updates(x.shape[1] * sum(tensor.numel() for tensor in state))
         return torch.stack(filtered).transpose(0, 1), state  # in memory as it was made, one step after another
 
     @abstractmethod
-    def advance(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
+    def dynamics(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
         """One step: filtered ``x`` (B, N), and the state after it."""
 
     @abstractmethod
@@ -103,7 +103,7 @@ class Lowpass(_TimeConstant):
         """Zero, (B, N)."""
         return LowpassState(torch.zeros(batch, size, device=device, dtype=dtype))
 
-    def advance(self, x: Tensor, state: LowpassState) -> tuple[Tensor, LowpassState]:
+    def dynamics(self, x: Tensor, state: LowpassState) -> tuple[Tensor, LowpassState]:
         """See the class."""
         value = torch.lerp(x, state.value, torch.exp(-self.ratio(x)))
         return value, LowpassState(value)
@@ -133,7 +133,7 @@ class Alpha(_TimeConstant):
         zero = torch.zeros(batch, size, device=device, dtype=dtype)
         return AlphaState(zero, zero)
 
-    def advance(self, x: Tensor, state: AlphaState) -> tuple[Tensor, AlphaState]:
+    def dynamics(self, x: Tensor, state: AlphaState) -> tuple[Tensor, AlphaState]:
         """See the class."""
         h = self.ratio(x)
         a = torch.exp(-h)
@@ -197,7 +197,7 @@ class LinearFilter(Synapse):
         """Zero, (B, N, order)."""
         return LinearFilterState(torch.zeros(batch, size, len(self.drive), device=device, dtype=dtype))
 
-    def advance(self, x: Tensor, state: LinearFilterState) -> tuple[Tensor, LinearFilterState]:
+    def dynamics(self, x: Tensor, state: LinearFilterState) -> tuple[Tensor, LinearFilterState]:
         """See the class."""
         transition, drive = self.transition, self.drive
         if self.log_stretch is not None:

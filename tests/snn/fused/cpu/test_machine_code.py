@@ -93,7 +93,7 @@ def test_strips_of_every_neuron_compile_for_every_processor(target, monkeypatch)
     monkeypatch.setattr(strips.machine_code, "compile_function", compile_for_target)
     for name in registry.REGISTRY["neuron"]:
         parsed = registry.parse("neuron", {"type": name})
-        neuron = registry.load_item("neuron", name).build(parsed)
+        neuron = parsed.build()
         count, rates = neuron.equations("count"), None
         if "spike_aware" in neuron.gradients:
             rates = neuron.equations("rate_count")

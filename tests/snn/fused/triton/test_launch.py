@@ -43,8 +43,7 @@ def gpu(monkeypatch):
 def build(name: str, mode: str | None = None) -> Neuron:
     """A neuron in that mode, or in the last that it has."""
     parsed = registry.parse("neuron", {"type": name, **NEURONS[name]})
-    neurons = registry.load_item("neuron", name)
-    neuron: Neuron = neurons.build(parsed, mode or neurons.build(parsed).gradients[-1])
+    neuron: Neuron = parsed.build(mode or parsed.build().gradients[-1])
     return neuron
 
 
@@ -169,7 +168,7 @@ def compile(kernel, **constants):
 
 
 for name in ("lif", "plif"):
-    neuron = registry.build("neuron", registry.parse("neuron", {"type": name}))
+    neuron = registry.parse("neuron", {"type": name}).build()
     equations, tile = neuron.equations("count"), {"CLIPS": 8, "NEURONS": 64}
     alone = gpu._load(gpu.write_neurons, equations)
     array = [gpu._load(gpu.write_array, equations).array_forward, gpu._load(gpu.write_array, equations).array_backward]

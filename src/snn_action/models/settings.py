@@ -1,0 +1,225 @@
+"""What may be set about temporal models; without PyTorch, so that a configuration is read at once."""
+
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+
+from snn_action.core.registry import ItemSettings, Registered
+from snn_action.snn.settings import (
+    HIGHEST_RATE,
+    THETA,
+    Discretizer,
+    FunctionName,
+    Gradient,
+    NeuronSettings,
+    SpikingRectifiedLinearSettings,
+    Trained,
+)
+
+if TYPE_CHECKING:
+    from snn_action.models.base import TemporalModel
+
+Scaling = Literal["feature", "global"]
+Readout = Literal["random", "logistic", "least_squares"]
+Part = Literal["encoders", "gain", "bias", "decoders"]
+
+
+class ModelSettings(ItemSettings):
+    """What every temporal model can be asked."""
+
+    def build(self, in_features: int, num_classes: int) -> "TemporalModel":
+        """The model, its weights drawn by PyTorch's global generator.
+
+        Raises:
+            ConfigError: its neuron has no such gradient mode, say.
+            ValueError: fewer than 1 feature or 2 classes.
+        """
+        model: TemporalModel = self.load()(in_features, num_classes, settings=self)
+        return model
+
+
+class MemorySettings(ModelSettings):
+    """What every model with a Legendre memory can be asked."""
+
+    scaling: Scaling = Field(
+        "global", description="Deviation to which the input is scaled: each feature's, or one for all"
+    )
+    normalise: bool = Field(False, description="Each step's scaled input is divided by its root mean square")
+    units: int = Field(128, ge=1, le=10**6, description="Hidden units; more remember and overfit more")
+    order: int = Field(4, ge=1, le=512, description="Polynomials a memory; resolves about theta / order steps")
+    theta: float = Field(
+        28.0,
+        ge=THETA[0],
+        le=THETA[1],
+        description="Steps that the memory holds; usually those of a clip, of a longer one older steps fade",
+    )
+    memory_d: int = Field(128, ge=1, le=10**6, description="Values to remember, learned projections of the input")
+    discretizer: Discretizer = Field("zoh", description="'zoh' is exact; 'euler' is unstable for a small theta")
+    trained: Trained = Field("none", description="What of the memory learns: none, its matrices, or theta")
+    input_to_hidden: bool = Field(False, description="The hidden units also see the input")
+    input_dropout: float = Field(0.0, ge=0, lt=1, description="Share of features dropped, one draw a clip")
+    input_noise: float = Field(0.0, ge=0, description="Deviation of noise on the scaled input, one draw a clip")
+    dropout: float = Field(0.5, ge=0, lt=1, description="Share of hidden units dropped before the logits")
+
+
+class ReaderSettings(MemorySettings):
+    """What the LMU with one layer of hidden units can be asked, spiking or not."""
+
+    differences: int = Field(
+        0, ge=0, le=64, description="The input is its difference to this many steps before, for motion; 0: as it is"
+    )
+    encoders: Literal["random", "on_off"] = Field(
+        "random",
+        description="At the start: random projections and units; or memories of features, units in pairs for and "
+        "against one coefficient",
+    )
+    readout: Readout = Field(
+        "random", description="Output weights at the start: drawn, or solved by a regression on the hidden units"
+    )
+    readout_strength: float = Field(0.3, gt=0, description="L2 strength of the solved output weights")
+    opposed: bool = Field(
+        False,
+        description="Solved output weights of a pair of units are opposite: what is read is the coefficient, not how "
+        "much it varies",
+    )
+
+    @model_validator(mode="after")
+    def _opposed_are_pairs(self) -> Self:
+        if self.opposed and (self.encoders != "on_off" or self.units % 2):
+            raise ValueError("opposed: needs units in pairs: encoders 'on_off' and an even number of units")
+        return self
+
+
+class MeanPoolSettings(ModelSettings):
+    """Logistic regression on the running mean of features."""
+
+    type: Literal["mean_pool"] = Field("mean_pool", description="Which model this is")
+    builds: ClassVar[str] = "snn_action.models.mean_pool:MeanPool"
+
+
+class LSTMSettings(ModelSettings):
+    """Long short-term memory."""
+
+    type: Literal["lstm"] = Field("lstm", description="Which model this is")
+    builds: ClassVar[str] = "snn_action.models.lstm:LSTM"
+    scaling: Scaling = Field(
+        "global", description="Deviation to which the input is scaled: each feature's, or one for all"
+    )
+    layers: int = Field(3, ge=1, le=1000, description="Stacked LSTM layers")
+    units: int = Field(512, ge=1, le=10**6, description="Units of each LSTM layer")
+    readout_units: int = Field(256, ge=1, le=10**6, description="Units of the ReLU layer after the last LSTM layer")
+    input_dropout: float = Field(0.0, ge=0, lt=1, description="Share of features dropped, one draw a clip")
+    input_noise: float = Field(0.0, ge=0, description="Deviation of noise on the scaled input, one draw a clip")
+    dropout: float = Field(0.3, ge=0, lt=1, description="Share dropped between LSTM layers and before the logits")
+
+
+class LMUSettings(ReaderSettings):
+    """Legendre Memory Unit."""
+
+    type: Literal["lmu"] = Field("lmu", description="Which model this is")
+    builds: ClassVar[str] = "snn_action.models.lmu:LMU"
+    activation: Literal["tanh", "relu"] = Field("tanh", description="Of the hidden units")
+    hidden_to_memory: bool = Field(False, description="The hidden units also write into the memory")
+    memory_to_memory: bool = Field(False, description="The memory also writes into itself, trained")
+    hidden_recurrence: bool = Field(False, description="The hidden units also see themselves one step before")
+
+    @model_validator(mode="after")
+    def _loop_is_tanh(self) -> Self:
+        feeds_back = self.hidden_to_memory or self.memory_to_memory or self.hidden_recurrence
+        if feeds_back and self.activation != "tanh":
+            raise ValueError(f"activation: {self.activation!r} goes without feedback only; 'tanh' bounds a loop")
+        return self
+
+
+class StackedLMUSettings(MemorySettings):
+    """Stacked parallel Legendre Memory Units."""
+
+    type: Literal["stacked_lmu"] = Field("stacked_lmu", description="Which model this is")
+    builds: ClassVar[str] = "snn_action.models.stacked_lmu:StackedLMU"
+    units: int = Field(128, ge=2, le=10**6, description="Hidden units of each block, and values that the next one gets")
+    layers: int = Field(2, ge=1, le=1000, description="Blocks; together they remember 'layers' times 'theta' steps")
+    input_to_hidden: bool = Field(True, description="The hidden units of a block also see its input")
+    dropout: float = Field(
+        0.3,
+        ge=0,
+        lt=1,
+        description="Share of hidden units dropped, in each block and before the logits; one draw a clip",
+    )
+
+
+class SpikingLMUSettings(ReaderSettings):
+    """Spiking Legendre Memory Unit."""
+
+    type: Literal["spiking_lmu"] = Field("spiking_lmu", description="Which model this is")
+    builds: ClassVar[str] = "snn_action.models.spiking_lmu:SpikingLMU"
+    normalise: bool = Field(True, description="Each step's scaled input is divided by its root mean square")
+    neuron: Annotated[NeuronSettings, Registered("neuron")] = Field(
+        SpikingRectifiedLinearSettings(initial_voltage="uniform"),
+        description="Of all populations; initial_voltage 'uniform' keeps units from spiking all at once",
+    )
+    gradient: Gradient = Field("surrogate", description="How gradients pass the spikes: see docs/neurons.md")
+    max_rates: tuple[float, float] = Field((50.0, 150.0), description="Range of rates of hidden units, spikes a second")
+    intercepts: tuple[float, float] = Field(
+        (-0.5, 0.5), description="Range of values where hidden units begin to spike"
+    )
+    tau_readout: float = Field(0.02, gt=0, description="Leak of the logits in seconds")
+    spiking_input: bool = Field(False, description="What is remembered is decoded from spiking ensembles")
+    spiking_memory: bool = Field(False, description="The memory itself is carried by spiking ensembles")
+    ensemble_neurons: int = Field(20, ge=2, le=10**4, description="Neurons of each ensemble of input and memory")
+    ensemble_rates: tuple[float, float] = Field((200.0, 400.0), description="Range of their rates at 'radius'")
+    radius: float = Field(3.0, gt=0, description="Largest value for which ensembles are solved")
+    tau_memory: float = Field(0.1, gt=0, description="Synapse of the spiking memory in seconds")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        for name in ("max_rates", "ensemble_rates"):
+            low, high = getattr(self, name)
+            if not 0 < low <= high <= HIGHEST_RATE:
+                raise ValueError(f"{name}: must be two rates above 0 and up to {HIGHEST_RATE:g}, the lower first")
+        if not -1 <= self.intercepts[0] <= self.intercepts[1] < 1:
+            raise ValueError("intercepts: must be two values in [-1, 1), the lower first")
+        return self
+
+
+class EnsembleArraySettings(ModelSettings):
+    """Array of spiking ensembles."""
+
+    type: Literal["ensemble_array"] = Field("ensemble_array", description="Which model this is")
+    builds: ClassVar[str] = "snn_action.models.ensemble_array:EnsembleArray"
+    scaling: Scaling = Field(
+        "global", description="Deviation to which the input is scaled: each feature's, or one for all"
+    )
+    normalise: bool = Field(False, description="Each step's scaled input is divided by its root mean square")
+    n_ensembles: int = Field(1000, ge=1, le=10**7, description="Ensembles, each for one value")
+    dimensions: int = Field(1, ge=1, le=16, description="Numbers of a value")
+    n_neurons: int = Field(50, ge=1, le=10**4, description="Neurons of each ensemble")
+    neuron: Annotated[NeuronSettings, Registered("neuron")] = Field(
+        SpikingRectifiedLinearSettings(), description="Of all ensembles"
+    )
+    gradient: Gradient = Field("spike_aware", description="How gradients pass the spikes: see docs/neurons.md")
+    max_rates: tuple[float, float] = Field((200.0, 400.0), description="Range of rates at value 1, spikes a second")
+    intercepts: tuple[float, float] = Field((-1.0, 0.9), description="Range of values where neurons begin to spike")
+    function: FunctionName = Field(
+        "identity", description="What decoders stand for at the start; 'product': of a value's numbers"
+    )
+    trained: tuple[Part, ...] = Field(("gain", "bias", "decoders"), description="Parts that learn; others stay")
+    tau_input: float | None = Field(0.005, gt=0, description="Lowpass on the input in seconds; null: none")
+    input_weights: Literal["random", "zero"] = Field("random", description="Input weights at the start")
+    readout: Readout = Field(
+        "random",
+        description="Output weights at the start: drawn, or solved by a regression on what ensembles stand for",
+    )
+    readout_strength: float = Field(0.3, gt=0, description="L2 strength of the solved output weights")
+    input_dropout: float = Field(0.0, ge=0, lt=1, description="Share of features dropped, one draw a clip")
+    input_noise: float = Field(0.0, ge=0, description="Deviation of noise on the scaled input, one draw a clip")
+    dropout: float = Field(0.0, ge=0, lt=1, description="Share of ensembles dropped before the logits")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if not 0 < self.max_rates[0] <= self.max_rates[1] <= HIGHEST_RATE:
+            raise ValueError(f"max_rates: must be two rates above 0 and up to {HIGHEST_RATE:g}, the lower first")
+        if not -1 <= self.intercepts[0] <= self.intercepts[1] < 1:
+            raise ValueError("intercepts: must be two values in [-1, 1), the lower first")
+        if self.function == "product" and self.dimensions == 1:
+            raise ValueError("function: a product needs dimensions of 2 or more")
+        return self
