@@ -17,8 +17,10 @@ package, one entry point of the group ``snn_action.<kind>``, such as ``qif = "my
 import difflib
 import fnmatch
 import importlib
+import inspect
 import json
 import reprlib
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
@@ -219,10 +221,16 @@ def _default(field: FieldInfo) -> Any:
     return Parameter.empty if field.is_required() else field.get_default(call_default_factory=True)
 
 
+def describe_item(item: type, cls: type[Settings], *before: str) -> str:
+    """A class's docstring with that of its module, which has the equations, and what each argument means."""
+    own = [sys.modules[item.__module__].__doc__, item.__doc__]
+    text = "\n\n".join(inspect.cleandoc(part) for part in own if part)
+    return "\n".join([text, "", "Args:", *(f"    {line}" for line in before), describe_settings(cls), ""])
+
+
 def describe_settings(cls: type[Settings]) -> str:
-    """The section ``Args`` of a docstring: each key of ``cls`` with its description."""
-    lines = [f"        {name}: {field.description}." for name, field in cls.model_fields.items() if name != "type"]
-    return "\n".join(["    Args:", *lines])
+    """Each key of ``cls`` with its description, as in the section ``Args`` of a docstring."""
+    return "\n".join(f"    {key}: {field.description}." for key, field in cls.model_fields.items() if key != "type")
 
 
 def _to_json(value: Any) -> Any:

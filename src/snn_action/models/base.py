@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from snn_action.core.registry import describe_settings, make_settings, make_signature
+from snn_action.core.registry import describe_item, make_settings, make_signature
 from snn_action.models.settings import ModelSettings, Scaling
 from snn_action.snn.masks import check_mask
 
@@ -99,8 +99,7 @@ class TemporalModel(nn.Module, ABC):
         if "Settings" in vars(cls):
             sizes = [Parameter(name, Parameter.POSITIONAL_OR_KEYWORD, annotation=int) for name in SIZES]
             cls.__signature__ = make_signature(cls.Settings, *sizes)  # type: ignore[attr-defined]
-            keys = describe_settings(cls.Settings).removeprefix("    Args:\n")
-            cls.__doc__ = f"{cls.__doc__ or ''}\n\n    Args:\n        {IN}\n        {OUT}\n{keys}\n"
+            cls.__doc__ = describe_item(cls, cls.Settings, IN, OUT)
 
     def __init__(
         self, in_features: int, num_classes: int, *, settings: ModelSettings | None = None, **options: Any

@@ -12,9 +12,9 @@ are computed again in the backward pass. Memory does not grow with B x T x E x N
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -22,17 +22,17 @@ from torch.nn import functional as F
 
 from snn_action.models.base import InputStandardiser, Population, TemporalModel, perturb
 from snn_action.models.readout import solve_readout
-from snn_action.models.settings import EnsembleArraySettings
-from snn_action.snn.counting import is_counting
-from snn_action.snn.decoders import FUNCTIONS, solve_decoders
-from snn_action.snn.ensembles import drive, run_in_chunks
+from snn_action.models.settings import EnsembleArraySettings, Part, Readout, Scaling
+from snn_action.snn.decoders import FUNCTIONS
+from snn_action.snn.ensembles import Plan, check_currents, draw_parts, drive, plan_fused, run_in_chunks, scale
 from snn_action.snn.fused import ensemble_array as fused
-from snn_action.snn.fused.ir import Equations
 from snn_action.snn.neurons.base import Neuron, check_finite, check_state
 from snn_action.snn.neurons.synapses import Lowpass, LowpassState
-from snn_action.snn.settings import FunctionName, Gradient
+from snn_action.snn.settings import FunctionName, Gradient, NeuronSettings
 
 FUSED_VALUES = 2**21  # values of a (B, T, chunk) tensor
+
+PARTS: tuple[Part, ...] = ("encoders", "gain", "bias", "decoders")
 
 
 class EnsembleArrayState(NamedTuple):
@@ -56,25 +56,56 @@ class EnsembleArray(TemporalModel):
 
     Settings = EnsembleArraySettings
     settings: EnsembleArraySettings
+    _given: Callable[[Tensor], Tensor] | None
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            in_features: int,
+            num_classes: int,
+            *,
+            scaling: Scaling = "global",
+            normalise: bool = False,
+            n_ensembles: int = 1000,
+            dimensions: int = 1,
+            n_neurons: int = 50,
+            neuron: NeuronSettings | Mapping[str, Any] = ...,
+            gradient: Gradient = "spike_aware",
+            max_rates: tuple[float, float] = (200.0, 400.0),
+            intercepts: tuple[float, float] = (-1.0, 0.9),
+            function: FunctionName | Callable[[Tensor], Tensor] = "identity",
+            trained: tuple[Part, ...] = ("gain", "bias", "decoders"),
+            tau_input: float | None = 0.005,
+            input_weights: Literal["random", "zero"] = "random",
+            readout: Readout = "random",
+            readout_strength: float = 0.3,
+            input_dropout: float = 0.0,
+            input_noise: float = 0.0,
+            dropout: float = 0.0,
+            settings: EnsembleArraySettings | None = None,
+        ) -> None: ...
+
+    else:  # also any function
+
+        def __init__(
+            self,
+            in_features: int,
+            num_classes: int,
+            *,
+            settings: EnsembleArraySettings | None = None,
+            function: FunctionName | Callable[[Tensor], Tensor] | None = None,
+            **options: Any,
+        ) -> None:
+            self._given = function if callable(function) else None
+            if isinstance(function, str):
+                options["function"] = function
+            super().__init__(in_features, num_classes, settings=settings, **options)
 
     encoders: Tensor
     gain: Tensor
     bias: Tensor
     decoders: Tensor
-
-    def __init__(
-        self,
-        in_features: int,
-        num_classes: int,
-        *,
-        settings: EnsembleArraySettings | None = None,
-        function: FunctionName | Callable[[Tensor], Tensor] | None = None,
-        **options: Any,
-    ) -> None:
-        self._given = function if callable(function) else None
-        if isinstance(function, str):
-            options["function"] = function
-        super().__init__(in_features, num_classes, settings=settings, **options)
 
     def make_parts(self) -> None:
         """See the class."""
@@ -88,28 +119,16 @@ class EnsembleArray(TemporalModel):
             nn.init.zeros_(self.input_kernel.weight)
         else:
             nn.init.normal_(self.input_kernel.weight, std=1 / math.sqrt(self.in_features))
-        shape = (s.n_ensembles, s.n_neurons)
-        max_rates = torch.empty(shape).uniform_(*s.max_rates)
-        intercepts = torch.empty(shape).uniform_(*s.intercepts)
-        if s.dimensions == 1:
-            encoders = torch.randint(0, 2, shape).to(max_rates) * 2 - 1
-        else:
-            encoders = F.normalize(torch.randn(*shape, s.dimensions), dim=-1)
-        gain, bias = self.neuron.gain_bias(max_rates, intercepts)
-        self.rate_unit = sum(s.max_rates) / 2
-        self.current_unit = float(self.neuron.gain_bias(torch.tensor([self.rate_unit]), torch.zeros(1))[0])
-        decoders = solve_decoders(self.neuron.tuning, scale(gain, encoders), bias, self.function)
-        for name, part in {
-            "encoders": encoders,
-            "gain": gain / self.current_unit,
-            "bias": bias / self.current_unit,
-            "decoders": decoders * self.rate_unit,
-        }.items():
+        sizes = s.n_ensembles, s.n_neurons, s.dimensions
+        parts = draw_parts(self.neuron, *sizes, s.max_rates, s.intercepts, self.function)
+        self.rate_unit, self.current_unit = parts.rate, parts.current
+        for name in PARTS:
+            part = getattr(parts, name)
             if name in s.trained:
                 self.register_parameter(name, nn.Parameter(part))
             else:
                 self.register_buffer(name, part)
-        decoded = decoders.shape[2] if s.dimensions > 1 else 1
+        decoded = parts.decoders.shape[2] if s.dimensions > 1 else 1
         population = Population("ensembles", s.n_ensembles * s.n_neurons, decoded)
         self.populations = (population,) if self.neuron.spiking else ()
         self.readout = nn.Linear(s.n_ensembles * decoded, self.num_classes)
@@ -181,7 +200,7 @@ class EnsembleArray(TemporalModel):
         filtered = state.filtered
         if self.synapse is not None:
             x, filtered = self.synapse(x, filtered, mask)
-        plan = self._plan(x, state.neurons)
+        plan = plan_fused(self.neuron, x, state.neurons, s.dimensions, self.training)
         run = self._run_in_chunks if plan is None else partial(self._run_fused, plan=plan, keep_state=keep_state)
         logits, spikes, neurons = run(x, state.neurons, mask)
         return logits, EnsembleArrayState(filtered, neurons, state.spikes + spikes)
@@ -206,7 +225,7 @@ class EnsembleArray(TemporalModel):
         x: Tensor,
         state: Any,
         mask: Tensor | None,
-        plan: tuple[Gradient, Equations, Equations | None],
+        plan: Plan,
         keep_state: bool,
     ) -> tuple[Tensor, Tensor, Any]:
         """As ``_run_in_chunks``, some ensembles after others from their input weights to their share of the logits."""
@@ -244,41 +263,3 @@ class EnsembleArray(TemporalModel):
         neurons = state if mode == "rate" else type(state)(*(tensor.permute(2, 0, 1) for tensor in after))
         neurons = neurons if keep_state else None
         return logits.view(-1, steps, batch).permute(2, 1, 0), spikes, neurons
-
-    def _plan(self, x: Tensor, state: Any) -> tuple[Gradient, Equations, Equations | None] | None:
-        """Mode and equations with which the fused kernel does what is asked now; None where it cannot."""
-        neuron = self.neuron  # of a signed one the kernel would add up spikes with their signs
-        if self.settings.dimensions > 1 or neuron.signed or is_counting() or x.dtype != torch.float32:
-            return None
-        if any(not isinstance(tensor, Tensor) or tensor.requires_grad for tensor in state):
-            return None
-        mode: Gradient = "surrogate"  # that of a rate neuron too: back through time as its steps are
-        if neuron.spiking and neuron.gradient == "rate" and self.training:
-            mode = "rate"
-        elif neuron.spiking and neuron.gradient != "surrogate" and torch.is_grad_enabled():
-            mode = "spike_aware"
-        equations = neuron.equations("count")
-        rates = None if mode == "surrogate" else neuron.equations("rate_count")
-        if equations is None or (rates is None and mode != "surrogate") or not fused.is_available(x):
-            return None
-        return mode, equations, rates
-
-
-def check_currents(values: Tensor, gain: Tensor, bias: Tensor, first: int) -> None:
-    """Check ``values`` (B, T, E) and their currents, of which only the kernel knows: one pass, where all is well.
-
-    Raises:
-        ValueError: as ``check_finite``.
-    """
-    if values.device.type != "cpu" and not torch.is_anomaly_enabled():
-        return
-    values, gain, bias = values.detach(), gain.detach(), bias.detach()
-    low, high = values.aminmax()
-    if not bool((torch.maximum(-low, high) * gain.abs().max() + bias.abs().max()).isfinite()):
-        check_finite(values, "value of ensemble", first)
-        check_finite(torch.addcmul(bias, values.unsqueeze(-1), gain), "current of neuron", first)
-
-
-def scale(gain: Tensor, encoders: Tensor) -> Tensor:
-    """Gains (E, N) times encoders, (E, N) or (E, N, D)."""
-    return gain * encoders if encoders.ndim == 2 else gain.unsqueeze(-1) * encoders

@@ -12,7 +12,7 @@ convolution, the rest matrix products. Streaming is one small step either way, a
 """
 
 import math
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -22,9 +22,10 @@ from snn_action.models.base import InputStandardiser, TemporalModel, perturb
 from snn_action.models.differences import Past, start_past, subtract_past
 from snn_action.models.lmu_loop import Weights, run_lmu
 from snn_action.models.readout import solve_readout
-from snn_action.models.settings import LMUSettings, ReaderSettings
+from snn_action.models.settings import LMUSettings, ReaderSettings, Readout, Scaling
 from snn_action.snn.legendre import LegendreMemory
 from snn_action.snn.masks import take_last
+from snn_action.snn.settings import Discretizer, Trained
 
 
 class LMUState(NamedTuple):
@@ -40,6 +41,37 @@ class LMU(TemporalModel):
 
     Settings = LMUSettings
     settings: LMUSettings
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            in_features: int,
+            num_classes: int,
+            *,
+            scaling: Scaling = "global",
+            normalise: bool = False,
+            units: int = 128,
+            order: int = 4,
+            theta: float = 28.0,
+            memory_d: int = 128,
+            discretizer: Discretizer = "zoh",
+            trained: Trained = "none",
+            input_to_hidden: bool = False,
+            input_dropout: float = 0.0,
+            input_noise: float = 0.0,
+            dropout: float = 0.5,
+            differences: int = 0,
+            encoders: Literal["random", "on_off"] = "random",
+            readout: Readout = "random",
+            readout_strength: float = 0.3,
+            opposed: bool = False,
+            activation: Literal["tanh", "relu"] = "tanh",
+            hidden_to_memory: bool = False,
+            memory_to_memory: bool = False,
+            hidden_recurrence: bool = False,
+            settings: LMUSettings | None = None,
+        ) -> None: ...
 
     def make_parts(self) -> None:
         """See the class."""

@@ -2,7 +2,7 @@
 
 import logging
 from functools import cache
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from snn_action.models.base import InputStandardiser, TemporalModel, perturb
-from snn_action.models.settings import LSTMSettings
+from snn_action.models.settings import LSTMSettings, Scaling
 from snn_action.snn.counting import count_updates
 
 logger = logging.getLogger(__name__)
@@ -28,6 +28,23 @@ class LSTM(TemporalModel):
 
     Settings = LSTMSettings
     settings: LSTMSettings
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            in_features: int,
+            num_classes: int,
+            *,
+            scaling: Scaling = "global",
+            layers: int = 3,
+            units: int = 512,
+            readout_units: int = 256,
+            input_dropout: float = 0.0,
+            input_noise: float = 0.0,
+            dropout: float = 0.3,
+            settings: LSTMSettings | None = None,
+        ) -> None: ...
 
     def make_parts(self) -> None:
         """See the class."""

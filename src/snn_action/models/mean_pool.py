@@ -7,7 +7,7 @@ only what it gains over this one. Features are standardised on the training set,
 one (see ``InputStandardiser``), whichever suits the validation clips better.
 """
 
-from typing import ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -44,6 +44,16 @@ class MeanPool(TemporalModel):
 
     Settings = MeanPoolSettings
     settings: MeanPoolSettings
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            in_features: int,
+            num_classes: int,
+            *,
+            settings: MeanPoolSettings | None = None,
+        ) -> None: ...
 
     averages_time: ClassVar[bool] = True
     trained_by_gradient: ClassVar[bool] = False

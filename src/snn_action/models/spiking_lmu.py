@@ -27,7 +27,8 @@ of their rates (``spike_aware``) where the neuron has one, and with ``gradient: 
 """
 
 import math
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -38,7 +39,7 @@ from snn_action.models.base import InputStandardiser, Population, TemporalModel,
 from snn_action.models.differences import Past, start_past
 from snn_action.models.lmu import enter, prefer_coefficients
 from snn_action.models.readout import solve_readout
-from snn_action.models.settings import SpikingLMUSettings
+from snn_action.models.settings import Readout, Scaling, SpikingLMUSettings
 from snn_action.snn.counting import Connection, count_as, count_elsewhere, count_updates
 from snn_action.snn.decoders import solve_decoders
 from snn_action.snn.ensembles import run_in_chunks
@@ -46,7 +47,7 @@ from snn_action.snn.legendre import LegendreMemory
 from snn_action.snn.masks import hold, take_last
 from snn_action.snn.neurons.base import Neuron, check_finite
 from snn_action.snn.neurons.synapses import Lowpass, LowpassState
-from snn_action.snn.settings import Gradient
+from snn_action.snn.settings import Discretizer, Gradient, NeuronSettings, Trained
 
 
 class Activity(NamedTuple):
@@ -111,6 +112,44 @@ class SpikingLMU(TemporalModel):
 
     Settings = SpikingLMUSettings
     settings: SpikingLMUSettings
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            in_features: int,
+            num_classes: int,
+            *,
+            scaling: Scaling = "global",
+            normalise: bool = True,
+            units: int = 128,
+            order: int = 4,
+            theta: float = 28.0,
+            memory_d: int = 128,
+            discretizer: Discretizer = "zoh",
+            trained: Trained = "none",
+            input_to_hidden: bool = False,
+            input_dropout: float = 0.0,
+            input_noise: float = 0.0,
+            dropout: float = 0.5,
+            differences: int = 0,
+            encoders: Literal["random", "on_off"] = "random",
+            readout: Readout = "random",
+            readout_strength: float = 0.3,
+            opposed: bool = False,
+            neuron: NeuronSettings | Mapping[str, Any] = ...,
+            gradient: Gradient = "surrogate",
+            max_rates: tuple[float, float] = (50.0, 150.0),
+            intercepts: tuple[float, float] = (-0.5, 0.5),
+            tau_readout: float = 0.02,
+            spiking_input: bool = False,
+            spiking_memory: bool = False,
+            ensemble_neurons: int = 20,
+            ensemble_rates: tuple[float, float] = (200.0, 400.0),
+            radius: float = 3.0,
+            tau_memory: float = 0.1,
+            settings: SpikingLMUSettings | None = None,
+        ) -> None: ...
 
     def make_parts(self) -> None:
         """See the class."""

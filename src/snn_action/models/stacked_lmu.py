@@ -18,15 +18,16 @@ Nothing feeds back into a memory: over a clip each block is one convolution and 
 small step a block.
 """
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from snn_action.models.base import InputStandardiser, TemporalModel, drop, perturb
 from snn_action.models.lmu import glorot
-from snn_action.models.settings import StackedLMUSettings
+from snn_action.models.settings import Scaling, StackedLMUSettings
 from snn_action.snn.legendre import LegendreMemory
+from snn_action.snn.settings import Discretizer, Trained
 
 
 class BlockState(NamedTuple):
@@ -83,6 +84,29 @@ class StackedLMU(TemporalModel):
 
     Settings = StackedLMUSettings
     settings: StackedLMUSettings
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            in_features: int,
+            num_classes: int,
+            *,
+            scaling: Scaling = "global",
+            normalise: bool = False,
+            units: int = 128,
+            order: int = 4,
+            theta: float = 28.0,
+            memory_d: int = 128,
+            discretizer: Discretizer = "zoh",
+            trained: Trained = "none",
+            input_to_hidden: bool = True,
+            input_dropout: float = 0.0,
+            input_noise: float = 0.0,
+            dropout: float = 0.3,
+            layers: int = 2,
+            settings: StackedLMUSettings | None = None,
+        ) -> None: ...
 
     def make_parts(self) -> None:
         """See the class."""

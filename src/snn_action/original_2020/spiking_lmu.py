@@ -19,7 +19,8 @@ which alone spikes are seen; the memory's weights are then those of ``A' = (A - 
 """
 
 import math
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 
 import torch
 from pydantic import Field
@@ -128,6 +129,24 @@ class SpikingLMU2020(TemporalModel):
 
     Settings = SpikingLMU2020Settings
     settings: SpikingLMU2020Settings
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            in_features: int,
+            num_classes: int,
+            *,
+            scaling: Scaling = "global",
+            units: int = 800,
+            order: int = 2,
+            theta: float = 28.0,
+            ensemble_neurons: int = 100,
+            neuron: NeuronSettings | Mapping[str, Any] = ...,
+            gradient: Gradient = "rate",
+            tau: float | None = None,
+            settings: SpikingLMU2020Settings | None = None,
+        ) -> None: ...
 
     def make_parts(self) -> None:
         """See the class."""

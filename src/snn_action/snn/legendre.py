@@ -159,11 +159,21 @@ class LegendreMemory(nn.Module):
         a, b = self.matrices(u)
         return Connection(before, a), Connection(u, b)
 
-    def forward(self, u: Tensor, memory: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(self, u: Tensor, memory: Tensor | None = None, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Memories (B, T, size, order) at all steps of ``u`` (B, T, size), and that after each clip's last real step.
 
-        ``memory`` (B, size, order) is that before the first step; ``mask`` (B, T) a run of true, then false.
+        ``memory`` (B, size, order) is the one before the first step (None: zero), ``mask`` a run of true, then false.
+
+        Raises:
+            ValueError: ``u`` or ``memory`` has another shape.
         """
+        if u.ndim != 3 or u.shape[1] < 1:
+            raise ValueError(f"u must be (batch, at least one step, size), not {tuple(u.shape)}")
+        wanted = len(u), u.shape[2], self.order
+        if memory is None:
+            memory = u.new_zeros(wanted)
+        elif memory.shape != wanted:
+            raise ValueError(f"memory must have shape {wanted}, not {tuple(memory.shape)}")
         with count_as(lambda: self._connect(u, torch.cat([memory.unsqueeze(1), memories[:, :-1]], 1))):
             memories = self._run(u, memory)
         return memories, take_last(memories, mask)

@@ -8,15 +8,15 @@ At a constant current its mean output ``a`` comes close to the solution of ``a =
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from snn_action.snn.neurons import lif
 from snn_action.snn.neurons.adaptive_lif_rate import adapt, settled_rate
-from snn_action.snn.neurons.base import fill
-from snn_action.snn.settings import AdaptiveLIFSettings
+from snn_action.snn.neurons.base import OutputUnit, fill
+from snn_action.snn.settings import AdaptiveLIFSettings, Gradient, SurrogateName
 
 
 class AdaptiveLIFState(NamedTuple):
@@ -47,6 +47,27 @@ class AdaptiveLIF(lif.LIF):
 
     Settings = AdaptiveLIFSettings
     settings: AdaptiveLIFSettings
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            *,
+            dt: float = 0.001,
+            amplitude: float = 1.0,
+            initial_voltage: Literal["zero", "uniform"] = "zero",
+            seed: int = 0,
+            surrogate: SurrogateName = "arctan",
+            tau_rc: float = 0.02,
+            tau_ref: float = 0.002,
+            min_voltage: float = 0.0,
+            rate_sigma: float = 0.02,
+            tau_n: float = 1.0,
+            inc_n: float = 0.01,
+            settings: AdaptiveLIFSettings | None = None,
+            gradient: Gradient | None = None,
+            unit: OutputUnit = "rate",
+        ) -> None: ...
 
     def dynamics(self, current: Tensor, state: AdaptiveLIFState) -> tuple[Tensor, AdaptiveLIFState]:
         """See the module's ``dynamics``."""

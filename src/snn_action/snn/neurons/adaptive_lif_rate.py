@@ -7,16 +7,16 @@ At a constant current it settles at the rate ``a`` that solves ``a = r(J - inc_n
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
-from snn_action.snn.neurons.base import fill
+from snn_action.snn.neurons.base import OutputUnit, fill
 from snn_action.snn.neurons.lif_rate import LIFRate, lif_rate
 from snn_action.snn.neurons.soft_lif_rate import soft_lif_slope
 from snn_action.snn.neurons.surrogate import pass_gradient
-from snn_action.snn.settings import AdaptiveLIFRateSettings
+from snn_action.snn.settings import AdaptiveLIFRateSettings, Gradient
 
 SOLVER_STEPS = 6  # of Newton's method, after which nothing changes in float64
 LARGEST = 80.0  # of y in exp: beyond it j is as good as 0, and in float32 a subnormal number, a hundred times as slow
@@ -88,6 +88,22 @@ class AdaptiveLIFRate(LIFRate):
 
     Settings = AdaptiveLIFRateSettings
     settings: AdaptiveLIFRateSettings
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            *,
+            dt: float = 0.001,
+            tau_rc: float = 0.02,
+            tau_ref: float = 0.002,
+            amplitude: float = 1.0,
+            tau_n: float = 1.0,
+            inc_n: float = 0.01,
+            settings: AdaptiveLIFRateSettings | None = None,
+            gradient: Gradient | None = None,
+            unit: OutputUnit = "rate",
+        ) -> None: ...
 
     def dynamics(self, current: Tensor, state: AdaptiveLIFRateState) -> tuple[Tensor, AdaptiveLIFRateState]:
         """See the module's ``dynamics``."""

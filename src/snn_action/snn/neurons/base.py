@@ -4,13 +4,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import lru_cache
 from inspect import Parameter
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from snn_action.core.errors import ConfigError
-from snn_action.core.registry import describe_settings, make_settings, make_signature
+from snn_action.core.registry import describe_item, make_settings, make_signature
 from snn_action.snn.counting import count_elsewhere
 from snn_action.snn.fused import dispatch, neurons
 from snn_action.snn.fused.ir import Equations, Step
@@ -19,7 +19,15 @@ from snn_action.snn.neurons.equations import Unit, find_equations, loosen
 from snn_action.snn.neurons.surrogate import pass_gradient
 from snn_action.snn.settings import Gradient, NeuronSettings
 
-GRADIENT = "gradient: Gradient mode; None: ``spike_aware``, or the first that the neuron has."
+OutputUnit = Literal["rate", "count"]
+COMMON = (
+    Parameter("gradient", Parameter.KEYWORD_ONLY, default=None, annotation=Gradient | None),
+    Parameter("unit", Parameter.KEYWORD_ONLY, default="rate", annotation=OutputUnit),
+)
+COMMON_TEXT = """\
+    gradient: Gradient mode; None: ``spike_aware``, or the first that the neuron has.
+    unit: Of the output: ``rate``, a spike is ``amplitude / dt`` high, or ``count``, it is 1.
+"""
 
 
 class Neuron(nn.Module, ABC):
@@ -38,6 +46,7 @@ class Neuron(nn.Module, ABC):
     Args:
         settings: What describes the neuron, in the place of keyword arguments, which are its keys.
         gradient: The gradient mode; None: ``spike_aware``, or the first that the neuron has.
+        unit: Of the output: ``rate``, a spike is ``amplitude / dt`` high, or ``count``, it is 1.
         options: Keys of ``Settings``.
 
     Raises:
@@ -53,13 +62,17 @@ class Neuron(nn.Module, ABC):
         """Let ``help`` show the keyword arguments: those of ``Settings``, and ``gradient``."""
         super().__init_subclass__()
         if "Settings" in vars(cls):
-            gradient = Parameter("gradient", Parameter.KEYWORD_ONLY, default=None, annotation=Gradient | None)
             keys = make_signature(cls.Settings)
-            cls.__signature__ = keys.replace(parameters=[*keys.parameters.values(), gradient])  # type: ignore[attr-defined]
-            cls.__doc__ = f"{cls.__doc__ or ''}\n\n{describe_settings(cls.Settings)}\n        {GRADIENT}\n"
+            cls.__signature__ = keys.replace(parameters=[*keys.parameters.values(), *COMMON])  # type: ignore[attr-defined]
+            cls.__doc__ = describe_item(cls, cls.Settings) + COMMON_TEXT
 
     def __init__(
-        self, *, settings: NeuronSettings | None = None, gradient: Gradient | None = None, **options: Any
+        self,
+        *,
+        settings: NeuronSettings | None = None,
+        gradient: Gradient | None = None,
+        unit: OutputUnit = "rate",
+        **options: Any,
     ) -> None:
         settings = make_settings(type(self), self.Settings, settings, options)
         if gradient is None:
@@ -67,8 +80,11 @@ class Neuron(nn.Module, ABC):
         if gradient not in self.gradients:
             known = ", ".join(self.gradients)
             raise ConfigError(f"{settings.type} has no gradient mode {gradient!r}; it has {known}")
+        if unit not in get_args(OutputUnit):
+            raise ConfigError(f"{type(self).__name__}: unit must be one of {get_args(OutputUnit)}, not {unit!r}")
         super().__init__()
         self.settings = settings
+        self.unit = unit
         self.gradient = gradient
         self.dt = settings.dt
         self.amplitude: float = getattr(settings, "amplitude", 1.0)  # Izhikevich's is fixed, as Nengo has it
@@ -102,7 +118,10 @@ class Neuron(nn.Module, ABC):
             check_state(state, _lay_out(type(self), self.settings, *shape, current.dtype), current.device)
         check_finite(current)
         with count_elsewhere():
-            return self._send(current, state, mask)
+            spikes, state = self._send(current, state, mask)
+        if self.unit == "count":
+            spikes = spikes / (self.amplitude / self.dt)  # the division undoes the product to the last bit
+        return spikes, state
 
     def _send(self, current: Tensor, state: Any, mask: Tensor | None) -> tuple[Tensor, Any]:
         """``forward`` on checked input, by gradient mode."""

@@ -9,14 +9,17 @@ A soft reset keeps what the voltage had above the threshold, so at a constant cu
 ceiling. A hard reset loses it: then ``amplitude / (dt ceil(1 / (J dt)))``. Source of both: Rueckauer et al. 2017.
 """
 
+from typing import TYPE_CHECKING, Literal
+
 import torch
 from torch import Tensor
 
 from snn_action.core.errors import ConfigError
+from snn_action.snn.neurons.base import OutputUnit
 from snn_action.snn.neurons.rectified_linear import linear_gain_bias
 from snn_action.snn.neurons.spiking import Voltage, VoltageNeuron
 from snn_action.snn.neurons.surrogate import SURROGATES, Surrogate, attach, pass_gradient
-from snn_action.snn.settings import IntegrateAndFireSettings, Reset
+from snn_action.snn.settings import Gradient, IntegrateAndFireSettings, Reset, SurrogateName
 
 
 def fire(voltage: Tensor, reset: Reset, surrogate: Surrogate) -> tuple[Tensor, Tensor]:
@@ -42,6 +45,22 @@ class IntegrateAndFire(VoltageNeuron):
 
     Settings = IntegrateAndFireSettings
     settings: IntegrateAndFireSettings
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            *,
+            dt: float = 0.001,
+            amplitude: float = 1.0,
+            initial_voltage: Literal["zero", "uniform"] = "zero",
+            seed: int = 0,
+            surrogate: SurrogateName = "arctan",
+            reset: Reset = "soft",
+            settings: IntegrateAndFireSettings | None = None,
+            gradient: Gradient | None = None,
+            unit: OutputUnit = "rate",
+        ) -> None: ...
 
     def dynamics(self, current: Tensor, state: Voltage) -> tuple[Tensor, Voltage]:
         """See the module's ``dynamics``."""

@@ -14,16 +14,16 @@ the jump of the recovery are constants; a spike's distance is ``(v' - 30) / (30 
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
 from snn_action.core.errors import ConfigError
-from snn_action.snn.neurons.base import Neuron, check_rates, fill
+from snn_action.snn.neurons.base import Neuron, OutputUnit, check_rates, fill
 from snn_action.snn.neurons.rate_curve import InverseCurve, find_currents, find_rates, simulate_inverse
 from snn_action.snn.neurons.surrogate import SURROGATES, attach
-from snn_action.snn.settings import THRESHOLD, Gradient, IzhikevichSettings
+from snn_action.snn.settings import THRESHOLD, Gradient, IzhikevichSettings, SurrogateName
 
 LOWEST_CURRENT = -30.0
 
@@ -75,6 +75,22 @@ class Izhikevich(Neuron):
     Settings = IzhikevichSettings
     gradients: ClassVar[tuple[Gradient, ...]] = ("surrogate",)
     settings: IzhikevichSettings
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            *,
+            dt: float = 0.001,
+            tau_recovery: float = 0.02,
+            coupling: float = 0.2,
+            reset_voltage: float = -65.0,
+            reset_recovery: float = 8.0,
+            surrogate: SurrogateName = "arctan",
+            settings: IzhikevichSettings | None = None,
+            gradient: Gradient | None = None,
+            unit: OutputUnit = "rate",
+        ) -> None: ...
 
     def dynamics(self, current: Tensor, state: IzhikevichState) -> tuple[Tensor, IzhikevichState]:
         """See the module's ``dynamics``."""

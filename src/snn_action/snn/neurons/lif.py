@@ -10,17 +10,17 @@ Its rate is that of ``lif_rate``: one spike a step at most, so rates near or abo
 """
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from snn_action.snn.neurons.base import Neuron, fill
+from snn_action.snn.neurons.base import Neuron, OutputUnit, fill
 from snn_action.snn.neurons.lif_rate import lif_gain_bias, lif_rate
 from snn_action.snn.neurons.soft_lif_rate import soft_lif_rate
 from snn_action.snn.neurons.spiking import draw_voltage
 from snn_action.snn.neurons.surrogate import SURROGATES, attach, pass_gradient
-from snn_action.snn.settings import LIFFamilySettings, LIFSettings
+from snn_action.snn.settings import Gradient, LIFFamilySettings, LIFSettings, SurrogateName
 
 # The slope of a spike's time is about tau_rc / (J - 1): backward, J - 1 counts as this much at least.
 LEAST_OVER = 0.1
@@ -70,6 +70,25 @@ class LIF(Neuron):
 
     Settings: ClassVar[type[LIFFamilySettings]] = LIFSettings
     settings: LIFFamilySettings
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            *,
+            dt: float = 0.001,
+            amplitude: float = 1.0,
+            initial_voltage: Literal["zero", "uniform"] = "zero",
+            seed: int = 0,
+            surrogate: SurrogateName = "arctan",
+            tau_rc: float = 0.02,
+            tau_ref: float = 0.002,
+            min_voltage: float = 0.0,
+            rate_sigma: float = 0.02,
+            settings: LIFSettings | None = None,
+            gradient: Gradient | None = None,
+            unit: OutputUnit = "rate",
+        ) -> None: ...
 
     def dynamics(self, current: Tensor, state: Any) -> tuple[Tensor, Any]:
         """See the module's ``dynamics``."""

@@ -6,15 +6,15 @@ The slope grows without bound as J falls to 1 and is zero at and below 1; ``soft
 """
 
 import math
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
 
 from snn_action.core.errors import ConfigError
-from snn_action.snn.neurons.base import check_rates
+from snn_action.snn.neurons.base import OutputUnit, check_rates
 from snn_action.snn.neurons.rate_neuron import RateNeuron
-from snn_action.snn.settings import LIFRateFamilySettings, LIFRateSettings
+from snn_action.snn.settings import Gradient, LIFRateFamilySettings, LIFRateSettings
 
 
 def lif_rate(current: Tensor, tau_rc: float, tau_ref: float, amplitude: float) -> Tensor:
@@ -62,6 +62,20 @@ class LIFRate(RateNeuron):
 
     Settings: ClassVar[type[LIFRateFamilySettings]] = LIFRateSettings
     settings: LIFRateFamilySettings
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            *,
+            dt: float = 0.001,
+            tau_rc: float = 0.02,
+            tau_ref: float = 0.002,
+            amplitude: float = 1.0,
+            settings: LIFRateSettings | None = None,
+            gradient: Gradient | None = None,
+            unit: OutputUnit = "rate",
+        ) -> None: ...
 
     def rate(self, current: Tensor) -> Tensor:
         """``r(J)``."""

@@ -11,18 +11,18 @@ step at most; ``lif`` follows continuous time more closely.
 
 import math
 from functools import lru_cache
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from snn_action.core.errors import ConfigError
-from snn_action.snn.neurons.base import check_rates
+from snn_action.snn.neurons.base import OutputUnit, check_rates
 from snn_action.snn.neurons.integrate_and_fire import fire
 from snn_action.snn.neurons.rate_curve import InverseCurve, find_currents, find_rates, simulate_inverse
 from snn_action.snn.neurons.spiking import Voltage, VoltageNeuron
 from snn_action.snn.neurons.surrogate import SURROGATES, Surrogate
-from snn_action.snn.settings import Gradient, ParametricLIFSettings, Reset
+from snn_action.snn.settings import Gradient, ParametricLIFSettings, Reset, SurrogateName
 
 CURVE_POINTS = 4000
 RHEOBASE = 1.0
@@ -49,6 +49,24 @@ class ParametricLIF(VoltageNeuron):
     Settings = ParametricLIFSettings
     gradients: ClassVar[tuple[Gradient, ...]] = ("surrogate",)
     settings: ParametricLIFSettings
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            *,
+            dt: float = 0.001,
+            amplitude: float = 1.0,
+            initial_voltage: Literal["zero", "uniform"] = "zero",
+            seed: int = 0,
+            surrogate: SurrogateName = "arctan",
+            tau: float = 0.02,
+            learnable: bool = True,
+            reset: Reset = "hard",
+            settings: ParametricLIFSettings | None = None,
+            gradient: Gradient | None = None,
+            unit: OutputUnit = "rate",
+        ) -> None: ...
 
     def make_parts(self) -> None:
         """The time constant's parameter ``w``."""

@@ -9,12 +9,16 @@ the middle of its interval: what is less likely than 2^-25 at either end never c
 ``random_spiking``.
 """
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
 import torch
 from torch import Tensor
 
+from snn_action.snn.neurons.base import OutputUnit
 from snn_action.snn.neurons.random import UNIFORM_BITS
 from snn_action.snn.neurons.random_spiking import RandomSpiking
-from snn_action.snn.settings import PoissonSpikingSettings
+from snn_action.snn.settings import Gradient, NeuronSettings, PoissonSpikingSettings
 
 SEARCHED = 16.0  # the highest mean whose counts are found from 0 upwards
 DEVIATIONS = 8.0  # half of the bracket of the bisection: all that 2^-25 lets happen is within 6
@@ -61,6 +65,20 @@ class PoissonSpiking(RandomSpiking):
     """Module around ``count``; modes ``rate`` and ``spike_aware``."""
 
     Settings = PoissonSpikingSettings
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            *,
+            dt: float = 0.001,
+            amplitude: float = 1.0,
+            seed: int = 0,
+            base: NeuronSettings | Mapping[str, Any] = ...,
+            settings: PoissonSpikingSettings | None = None,
+            gradient: Gradient | None = None,
+            unit: OutputUnit = "rate",
+        ) -> None: ...
 
     def draw_counts(self, mean: Tensor, uniform: Tensor) -> Tensor:
         """See ``count``."""

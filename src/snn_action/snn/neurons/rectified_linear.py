@@ -1,10 +1,12 @@
 """Rectified linear rate neuron (Nengo): output ``amplitude max(J, 0)``, without state."""
 
+from typing import TYPE_CHECKING
+
 from torch import Tensor
 
-from snn_action.snn.neurons.base import check_rates
+from snn_action.snn.neurons.base import OutputUnit, check_rates
 from snn_action.snn.neurons.rate_neuron import RateNeuron
-from snn_action.snn.settings import RectifiedLinearSettings
+from snn_action.snn.settings import Gradient, RectifiedLinearSettings
 
 
 def linear_gain_bias(max_rates: Tensor, intercepts: Tensor) -> tuple[Tensor, Tensor]:
@@ -23,6 +25,18 @@ class RectifiedLinear(RateNeuron):
 
     Settings = RectifiedLinearSettings
     settings: RectifiedLinearSettings
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            *,
+            dt: float = 0.001,
+            amplitude: float = 1.0,
+            settings: RectifiedLinearSettings | None = None,
+            gradient: Gradient | None = None,
+            unit: OutputUnit = "rate",
+        ) -> None: ...
 
     def rate(self, current: Tensor) -> Tensor:
         """``amplitude max(J, 0)``."""

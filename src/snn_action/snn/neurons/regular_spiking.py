@@ -14,14 +14,16 @@ The curve ``r`` is one of
 Without feedback the spike counts are exactly ``diff(floor(v0 + cumsum(r(J) dt)))``.
 """
 
+from typing import TYPE_CHECKING, Literal
+
 import torch
 from torch import Tensor
 
 from snn_action.core.errors import ConfigError
-from snn_action.snn.neurons.base import check_rates
+from snn_action.snn.neurons.base import OutputUnit, check_rates
 from snn_action.snn.neurons.lif_rate import lif_gain_bias, lif_rate
 from snn_action.snn.neurons.spiking import Voltage, VoltageNeuron, fire_often
-from snn_action.snn.settings import RegularSpikingSettings
+from snn_action.snn.settings import Gradient, RegularSpikingSettings, SurrogateName
 
 # The current at which a curve starts; the sigmoid never reaches zero, Nengo takes -2.
 START = {"relu": 0.0, "tanh": 0.0, "sigmoid": -2.0, "lif_rate": 1.0}
@@ -60,6 +62,24 @@ class RegularSpiking(VoltageNeuron):
 
     Settings = RegularSpikingSettings
     settings: RegularSpikingSettings
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            *,
+            dt: float = 0.001,
+            amplitude: float = 1.0,
+            initial_voltage: Literal["zero", "uniform"] = "zero",
+            seed: int = 0,
+            surrogate: SurrogateName = "arctan",
+            rate_function: Literal["relu", "tanh", "sigmoid", "lif_rate"] = "relu",
+            tau_ref: float = 0.0025,
+            tau_rc: float = 0.02,
+            settings: RegularSpikingSettings | None = None,
+            gradient: Gradient | None = None,
+            unit: OutputUnit = "rate",
+        ) -> None: ...
 
     @property
     def signed(self) -> bool:

@@ -9,17 +9,17 @@ with High Efficiency and Ability to Learn Long-term Dependencies".
 """
 
 from collections.abc import Sequence
-from typing import ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from snn_action.core.errors import ConfigError
 from snn_action.snn.masks import is_prefix, silence
-from snn_action.snn.neurons.base import Neuron
+from snn_action.snn.neurons.base import Neuron, OutputUnit
 from snn_action.snn.neurons.equations import Unit
 from snn_action.snn.neurons.surrogate import SURROGATES, Surrogate, attach
-from snn_action.snn.settings import Gradient, SlidingPSNSettings
+from snn_action.snn.settings import Gradient, SlidingPSNSettings, SurrogateName
 
 
 class SlidingPSNState(NamedTuple):
@@ -53,6 +53,20 @@ class SlidingPSN(Neuron):
     Settings = SlidingPSNSettings
     gradients: ClassVar[tuple[Gradient, ...]] = ("surrogate",)
     settings: SlidingPSNSettings
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            *,
+            dt: float = 0.001,
+            amplitude: float = 1.0,
+            order: int = 4,
+            surrogate: SurrogateName = "arctan",
+            settings: SlidingPSNSettings | None = None,
+            gradient: Gradient | None = None,
+            unit: OutputUnit = "rate",
+        ) -> None: ...
 
     def make_parts(self) -> None:
         """``weights`` of the window and ``threshold``."""

@@ -8,13 +8,15 @@ gradient.
 """
 
 import math
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from snn_action.snn.neurons.base import OutputUnit
 from snn_action.snn.neurons.lif_rate import LIFRate
-from snn_action.snn.settings import SoftLIFRateSettings
+from snn_action.snn.settings import Gradient, SoftLIFRateSettings
 
 # Below this (J - 1) / sigma, z is so small that log(1 + 1 / z) is -log(z) to the last bit, and z may underflow.
 TAIL = -20.0
@@ -44,6 +46,21 @@ class SoftLIFRate(LIFRate):
 
     Settings = SoftLIFRateSettings
     settings: SoftLIFRateSettings
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            *,
+            dt: float = 0.001,
+            tau_rc: float = 0.02,
+            tau_ref: float = 0.002,
+            amplitude: float = 1.0,
+            sigma: float = 1.0,
+            settings: SoftLIFRateSettings | None = None,
+            gradient: Gradient | None = None,
+            unit: OutputUnit = "rate",
+        ) -> None: ...
 
     def rate(self, current: Tensor) -> Tensor:
         """``r(J)``."""

@@ -8,11 +8,14 @@ Without feedback the spike counts are exactly ``diff(floor(v0 + cumsum(max(J, 0)
 ``amplitude max(J, 0)``.
 """
 
+from typing import TYPE_CHECKING, Literal
+
 from torch import Tensor
 
+from snn_action.snn.neurons.base import OutputUnit
 from snn_action.snn.neurons.rectified_linear import linear_gain_bias
 from snn_action.snn.neurons.spiking import Voltage, VoltageNeuron, fire_often
-from snn_action.snn.settings import SpikingRectifiedLinearSettings, SpikingSettings
+from snn_action.snn.settings import Gradient, SpikingRectifiedLinearSettings, SpikingSettings, SurrogateName
 
 
 def dynamics(current: Tensor, state: Voltage, settings: SpikingSettings) -> tuple[Tensor, Voltage]:
@@ -24,6 +27,21 @@ class SpikingRectifiedLinear(VoltageNeuron):
     """Module around ``dynamics``."""
 
     Settings = SpikingRectifiedLinearSettings
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            *,
+            dt: float = 0.001,
+            amplitude: float = 1.0,
+            initial_voltage: Literal["zero", "uniform"] = "zero",
+            seed: int = 0,
+            surrogate: SurrogateName = "arctan",
+            settings: SpikingRectifiedLinearSettings | None = None,
+            gradient: Gradient | None = None,
+            unit: OutputUnit = "rate",
+        ) -> None: ...
 
     def dynamics(self, current: Tensor, state: Voltage) -> tuple[Tensor, Voltage]:
         """See the module's ``dynamics``."""

@@ -8,10 +8,14 @@
 ``random_spiking``.
 """
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
 from torch import Tensor
 
+from snn_action.snn.neurons.base import OutputUnit
 from snn_action.snn.neurons.random_spiking import RandomSpiking
-from snn_action.snn.settings import StochasticSpikingSettings
+from snn_action.snn.settings import Gradient, NeuronSettings, StochasticSpikingSettings
 
 
 def count(mean: Tensor, uniform: Tensor) -> Tensor:
@@ -24,6 +28,20 @@ class StochasticSpiking(RandomSpiking):
     """Module around ``count``; modes ``rate`` and ``spike_aware``."""
 
     Settings = StochasticSpikingSettings
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            *,
+            dt: float = 0.001,
+            amplitude: float = 1.0,
+            seed: int = 0,
+            base: NeuronSettings | Mapping[str, Any] = ...,
+            settings: StochasticSpikingSettings | None = None,
+            gradient: Gradient | None = None,
+            unit: OutputUnit = "rate",
+        ) -> None: ...
 
     def draw_counts(self, mean: Tensor, uniform: Tensor) -> Tensor:
         """See ``count``."""

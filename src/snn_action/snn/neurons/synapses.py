@@ -52,6 +52,11 @@ class Synapse(nn.Module, ABC):
         count_updates(x.shape[1] * sum(tensor.numel() for tensor in state))
         return torch.stack(filtered).transpose(0, 1), state  # in memory as it was made, one step after another
 
+    def step(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+        """``forward`` on one time step: filtered ``x`` (B, N), and the state after it."""
+        filtered, state = self(x.unsqueeze(1), state)
+        return filtered.squeeze(1), state
+
     @abstractmethod
     def dynamics(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
         """One step: filtered ``x`` (B, N), and the state after it."""
