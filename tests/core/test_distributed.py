@@ -103,7 +103,7 @@ def test_a_process_that_dies_leaves_no_run_that_looks_finished_and_a_restart_goe
 def test_one_process_is_the_first_and_only_one(monkeypatch):
     monkeypatch.setenv("RANK", "3")  # of something else than torchrun
     assert (distributed.rank(), distributed.world_size(), distributed.is_main()) == (0, 1, True)
-    with distributed.group(), distributed.main_first():
+    with distributed.group(), distributed.rank_zero_first():
         assert not torch.distributed.is_initialized()
-        assert distributed.tell(lambda: 5) == 5
-        assert distributed.gather(7) == [7]
+        assert distributed.broadcast_object(lambda: 5) == 5
+        assert distributed.all_gather_object(7) == [7]

@@ -72,7 +72,7 @@ def group() -> Iterator[None]:
         package.setLevel(level)
 
 
-def tell(make: Callable[[], T]) -> T:
+def broadcast_object(make: Callable[[], T]) -> T:
     """What ``make`` gives in process 0, in all of them; the others do not call it."""
     if not is_together():
         return make()
@@ -84,7 +84,7 @@ def tell(make: Callable[[], T]) -> T:
     return result
 
 
-def gather(own: T) -> list[T]:
+def all_gather_object(own: T) -> list[T]:
     """What each process has, in all of them, by number."""
     if not is_together():
         return [own]
@@ -97,17 +97,17 @@ def gather(own: T) -> list[T]:
 
 def join(own: Mapping[K, T]) -> dict[K, T]:
     """What all processes have together, in all of them; of what several have, the first one's."""
-    return {key: value for part in reversed(gather(own)) for key, value in part.items()}
+    return {key: value for part in reversed(all_gather_object(own)) for key, value in part.items()}
 
 
 @contextmanager
-def main_first() -> Iterator[None]:
+def rank_zero_first() -> Iterator[None]:
     """Process 0 does what is inside before the others do."""
     if not is_main():
-        gather(None)
+        all_gather_object(None)
     yield
     if is_main():
-        gather(None)
+        all_gather_object(None)
 
 
 def _launched() -> bool:

@@ -118,7 +118,7 @@ def predict_together(
         return predict_clips(model, features, clips, batch_size, device, tick)
     own = clips[distributed.rank() :: distributed.world_size()]
     part = predict_clips(model, features, own, batch_size, device, tick) if own else None
-    return interleave([part for part in distributed.gather(part) if part is not None])
+    return interleave([part for part in distributed.all_gather_object(part) if part is not None])
 
 
 def interleave(parts: Sequence[ClipPredictions]) -> ClipPredictions:

@@ -63,7 +63,7 @@ def load_data(config: Config, split: Split | None = None, *, progress: bool = Fa
             leaks and ``evaluation.leakage`` refuses it.
         WorkError: too many videos cannot be read, or the store cannot be written.
     """
-    with distributed.main_first():  # it may make the videos
+    with distributed.rank_zero_first():  # it may make the videos
         logger.info("Looking for videos in %s", getattr(config.dataset, "path", "the dataset"), extra=LINE)
         catalog: Catalog = config.dataset.build(config.seed)
     if split is not None:
@@ -81,7 +81,10 @@ def load_data(config: Config, split: Split | None = None, *, progress: bool = Fa
         catalog, split = _decide(config, catalog, split, digests, None, {}, start)
         return Data(catalog, split, from_arrays(catalog), None, 0.0, {}, given, leakage)
     logger.info("features store: %s", config.features.store, extra=LINE)
-    with distributed.main_first(), stage(f"Loading {config.backbone.name}", progress):  # it may download the weights
+    with (
+        distributed.rank_zero_first(),
+        stage(f"Loading {config.backbone.name}", progress),
+    ):  # it may download the weights
         backbone = build_backbone(config.backbone, config.seed)
     prepare(backbone, config, device)
     described = describe_backbone(backbone, config)
@@ -126,7 +129,7 @@ def _guard(
     """The catalog with the folds to run, and what is known of leakage; of several processes the first looks."""
     provenance = None if backbone is None else backbone.provenance
     decided = split is not None
-    folds, leakage = distributed.tell(
+    folds, leakage = distributed.broadcast_object(
         lambda: guard_test(catalog, config, provenance, progress, decided=decided, digests=digests, start=start)
     )
     return replace(catalog, folds=folds), leakage

@@ -84,7 +84,7 @@ def new_run(config: Config, run_id: str | None = None, command: str = "run --res
         begun = find_unfinished_run(config, run_id) if distributed.restarts() else None
         return begun or create_run(config, run_id)
 
-    folder = distributed.tell(create)
+    folder = distributed.broadcast_object(create)
     try:
         with open_run(folder, command):
             yield folder

@@ -91,7 +91,7 @@ def evaluate_on(
             raise ConfigError(f"{folder}: no fold {fold!r}; it has {', '.join(names)}")
         sides = split.folds[names.index(fold) if fold else 0]
         weights = partial(require_trained, fold_folder(folder, sides.name, names), folder)
-        distributed.tell(lambda: str(weights()))
+        distributed.broadcast_object(lambda: str(weights()))
         other = read_other(on)
         config = config.model_copy(update={"dataset": other.dataset})
         catalog = _read_test_videos(other, on, split)
@@ -106,8 +106,11 @@ def evaluate_on(
         )
         notes = [f"The weights of run {folder.name}, fold {sides.name}, were tested on {on.name}."]
         notes += data.leakage.notes()
-        out = distributed.tell(lambda: _make_folder(folder, on, config))
-        return Run(out, distributed.tell(lambda: write_results(config, data, out, [result], model, progress, notes)))
+        out = distributed.broadcast_object(lambda: _make_folder(folder, on, config))
+        return Run(
+            out,
+            distributed.broadcast_object(lambda: write_results(config, data, out, [result], model, progress, notes)),
+        )
 
 
 def _make_folder(folder: Path, on: Path, config: Config) -> Path:
@@ -154,7 +157,7 @@ def _load(config: Config, catalog: Catalog, split: Split, sides: Sides, folder: 
     """Features of the videos that are tested, after they were compared with what was learned from."""
     backbone, provenance = None, None
     if catalog.arrays is None:
-        with distributed.main_first(), stage(f"Loading {config.backbone.name}", progress):
+        with distributed.rank_zero_first(), stage(f"Loading {config.backbone.name}", progress):
             backbone = build_backbone(config.backbone, config.seed)
         split.check_backbone(describe_backbone(backbone, config))
         prepare(backbone, config, resolve_device(config.device).main)
@@ -163,7 +166,7 @@ def _load(config: Config, catalog: Catalog, split: Split, sides: Sides, folder: 
         digests = contents.digests
     else:
         digests = [*digest_features(catalog)]
-    left_out, leakage = distributed.tell(
+    left_out, leakage = distributed.broadcast_object(
         lambda: compare_with_learned(config, catalog, digests, split, sides, folder, provenance, progress)
     )
     if left_out:

@@ -90,9 +90,9 @@ def resume(folder: str | Path, *, progress: bool = False) -> Run:
     """
     folder = Path(folder)
     with distributed.group(), open_run(folder, "run --resume"):
-        config, split, tested = distributed.tell(lambda: _read_unfinished(folder))
+        config, split, tested = distributed.broadcast_object(lambda: _read_unfinished(folder))
         if tested and (folder / "examples.npz").exists():
-            return Run(folder, distributed.tell(lambda: _finish_report(folder)))
+            return Run(folder, distributed.broadcast_object(lambda: _finish_report(folder)))
         try:
             _check_beforehand(config, begun=split is not None)
             data = _train(config, split, folder, progress, show_test=True)
@@ -118,7 +118,7 @@ def resume_training(folder: str | Path, *, progress: bool = False) -> Path:
     """Continue an interrupted ``train``."""
     folder = Path(folder)
     with distributed.group(), open_run(folder, "train --resume"):
-        config, split, tested = distributed.tell(lambda: _read_unfinished(folder))
+        config, split, tested = distributed.broadcast_object(lambda: _read_unfinished(folder))
         if tested:
             raise ConfigError(f"{folder}: trained and tested; its report is made by: snn-action run --resume {folder}")
         _check_beforehand(config, begun=split is not None)
@@ -208,7 +208,9 @@ def _evaluate(config: Config, data: Data, folder: Path, progress: bool) -> Run:
     tested = (_evaluate_fold(config, data, fold, folder, progress) for fold in data.catalog.folds)
     first, model = next(tested)
     folds = [first, *(result for result, _ in tested)]
-    return Run(folder, distributed.tell(lambda: write_results(config, data, folder, folds, model, progress)))
+    return Run(
+        folder, distributed.broadcast_object(lambda: write_results(config, data, folder, folds, model, progress))
+    )
 
 
 def write_results(

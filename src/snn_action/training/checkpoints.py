@@ -120,4 +120,6 @@ def load_shared(model: TemporalModel, find: Callable[[], Path]) -> None:
 def share_weights(model: TemporalModel) -> None:
     """Give all processes the weights of the first."""
     if distributed.is_together():
-        model.load_state_dict(distributed.tell(lambda: {key: value.cpu() for key, value in model.state_dict().items()}))
+        model.load_state_dict(
+            distributed.broadcast_object(lambda: {key: value.cpu() for key, value in model.state_dict().items()})
+        )

@@ -120,7 +120,7 @@ def train_model(
         measures["validation"] = lambda: measure(sides.validation)
     if sides.test and config.evaluation.test_curve:
         measures["test"] = lambda: measure(sides.test)
-    if not distributed.tell(lambda: is_trained(folder)):
+    if not distributed.broadcast_object(lambda: is_trained(folder)):
         if settings.skip or not model.trained_by_gradient or settings.epochs == 0:
             _fit_at_once(model, features, sides, config, folder, measures, trained_on, extra or {}, progress)
         else:
@@ -201,7 +201,7 @@ def _fit_epochs(
     device = resolve_device(config.device)
     check_precision(config)
     last = folder / "checkpoints" / "last.ckpt"
-    resuming = distributed.tell(last.exists)
+    resuming = distributed.broadcast_object(last.exists)
     epoch = 0
     if resuming:
         try:
@@ -240,7 +240,7 @@ def _fit_epochs(
                 trainer.fit(recogniser, loader, ckpt_path=str(last) if resuming else None, weights_only=True)
             except SystemExit:  # what Lightning makes of Ctrl-C
                 raise KeyboardInterrupt from None
-    if not distributed.tell(lambda: read_lines(folder)):
+    if not distributed.broadcast_object(lambda: read_lines(folder)):
         raise ConfigError("training ended before its first epoch did")
 
 

@@ -102,7 +102,9 @@ class TrainingCounts:
 
     def take(self) -> dict[str, float]:
         """Loss and accuracies since the last call, in all processes."""
-        everyone = [sums for sums in distributed.gather(None if self.sums is None else self.sums.tolist()) if sums]
+        everyone = [
+            sums for sums in distributed.all_gather_object(None if self.sums is None else self.sums.tolist()) if sums
+        ]
         self.sums = None
         if not everyone:
             return {}
