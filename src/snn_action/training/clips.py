@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from snn_action.core import distributed as processes
+from snn_action.core import distributed
 from snn_action.features.feature_set import FeatureSet
 
 
@@ -97,7 +97,7 @@ def make_loader(
     """
     workers = 0 if multiprocessing.current_process().daemon else workers  # which may start no others
     return DataLoader(
-        ClipDataset(features, clips, processes.rank(), processes.world_size()),
+        ClipDataset(features, clips, distributed.rank(), distributed.world_size()),
         batch_size=batch_size,
         sampler=EpochSampler(len(clips), seed, shuffle, epoch),
         num_workers=workers,
