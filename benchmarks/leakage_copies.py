@@ -11,7 +11,7 @@ found         copies that are told to be copies of the video that they were made
 false alarms  copies that are told to be copies of a video of another film or subject
 
 Below the table all pairs of different videos of the half are compared as they are. The table is printed, and that of
-the half ``reported`` is put into docs/leakage.md.
+the half ``reported`` is put into docs/explanation/leakage.md.
 """
 
 import argparse
@@ -35,7 +35,7 @@ from snn_action.video.decode import open_video
 from snn_action.video.perceptual import Fingerprint, fingerprint_video
 from snn_action.video.settings import LimitSettings
 
-PAGE, BEGIN, END = ROOT / "docs" / "leakage.md", "<!-- copies: begin -->", "<!-- copies: end -->"
+PAGE, BEGIN, END = ROOT / "docs" / "explanation" / "leakage.md", "<!-- copies: begin -->", "<!-- copies: end -->"
 LIMITS = LimitSettings()
 SUBJECTS_CHOSEN = 4  # of Weizmann's nine
 Frames = list[np.ndarray]

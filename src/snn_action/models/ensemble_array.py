@@ -50,7 +50,9 @@ class Settings(ModelSettings):
     dimensions: int = Field(1, ge=1, le=16, description="Numbers of a value")
     n_neurons: int = Field(50, ge=1, le=10**4, description="Neurons of each ensemble")
     neuron: registered("neuron") = spiking_rectified_linear.Settings()  # type: ignore[valid-type]
-    gradient: Gradient = Field("spike_aware", description="How gradients pass the spikes: see docs/neurons.md")
+    gradient: Gradient = Field(
+        "spike_aware", description="How gradients pass the spikes: see docs/explanation/neurons.md"
+    )
     max_rates: tuple[float, float] = Field((200.0, 400.0), description="Range of rates at value 1, spikes a second")
     intercepts: tuple[float, float] = Field((-1.0, 0.9), description="Range of values where neurons begin to spike")
     function: FunctionName = Field(

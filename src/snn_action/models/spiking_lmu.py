@@ -57,7 +57,9 @@ class Settings(ReaderSettings):
     type: Literal["spiking_lmu"] = "spiking_lmu"
     normalise: bool = Field(True, description="Each step's scaled input is divided by its root mean square")
     neuron: registered("neuron") = spiking_rectified_linear.Settings(initial_voltage="uniform")  # type: ignore[valid-type]
-    gradient: Gradient = Field("surrogate", description="How gradients pass the spikes: see docs/neurons.md")
+    gradient: Gradient = Field(
+        "surrogate", description="How gradients pass the spikes: see docs/explanation/neurons.md"
+    )
     max_rates: tuple[float, float] = Field((50.0, 150.0), description="Range of rates of hidden units, spikes a second")
     intercepts: tuple[float, float] = Field(
         (-0.5, 0.5), description="Range of values where hidden units begin to spike"
