@@ -27,7 +27,7 @@ from pathlib import Path
 import av
 import numpy as np
 from PIL import Image
-from table import ROOT, make_table
+from table import ROOT, make_table, wrap
 
 from snn_action.datasets.check import find_all_videos
 from snn_action.video.copies import find_copies
@@ -246,10 +246,11 @@ def main() -> None:
         other = [pair for pair in pairs if names[pair[0]] != names[pair[1]]]
         same = sum(names[i] == names[j] for j in range(len(names)) for i in range(j))
         total = len(names) * (len(names) - 1) // 2
-        lines.append(
+        text = (
             f"{title}, {len(paths)} videos as they are: {len(other)} of {total - same:,} pairs of different {kind}s "
             f"are called copies, and {len(pairs) - len(other)} of {same:,} pairs of one {kind}."
         )
+        lines.append(wrap(text))
         for left, right in pairs:
             print(paths[left], paths[right], file=sys.stderr)
     text = "\n".join(lines)
