@@ -198,7 +198,7 @@ def test_ctrl_c_says_how_to_go_on(command, features_file, write_config, monkeypa
 
 
 def test_main_py_is_the_same_as_run():
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     answer = subprocess.run(
         [sys.executable, str(root / "main.py"), "-c", "nowhere.json"], capture_output=True, text=True, check=False
     )

@@ -27,7 +27,7 @@ _WHOLE, _WHOLES = numba.intp, numba.intp[::1]
 # Numba keeps machine code on disk by the file of a function alone; what is called here stands in another too. Strips
 # are called by their address: their code is kept by what it does.
 _SOURCES = hashlib.sha256(
-    b"".join(Path(__file__).with_name(name).read_bytes() for name in ("cpu.py", "machine_code.py")) + bytes([LANES])
+    b"".join(Path(__file__).with_name(name).read_bytes() for name in ("loops.py", "machine_code.py")) + bytes([LANES])
 ).hexdigest()
 
 
