@@ -52,7 +52,7 @@ def make_small(config: dict) -> dict:
         config["clip"]["size"] = 32
     config["features"] = {**config.get("features", {}), "workers": 0}
     config["training"] = {**config.get("training", {}), "epochs": 1}
-    return config | {"device": "cpu"}
+    return config | {"device": "cpu", "report": {"clips": 1}}
 
 
 def make_videos(folder: Path) -> None:

@@ -1,6 +1,5 @@
 """What tests of the README and of the pages share: blocks of code, commands in them, and what stands for a run."""
 
-import glob
 import re
 import shlex
 from pathlib import Path
@@ -36,7 +35,7 @@ def fill_in(words: list[str]) -> list[str]:
         if word.endswith("/RUN"):
             filled.append(str(find_newest(Path(word).parent)))
         elif "/*" in word:
-            filled += sorted(glob.glob(word))
+            filled += sorted(map(str, Path().glob(word)))
         else:
             filled.append(word)
     return filled

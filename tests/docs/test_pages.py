@@ -4,6 +4,7 @@ Commands of the tutorials are run one after another, other commands of ours are 
 configuration and overrides fit. Python runs, the blocks of a page as one program. JSON and TOML must mean something.
 """
 
+import importlib
 import json
 import re
 import shlex
@@ -18,7 +19,7 @@ from torch.distributed.run import get_args_parser
 import snn_action.snn
 from snn_action.cli.commands import app
 from snn_action.config import load_config, make_config, override, read_file
-from snn_action.core.registry import REGISTRY
+from snn_action.core import registry
 from tests.docs.reading import ROOT, Block, fill_in, read_blocks, split_commands
 
 DOCS = ROOT / "docs"
@@ -34,6 +35,7 @@ REASONS = {
     "files of 2020": "tests/original_2020 and tests/test_seed_run.py run such files",
 }
 LANGUAGES = {"bash", "python", "json", "toml", "text"}
+OF_RUNS = {"tutorials/own-videos.md", "how-to/loggers.md"}  # their Python needs what the tutorials make
 # Keys of JSON files beside weights; all other JSON is part of a configuration
 PROVENANCE = {"trained_on", "videos"}
 
@@ -94,6 +96,19 @@ def test_a_command_is_one_that_there_is(page, words, workspace, monkeypatch):
     check_usage(words[1:])
 
 
+def test_the_table_of_commands_is_complete():
+    table = (DOCS / "reference" / "command-line.md").read_text(encoding="utf-8").partition("## Common options")[0]
+    names = set(re.findall(r"^\| `([a-z -]+)` \|", table, re.MULTILINE))
+    assert names == set(list_names(typer.main.get_command(app)))
+
+
+def list_names(group, prefix: str = "") -> list[str]:
+    found = []
+    for name, command in group.commands.items():
+        found += list_names(command, f"{name} ") if hasattr(command, "commands") else [prefix + name]
+    return found
+
+
 def check_usage(words: list[str]) -> None:
     """Find out what calling a command would: whether it and its options exist, and whether its configuration fits.
 
@@ -134,8 +149,7 @@ def test_a_wrong_command_is_found(words, said):
         check_usage(words.split())
 
 
-def test_the_commands_of_the_tutorials_run_as_written(shell, workspace, monkeypatch):
-    del workspace
+def test_the_commands_of_the_tutorials_run_as_written(shell):
     for page in ("tutorials/first-run.md", "tutorials/own-videos.md"):
         for block in PAGES[page]:
             if block.language == "python":
@@ -146,34 +160,27 @@ def test_the_commands_of_the_tutorials_run_as_written(shell, workspace, monkeypa
                         words = ["snn-action", "run", "-c", "configs/config.json"]
                     printed = shell(fill_in(words))
                     assert printed.strip(), words
+    for block in PAGES["how-to/loggers.md"]:  # what it reads is of a run
+        if block.language == "python":
+            run_python("how-to/loggers.md", block.text, {})
     assert Path("comparison.html").is_file()
 
 
-@pytest.mark.parametrize("page", sorted({page for page, _ in list_blocks("python")} - {"tutorials/own-videos.md"}))
-def test_the_python_of_a_page_runs(page, workspace, tmp_path, monkeypatch):
+@pytest.mark.parametrize("page", sorted({page for page, _ in list_blocks("python")} - OF_RUNS))
+def test_the_python_of_a_page_runs(page, tmp_path, monkeypatch):
     if "from snn_action.snn import" in (DOCS / page).read_text("utf-8") and not hasattr(snn_action.snn, "LIF"):
         pytest.skip("snn_action.snn has no public names yet")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    if "save/demo" in "".join(block.text for block in PAGES[page]):
-        write_run(tmp_path / "save" / "demo" / "one")
     install(PAGES[page], tmp_path, monkeypatch)
     values: dict = {}
     for block in PAGES[page]:
         if block.language == "python" and not find_file(block):
             run_python(page, block.text, values)
-    for name in [name for name in sys.modules if name.split(".")[0] == "my_package"]:
-        del sys.modules[name]
 
 
 def run_python(page: str, text: str, values: dict) -> None:
     exec(compile(text, page, "exec"), values)
-
-
-def write_run(folder: Path) -> None:
-    """Of a run what training writes after each epoch."""
-    folder.mkdir(parents=True)
-    (folder / "metrics.jsonl").write_text('{"epoch": 0, "train": {"loss": 1.0}}\n')
 
 
 def find_file(block: Block) -> str | None:
@@ -184,6 +191,9 @@ def find_file(block: Block) -> str | None:
 
 def install(blocks: list[Block], folder: Path, monkeypatch) -> None:
     """What installing a package does: its modules can be imported, and its entry points are known."""
+    for name in [name for name in sys.modules if name.split(".")[0] == "my_package"]:  # another page's
+        del sys.modules[name]
+    importlib.invalidate_caches()
     for block in blocks:
         if name := find_file(block):
             path = folder / name
@@ -194,7 +204,7 @@ def install(blocks: list[Block], folder: Path, monkeypatch) -> None:
                 package, _, kind = group.partition(".")
                 assert package == "snn_action"
                 for item, module in items.items():
-                    monkeypatch.setitem(REGISTRY[kind], item, module)
+                    monkeypatch.setitem(registry.REGISTRY[kind], item, module)
 
 
 @pytest.mark.parametrize(("page", "block"), list_blocks("json"), ids=show)
@@ -210,7 +220,7 @@ def test_json_fits(page, block, workspace, tmp_path, monkeypatch):
         make_config(override({**base, **raw}, ["model.no_such_key=1"]))
 
 
-def test_a_dataset_of_the_guide_finds_its_videos(workspace, tmp_path, monkeypatch):
+def test_a_dataset_of_the_guide_finds_its_videos(tmp_path, monkeypatch):
     """The module of docs/how-to/own-dataset.md, on files that are named as it says."""
     page = PAGES["how-to/own-dataset.md"]
     monkeypatch.syspath_prepend(tmp_path)
@@ -220,8 +230,6 @@ def test_a_dataset_of_the_guide_finds_its_videos(workspace, tmp_path, monkeypatc
     for action in ("walk", "wave"):
         for person in ("anna", "ben"):
             (folder / f"{action}-{person}-1.avi").touch()
-    from snn_action.core import registry
-
     settings = registry.parse("dataset", {"type": "flat", "path": str(folder), "test_people": ["anna"]})
     catalog = registry.build("dataset", settings, 0)
     (fold,) = catalog.folds
