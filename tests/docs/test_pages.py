@@ -81,6 +81,18 @@ def test_lines_are_short(path):
     assert not [line for line in lines if len(line) > 120 and not line.startswith("|")]
 
 
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "SECURITY.md"])
+def test_links_from_outside_of_the_site_lead_somewhere(name):
+    """Those between pages are checked when the site is built."""
+    links = re.findall(r"\]\(([^)#]*)(?:#([^)]*))?\)", (ROOT / name).read_text(encoding="utf-8"))
+    for target, anchor in links:
+        path = ROOT / target
+        assert path.is_file(), target
+        if anchor:
+            titles = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+            assert anchor in [re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles], anchor
+
+
 @pytest.mark.parametrize(("page", "words"), list_commands(), ids=show)
 def test_a_command_is_one_that_there_is(page, words, workspace, monkeypatch):
     monkeypatch.chdir(workspace)
