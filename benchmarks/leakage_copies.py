@@ -130,7 +130,7 @@ ALTERATIONS: dict[str, Callable[[Frames], Frames] | None] = {
     "gamma 0.67": each(lambda frame: map_levels(frame, lambda level: level**0.67)),
     "contrast x 0.6": each(lambda frame: map_levels(frame, lambda level: 0.5 + 0.6 * (level - 0.5))),
     "contrast x 0.1": each(lambda frame: map_levels(frame, lambda level: 0.5 + 0.1 * (level - 0.5))),
-    "without colour": each(lambda frame: np.repeat(frame.mean(2, keepdims=True), 3, 2).astype(np.uint8)),
+    "without color": each(lambda frame: np.repeat(frame.mean(2, keepdims=True), 3, 2).astype(np.uint8)),
     "a logo": each(put_logo),
     "noise": add_noise,
     "mirrored, 5 % cropped, gamma 1.3, a third cut off": alter_much,
