@@ -7,6 +7,7 @@ configuration and overrides fit. Python runs, the blocks of a page as one progra
 import importlib
 import json
 import re
+import runpy
 import shlex
 import sys
 import tomllib
@@ -18,7 +19,7 @@ from torch.distributed.run import get_args_parser
 
 import snn_action.snn
 from snn_action.cli.commands import app
-from snn_action.config import load_config, make_config, override, read_file
+from snn_action.config import load_config, make_config, make_schema, override, read_file
 from snn_action.core import registry
 from tests.docs.reading import ROOT, Block, fill_in, read_blocks, split_commands
 
@@ -106,6 +107,17 @@ def test_a_command_is_one_that_there_is(page, words, workspace, monkeypatch):
         assert words[0] == "snn_action"
     assert words[0] in ("snn-action", "snn_action"), page
     check_usage(words[1:])
+
+
+def test_the_tables_of_keys_are_complete():
+    schema = make_schema()
+    tables = runpy.run_path(str(ROOT / "scripts" / "configuration_keys.py"))["write_tables"](schema)
+    cells = re.findall(r"^\| `([\w.]+)` \|", tables, re.MULTILINE)
+    keys = {key.rpartition(".")[2] for key in cells}
+    wanted = {key for part in (schema, *schema["$defs"].values()) for key in part.get("properties", {})}
+    assert keys | set(schema["properties"]) | {"type", "limits", "loss", "pickles"} >= wanted
+    items = [name.partition("_")[2] for name in schema["$defs"] if name.partition("_")[0] in registry.REGISTRY]
+    assert all(f": `{item}`\n" in tables for item in items)
 
 
 def test_the_table_of_commands_is_complete():
