@@ -77,7 +77,7 @@ class EvaluationSettings(Settings):
     batch_size: int = Field(100, ge=1, le=10**6, description="Clips tested at once")
     baseline: bool = Field(True, description="Also fit and test the frame-average baseline on the same features")
     leakage: Literal["refuse", "mark", "drop"] = Field(
-        "refuse", description="What a test set that leaks does: see docs/leakage.md"
+        "refuse", description="What a test set that leaks does: see docs/explanation/leakage.md"
     )
     controls: bool = Field(
         True, description="Also test on clips with their frames in random order, or the first one repeated"
