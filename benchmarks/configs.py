@@ -41,7 +41,8 @@ Each file here runs as it is where its data are: `snn-action run -c configs/NAME
   seconds**: of all cores together; a machine that does other work too takes longer, not more of these.
 - **GiB**: the most memory of the largest process.
 - **run**: the day, the commit, the machine, and what was put over the file (`-o`). One run each; the tables over
-  several seeds are in [docs/results.md](../docs/results.md). *{NOT_RUN}*: its data or weights were not on the machine.
+  several seeds are in [docs/results.md](../docs/results.md). *{NOT_RUN}*: nobody has run it by this script yet; the
+  videos of UCF101 and the weights of ResNet-152 were not on the machine.
 
 `schema.json` is no configuration: it is the JSON schema of all of them, for editors (`snn-action schema`).
 
