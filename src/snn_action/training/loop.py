@@ -1,0 +1,127 @@
+"""The training loop: every epoch is trained, measured, written down and kept.
+
+Mixed precision with gradient scaling and the averaging of gradients over processes are those of Lightning's Fabric; all
+else can be read here.
+"""
+
+import logging
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.plugins import MixedPrecision
+
+from snn_action.config import Config
+from snn_action.core import distributed
+from snn_action.core.errors import WorkError
+from snn_action.features.feature_set import FeatureSet
+from snn_action.models import TemporalModel
+from snn_action.training.checkpoints import TrainingState
+from snn_action.training.clips import EpochSampler, make_loader, mix_seed
+from snn_action.training.device import Device, resolve_device
+from snn_action.training.history import EpochRecorder
+from snn_action.training.objective import Objective, TrainingCounts
+from snn_action.training.optimizer import learning_rate, make_optimizer
+
+MIXED: dict[str, Any] = {"bf16": "bf16-mixed", "16": "16-mixed"}
+logging.getLogger("lightning_fabric").setLevel(logging.ERROR)  # it greets; what can go wrong is said by us
+
+
+class Autocast(MixedPrecision):
+    """Mixed precision whose inputs stay in single precision, as features are standardized before they are rounded."""
+
+    def convert_input(self, data: Any) -> Any:
+        """The data as they are."""
+        return data
+
+
+def train_epochs(
+    model: TemporalModel,
+    features: FeatureSet,
+    clips: Sequence[int],
+    config: Config,
+    recorder: EpochRecorder,
+    begin_from: TrainingState | None = None,
+) -> None:
+    """Train ``model`` in place until the last epoch, or until patience has run out. It ends on the CPU.
+
+    The order of clips depends on the seed and the epoch alone, the learning rate on the step, and what dropout and
+    noise draw on the seed, epoch, step and process: an epoch after a kill is that of a training that was never killed.
+
+    Args:
+        model: With the weights to begin with.
+        features: Of all clips.
+        clips: To train on. Each process takes its share of every batch.
+        config: Its sections ``training``, ``seed``, ``device``, ``precision``.
+        recorder: Knows the epochs so far; measures, writes and keeps each new one.
+        begin_from: The checkpoint of the last epoch so far.
+
+    Raises:
+        WorkError: the loss is not finite.
+    """
+    settings, device = config.training, resolve_device(config.device)
+    sampler = EpochSampler(len(clips), config.seed, settings.shuffle)
+    loader = make_loader(
+        features,
+        clips,
+        sampler,
+        batch_size=settings.batch_size,
+        workers=settings.workers,
+        pin_memory=settings.pin_memory,
+    )
+    fabric = _make_fabric(config.precision, device)
+    objective = Objective(model, settings).to(device.main).train()
+    optimizer = make_optimizer(objective.parameters(), settings)
+    precision = fabric.strategy.precision
+    if begin_from is not None:
+        model.load_state_dict(begin_from.weights)
+        optimizer.load_state_dict(begin_from.optimizer)
+        precision.load_state_dict(begin_from.scaler)
+    parallel, stepper = fabric.setup(objective, optimizer)
+
+    def pack(lines: list[dict[str, Any]]) -> TrainingState:
+        return TrainingState(model.state_dict(), optimizer.state_dict(), precision.state_dict(), lines)
+
+    counts, steps = TrainingCounts(), len(loader)
+    for epoch in range(recorder.next_epoch, settings.epochs):
+        if recorder.lost_patience():
+            break
+        begin = time.perf_counter()
+        sampler.set_epoch(epoch)
+        for index, batch in enumerate(loader):
+            torch.manual_seed(mix_seed(config.seed, epoch, index, distributed.rank()))
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(epoch * steps + index, steps, settings)
+            tensors, mask, label = (part.to(device.main, non_blocking=True) for part in batch[:3])
+            loss, logits = parallel(tensors, mask, label)
+            if not bool(loss.isfinite()):
+                raise WorkError(
+                    f"the loss is {loss.item()} in epoch {epoch}: lower training.learning_rate, "
+                    "set training.gradient_clip, or use precision '32'"
+                )
+            if batch.weight:
+                counts.add(logits, mask, label, loss.detach())
+            stepper.zero_grad()
+            fabric.backward(loss * batch.weight)
+            if settings.gradient_clip is not None:
+                fabric.clip_gradients(parallel, stepper, max_norm=settings.gradient_clip, error_if_nonfinite=False)
+            stepper.step()
+        seconds = time.perf_counter() - begin
+        rate = learning_rate(epoch * steps, steps, settings)
+        recorder.finish({"epoch": epoch, "learning_rate": rate, "train": counts.take()}, seconds, pack)
+    model.cpu()
+
+
+def _make_fabric(precision: str, device: Device) -> Fabric:
+    """Fabric for the processes of this run, which ``torchrun`` has started."""
+    fabric = Fabric(
+        accelerator=device.accelerator,
+        devices=device.devices,
+        num_nodes=distributed.world_size() // distributed.local_world_size(),
+        strategy="ddp" if distributed.world_size() > 1 else "auto",
+        plugins=Autocast(MIXED[precision], device.accelerator) if precision in MIXED else None,
+    )
+    fabric.launch()
+    return fabric
