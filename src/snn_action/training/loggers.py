@@ -49,7 +49,12 @@ def log_epochs(config: Config, folder: Path, lines: Sequence[dict[str, Any]] = (
         loggers = [stack.enter_context(_LOGGERS[name](config, folder)) for name in names]
 
         def log(line: dict[str, Any]) -> None:
-            curves = {f"{side}/{key}": value for side in line if isinstance(line[side], dict) for key, value in line[side].items()}
+            curves = {
+                f"{side}/{key}": value
+                for side in line
+                if isinstance(line[side], dict)
+                for key, value in line[side].items()
+            }
             if "learning_rate" in line:
                 curves["learning_rate"] = line["learning_rate"]
             for logger in loggers:
@@ -74,7 +79,7 @@ def _finalizing(logger: Any) -> Iterator[Any]:
 def _open_tensorboard(config: Config, folder: Path) -> Iterator[Any]:
     """Into the folder ``tensorboard``."""
     del config
-    from lightning_fabric.loggers import TensorBoardLogger
+    from lightning_fabric.loggers.tensorboard import TensorBoardLogger
 
     with _finalizing(TensorBoardLogger(folder, name="tensorboard", version="")) as logger:
         yield logger
@@ -84,7 +89,7 @@ def _open_tensorboard(config: Config, folder: Path) -> Iterator[Any]:
 def _open_csv(config: Config, folder: Path) -> Iterator[Any]:
     """Into ``csv/metrics.csv``."""
     del config
-    from lightning_fabric.loggers import CSVLogger
+    from lightning_fabric.loggers.csv_logs import CSVLogger
 
     (folder / "csv" / "metrics.csv").unlink(missing_ok=True)  # written anew
     with _finalizing(CSVLogger(folder, name=None, version="csv", flush_logs_every_n_steps=1)) as logger:

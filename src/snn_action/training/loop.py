@@ -7,7 +7,7 @@ else can be read here.
 import logging
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from lightning_fabric import Fabric
@@ -25,16 +25,27 @@ from snn_action.training.history import EpochRecorder
 from snn_action.training.objective import Objective, TrainingCounts
 from snn_action.training.optimizer import learning_rate, make_optimizer
 
-MIXED: dict[str, Any] = {"bf16": "bf16-mixed", "16": "16-mixed"}
 logging.getLogger("lightning_fabric").setLevel(logging.ERROR)  # it greets; what can go wrong is said by us
 
 
 class Autocast(MixedPrecision):
-    """Mixed precision whose inputs stay in single precision, as features are standardized before they are rounded."""
+    """Mixed precision, with gradient scaling for ``16``.
+
+    Other than Fabric's own, it leaves the features in single precision, as they are standardized before anything is
+    rounded; and it rounds a weight anew wherever it is used, so that its gradients are summed in single precision.
+    """
+
+    def __init__(self, precision: Literal["bf16", "16"], device: str) -> None:
+        super().__init__("bf16-mixed" if precision == "bf16" else "16-mixed", device)
+        self.dtype = torch.bfloat16 if precision == "bf16" else torch.float16
 
     def convert_input(self, data: Any) -> Any:
-        """The data as they are."""
+        """The features, mask and labels as they are."""
         return data
+
+    def forward_context(self) -> torch.autocast:
+        """The context of loss and model."""
+        return torch.autocast(self.device, self.dtype, cache_enabled=False)
 
 
 def train_epochs(
@@ -114,14 +125,14 @@ def train_epochs(
     model.cpu()
 
 
-def _make_fabric(precision: str, device: Device) -> Fabric:
+def _make_fabric(precision: Literal["32", "bf16", "16"], device: Device) -> Fabric:
     """Fabric for the processes of this run, which ``torchrun`` has started."""
     fabric = Fabric(
         accelerator=device.accelerator,
         devices=device.devices,
         num_nodes=distributed.world_size() // distributed.local_world_size(),
         strategy="ddp" if distributed.world_size() > 1 else "auto",
-        plugins=Autocast(MIXED[precision], device.accelerator) if precision in MIXED else None,
+        plugins=None if precision == "32" else Autocast(precision, device.accelerator),
     )
     fabric.launch()
     return fabric
