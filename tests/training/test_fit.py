@@ -205,7 +205,9 @@ def test_control_c_is_an_interrupt_and_the_run_can_go_on(tmp_path, train, settin
     before = signal.signal(signal.SIGINT, handler := signal.default_int_handler)  # ignored in a shell's background
     forward = Objective.forward
 
-    def interrupt(*arguments: object) -> tuple[torch.Tensor, torch.Tensor]:  # in an epoch, once there is one to go on from
+    def interrupt(
+        *arguments: object,
+    ) -> tuple[torch.Tensor, torch.Tensor]:  # in an epoch, once there is one to go on from
         if (tmp_path / "metrics.jsonl").exists():
             os.kill(os.getpid(), signal.SIGINT)
         return forward(*arguments)
