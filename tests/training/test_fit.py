@@ -133,7 +133,7 @@ def test_patience_stops_and_a_finished_run_is_not_trained_on(tmp_path, train, se
     assert equal(model.state_dict(), again.state_dict())
 
 
-def test_standardisation_sees_training_clips_only(tmp_path, train, settings, features):
+def test_standardization_sees_training_clips_only(tmp_path, train, settings, features):
     model = train(tmp_path, settings(epochs=1), features=features)
     x, mask = features.read(range(24))
     torch.testing.assert_close(model.standardiser.mean, x[mask].mean(0))
@@ -198,7 +198,7 @@ def test_a_long_clip_set_is_read_in_batches(tmp_path, train, settings, monkeypat
     read = FeatureSet.read
     monkeypatch.setattr(FeatureSet, "read", lambda self, clips: sizes.append(len(clips)) or read(self, clips))
     train(tmp_path, settings(epochs=1))
-    assert sizes == [24, 8, 8, 8, 8, 8]  # standardisation, three batches, validation, test
+    assert sizes == [24, 8, 8, 8, 8, 8]  # standardization, three batches, validation, test
 
 
 def test_control_c_is_an_interrupt_and_the_run_can_go_on(tmp_path, train, settings, monkeypatch):

@@ -166,3 +166,12 @@ def test_a_run_imports_neither_lightnings_trainer_nor_loggers_that_nobody_asked_
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_a_logger_that_cannot_be_opened_says_why_in_a_line(tmp_path, train, settings, fakes, monkeypatch):
+    def refuse(*_: object) -> None:
+        raise RuntimeError("no API key\nlog in first")
+
+    monkeypatch.setattr(FakeLogger, "log_hyperparams", refuse)
+    with pytest.raises(ConfigError, match=r"^training\.loggers: wandb cannot be opened: no API key$"):
+        train(tmp_path, settings(loggers=["wandb"]))

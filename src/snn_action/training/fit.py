@@ -89,7 +89,7 @@ def train_model(
     Several processes train together: each takes its share of every batch, and the first writes.
 
     Args:
-        model: New; its input standardisation is fitted here.
+        model: New; its input standardization is fitted here.
         features: Of all clips.
         sides: Which clips are what.
         config: Its sections ``training``, ``seed``, ``device``, ``precision``.

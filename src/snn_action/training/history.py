@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,23 +12,6 @@ from snn_action.training.checkpoints import TrainingState, write_checkpoint
 
 Measure = Callable[[], dict[str, float]]
 Line = dict[str, Any]  # of metrics.jsonl
-
-
-@dataclass
-class History:
-    """The epochs so far, and which of them is best."""
-
-    lines: list[Line] = field(default_factory=list)
-
-    def add(self, line: Line) -> bool:
-        """Append an epoch; true where it is the best so far."""
-        self.lines.append(line)
-        return bool(find_best(self.lines) == line["epoch"])
-
-    def waited(self) -> int:
-        """Epochs since the best one."""
-        best = find_best(self.lines)
-        return 0 if best is None else int(self.lines[-1]["epoch"]) - best
 
 
 def find_best(lines: Sequence[Line]) -> int | None:
@@ -71,23 +53,24 @@ class EpochRecorder:
         listeners: Sequence[Callable[[Line], None]] = (),
     ) -> None:
         self.folder = folder
-        self.history = History(list(lines))
+        self.lines = list(lines)
         self.measures = measures
         self.patience = patience
         self.extra = extra
         self.trained_on = trained_on
         self.listeners = listeners
         if distributed.is_main() and self.next_epoch > 0:
-            write_lines(folder, self.history.lines)
+            write_lines(folder, self.lines)
 
     @property
     def next_epoch(self) -> int:
         """The epoch that comes next, from 0."""
-        return 1 + max((int(line["epoch"]) for line in self.history.lines), default=-1)
+        return 1 + max((int(line["epoch"]) for line in self.lines), default=-1)
 
     def lost_patience(self) -> bool:
         """Whether the best epoch is ``patience`` epochs ago."""
-        return self.patience is not None and self.history.waited() >= self.patience
+        best = find_best(self.lines)
+        return self.patience is not None and best is not None and self.lines[-1]["epoch"] - best >= self.patience
 
     def finish(self, epoch: Line, seconds: float, pack: Callable[[list[Line]], TrainingState]) -> None:
         """Measure, write and keep an epoch.
@@ -99,11 +82,11 @@ class EpochRecorder:
         """
         measured = {name: measure() for name, measure in self.measures.items()}
         line = {**self.extra, **epoch, **measured, "seconds": seconds}
-        better = self.history.add(line)
+        self.lines.append(line)
         if distributed.is_main():
-            write_lines(self.folder, self.history.lines)
-            content = pack(self.history.lines).to_content(self.trained_on)
-            for name in ("best", "last") if better else ("last",):
+            write_lines(self.folder, self.lines)
+            content = pack(self.lines).to_content(self.trained_on)
+            for name in ("best", "last") if find_best(self.lines) == line["epoch"] else ("last",):
                 write_checkpoint(content, self.folder / "checkpoints" / f"{name}.ckpt")
         for listen in self.listeners:
             listen(line)

@@ -41,12 +41,12 @@ def log_epochs(config: Config, folder: Path, lines: Sequence[dict[str, Any]] = (
     epoch is missing or, after a kill, logged twice.
 
     Raises:
-        ConfigError: the package of a logger is not installed.
+        ConfigError: the package of a logger is not installed, or the logger cannot be opened.
     """
     check_loggers(config)
     names = config.training.loggers if distributed.is_main() else []
     with ExitStack() as stack:
-        loggers = [stack.enter_context(_LOGGERS[name](config, folder)) for name in names]
+        loggers = [_open(name, config, folder, stack) for name in names]
 
         def log(line: dict[str, Any]) -> None:
             curves = {
@@ -63,6 +63,14 @@ def log_epochs(config: Config, folder: Path, lines: Sequence[dict[str, Any]] = (
         for line in lines:
             log(line)
         yield log
+
+
+def _open(name: str, config: Config, folder: Path, stack: ExitStack) -> Any:
+    try:
+        return stack.enter_context(_LOGGERS[name](config, folder))
+    except Exception as error:  # of any kind: no server, no key, no room
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise ConfigError(f"training.loggers: {name} cannot be opened: {reason}") from error
 
 
 @contextmanager
@@ -98,11 +106,12 @@ def _open_csv(config: Config, folder: Path) -> Iterator[Any]:
 
 @contextmanager
 def _open_wandb(config: Config, folder: Path) -> Iterator[Any]:
-    """Into the project of the configuration's name, or of the variable ``WANDB_PROJECT``."""
+    """Into the project of the configuration's name, or ``WANDB_PROJECT``; its files lie in ``save_dir/wandb``."""
     from snn_action.core.compat import pytorch_lightning
 
     project = os.environ.get("WANDB_PROJECT", config.name)
-    logger = pytorch_lightning.loggers.WandbLogger(name=folder.as_posix(), project=project, save_dir=folder)
+    config.save_dir.mkdir(parents=True, exist_ok=True)
+    logger = pytorch_lightning.loggers.WandbLogger(name=folder.as_posix(), project=project, save_dir=config.save_dir)
     logger.log_hyperparams(config.model_dump(mode="json"))
     with _finalizing(logger):
         try:
@@ -113,10 +122,12 @@ def _open_wandb(config: Config, folder: Path) -> Iterator[Any]:
 
 @contextmanager
 def _open_mlflow(config: Config, folder: Path) -> Iterator[Any]:
-    """Into the experiment of the configuration's name, at ``MLFLOW_TRACKING_URI`` or in the folder ``mlruns``."""
+    """Into the experiment of the configuration's name, at ``MLFLOW_TRACKING_URI`` or in ``save_dir/mlflow.db``."""
     from snn_action.core.compat import pytorch_lightning
 
-    logger = pytorch_lightning.loggers.MLFlowLogger(config.name, folder.as_posix(), save_dir=str(folder / "mlruns"))
+    place = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(config.save_dir / 'mlflow.db').absolute()}"
+    config.save_dir.mkdir(parents=True, exist_ok=True)
+    logger = pytorch_lightning.loggers.MLFlowLogger(config.name, folder.as_posix(), tracking_uri=place)
     logger.log_hyperparams(config.model_dump(mode="json"))
     with _finalizing(logger):
         yield logger

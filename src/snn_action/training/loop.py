@@ -89,7 +89,8 @@ def train_epochs(
     if begin_from is not None:
         model.load_state_dict(begin_from.weights)
         optimizer.load_state_dict(begin_from.optimizer)
-        precision.load_state_dict(begin_from.scaler)
+        if begin_from.scaler:
+            precision.load_state_dict(begin_from.scaler)
     parallel, stepper = fabric.setup(objective, optimizer)
 
     def pack(lines: list[dict[str, Any]]) -> TrainingState:
@@ -105,8 +106,8 @@ def train_epochs(
             torch.manual_seed(mix_seed(config.seed, epoch, index, distributed.rank()))
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(epoch * steps + index, steps, settings)
-            tensors, mask, label = (part.to(device.main, non_blocking=True) for part in batch[:3])
-            loss, logits = parallel(tensors, mask, label)
+            inputs, mask, label = (part.to(device.main, non_blocking=True) for part in batch[:3])
+            loss, logits = parallel(inputs, mask, label)
             if not bool(loss.isfinite()):
                 raise WorkError(
                     f"the loss is {loss.item()} in epoch {epoch}: lower training.learning_rate, "
