@@ -65,10 +65,21 @@ class TrainingSettings(Settings):
     shuffle: bool = Field(True, description="Draw a new order of the training clips each epoch")
     workers: int = Field(0, ge=0, le=1024, description="Processes that read batches; 0: the training process does")
     pin_memory: bool = Field(False, description="Page-locked memory for batches: faster copies to a GPU")
-    tensorboard: bool = Field(False, description="Also log for TensorBoard (extra 'tensorboard')")
+    loggers: list[Literal["tensorboard", "wandb", "mlflow", "csv"]] = Field(
+        [], description="Also log training curves there; each but csv needs the extra of its name"
+    )
     weights: Path | None = Field(None, description="Start from these weights (.ckpt of a run)")
     skip: bool = Field(False, description="No training: test the weights as they are")
     initial_accuracy: bool = Field(False, description="Also test before training")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_old_name(cls, value: Any) -> Any:
+        """``tensorboard`` was a switch; runs of that time have it in their configuration."""
+        if isinstance(value, dict) and isinstance(old := value.get("tensorboard"), bool):
+            others = {key: setting for key, setting in value.items() if key != "tensorboard"}
+            value = {"loggers": ["tensorboard"] if old else [], **others}
+        return value
 
 
 class EvaluationSettings(Settings):

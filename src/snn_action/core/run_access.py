@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 LOCK, LOG = ".lock", "run.log"
 BEGUN = ("config.json", "environment.json", "splits.json", "metrics.jsonl", "trained", LOCK, LOG)
 RESULTS = ("predictions.csv", "confusion.csv", "metrics.json", "examples.npz", "report.html")
-FOLDERS = ("checkpoints", "figures", "folds", "on", "tensorboard")
+FOLDERS = ("checkpoints", "figures", "folds", "on", "tensorboard", "csv")
 _OWN_FILE = re.compile(
     "|".join(map(re.escape, (*BEGUN, *RESULTS, "best.ckpt", "last.ckpt")))
     + r"|(learning_[a-z]+|anytime|pairs|per_class|confusion|clip_\d+)\.png"

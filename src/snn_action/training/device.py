@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Device:
-    """Lightning's accelerator and devices, and the device of everything that is not trained."""
+    """Fabric's accelerator and devices, and the device of everything that is not trained."""
 
     accelerator: str
     devices: int | list[int]
