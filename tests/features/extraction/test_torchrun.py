@@ -86,7 +86,7 @@ from pathlib import Path
 from snn_action.core import distributed
 from snn_action.runs import pipeline
 from snn_action.config import load_config
-from snn_action.features import extract, decoding, needs
+from snn_action.features.extraction import extract, decoding, needs
 from snn_action.features.extraction.failures import Failures
 _, config, told, how = sys.argv
 told, second = Path(told), os.environ["RANK"] == "1"
