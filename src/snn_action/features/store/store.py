@@ -29,7 +29,7 @@ from snn_action.features.store.checksum import UNSEALED, seal
 from snn_action.features.store.database import open_database
 from snn_action.features.store.opening import BrokenShardError, open_shard, read_whole
 from snn_action.features.store.shard import SHARD_FORMAT, SUFFIX, Shard, read_shard
-from snn_action.features.store.unfinished import aside_of, is_abandoned
+from snn_action.features.store.unfinished import is_abandoned, unfinished
 
 logger = logging.getLogger(__name__)
 
@@ -200,18 +200,16 @@ class FeatureStore:
         header = {"format": SHARD_FORMAT, "stream": stream, "provenance": dict(provenance), "entries": entries}
         features = torch.cat([entry.features for entry in rows])
         name = f"{stream}-{uuid.uuid4().hex}{SUFFIX}"
-        aside = aside_of(self._shards / name)
         try:
             metadata = {"snn_action": json.dumps(header), "checksum": UNSEALED}
-            # not ``save_file``: it writes aside under a name of its own, which a kill would leave, for this user alone
-            aside.write_bytes(safetensors.torch.save({"features": features}, metadata))
-            seal(aside)
-            _to_disk(aside)
-            aside.replace(self._shards / name)
+            with unfinished(self._shards / name) as aside:
+                # not ``save_file``: it writes aside under a name of its own, which a kill would leave
+                aside.write_bytes(safetensors.torch.save({"features": features}, metadata))
+                seal(aside)
+                _to_disk(aside)
+                aside.replace(self._shards / name)
             _to_disk(self._shards)
         except (OSError, safetensors.SafetensorError) as error:
-            with suppress(OSError):
-                aside.unlink(missing_ok=True)
             raise WorkError(
                 f"{self._shards}: cannot write features: {error}. All earlier shards are complete: make room or mend "
                 "the folder (features.store) and start again, it goes on from there"

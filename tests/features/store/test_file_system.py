@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from snn_action.features.extraction.file_system import network_file_system
+from snn_action.features.store.file_system import network_file_system
 
 MOUNTS = """22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw
 30 22 0:40 / /data rw,relatime shared:9 - nfs4 server:/export rw,vers=4.2
