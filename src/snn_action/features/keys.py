@@ -35,7 +35,7 @@ def feature_key(
         clip: How clips are cut.
         size: Side of the images that the backbone gets.
         seed: Seed of random sampling.
-        backbone: The network; its name, weights and normalisation matter.
+        backbone: The network; its fingerprint matters.
         precision: Arithmetic of the network.
     """
     what = {
@@ -47,7 +47,7 @@ def feature_key(
         "clip": [clip.sampling, clip.frames, clip.stride, clip.hop],
         "random": [seed, name] if clip.sampling == "random" else None,
         "size": size,
-        "backbone": [backbone.name, backbone.digest, backbone.mean, backbone.std, precision],
+        "backbone": [*backbone.fingerprint, precision],
     }
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
 
