@@ -168,7 +168,8 @@ def test_a_run_imports_neither_lightnings_trainer_nor_loggers_that_nobody_asked_
     assert done.stdout == "[]\n"
 
 
-def test_a_logger_that_cannot_be_opened_says_why_in_a_line(tmp_path, train, settings, fakes, monkeypatch):
+@pytest.mark.usefixtures("fakes")
+def test_a_logger_that_cannot_be_opened_says_why_in_a_line(tmp_path, train, settings, monkeypatch):
     def refuse(*_: object) -> None:
         raise RuntimeError("no API key\nlog in first")
 
