@@ -179,18 +179,23 @@ def as_lightning_wrote_it(content: dict) -> dict:
         "callbacks": {"EpochRecorder": {"lines": lines}},
         "optimizer_states": content["optimizer_states"],
         "lr_schedulers": [{"base_lrs": [0.05], "last_epoch": 3, "_last_lr": [0.04], "lr_lambdas": [None]}],
+        **({"MixedPrecision": content["gradient_scaler"]} if content["gradient_scaler"] else {}),
     }
 
 
-def test_a_training_that_lightnings_trainer_began_goes_on(tmp_path, train, settings):
-    whole = train(tmp_path / "whole", settings(epochs=4))
+@pytest.mark.parametrize("precision", ["32", "bf16", "16"])
+def test_a_training_that_lightnings_trainer_began_goes_on(tmp_path, train, settings, monkeypatch, precision):
+    monkeypatch.setattr(fit, "check_precision", lambda _: None)
+    config = settings(epochs=4, precision=precision)
+    whole = train(tmp_path / "whole", config)
     with stopping_before(2):
-        train(tmp_path / "cut", settings(epochs=4))
+        train(tmp_path / "cut", config)
     for name in ("best", "last"):
         path = tmp_path / "cut" / "checkpoints" / f"{name}.ckpt"
         torch.save(as_lightning_wrote_it(read_checkpoint(path)), path)
-    assert_same(dict(whole.state_dict()), dict(train(tmp_path / "cut", settings(epochs=4)).state_dict()))
+    assert_same(dict(whole.state_dict()), dict(train(tmp_path / "cut", config).state_dict()))
     assert lines_of(tmp_path / "whole") == lines_of(tmp_path / "cut")
+    assert_same(state_of(tmp_path / "whole", "last"), state_of(tmp_path / "cut", "last"))
 
 
 def test_weights_alone_are_no_training_to_go_on_with(tmp_path, train, settings):
