@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from snn_action.core.errors import WorkError, printable
+from snn_action.core.files import describe_state
 from snn_action.features.store.checksum import UNSEALED, seal
 from snn_action.features.store.database import open_database
 from snn_action.features.store.opening import BrokenShardError, open_shard, read_whole
@@ -126,7 +127,7 @@ class FeatureStore:
         question = "SELECT state FROM folders WHERE name = 'shards'"
         if self.database.ask(question) == (folder,):
             return
-        files = {name: _state(status) for name, status in self._list_shards().items()}
+        files = {name: describe_state(status) for name, status in self._list_shards().items()}
         known = self.database.run(lambda index: dict(index.execute("SELECT name, state FROM shards")))
         self._forget([name for name, state in known.items() if files.get(name) != state])
         new = sorted(name for name in files if known.get(name) != files[name])
@@ -204,8 +205,7 @@ class FeatureStore:
             metadata = {"snn_action": json.dumps(header), "checksum": UNSEALED}
             with unfinished(self._shards / name) as aside:
                 # not ``save_file``: it writes aside under a name of its own, which a kill would leave
-                aside.write_bytes(safetensors.torch.save({"features": features}, metadata))
-                seal(aside)
+                aside.write_bytes(seal(safetensors.torch.save({"features": features}, metadata)))
                 _to_disk(aside)
                 aside.replace(self._shards / name)
             _to_disk(self._shards)
@@ -258,7 +258,7 @@ class FeatureStore:
         shards, entries = [], []
         for name in names:
             with suppress(OSError):  # it is gone again
-                state = _state((self._shards / name).lstat())
+                state = describe_state((self._shards / name).lstat())
                 found = read_shard(self._shards / name)
                 if isinstance(found, Shard):
                     shards.append((name, state))
@@ -297,10 +297,6 @@ class FeatureStore:
             yield
         except OSError as error:
             raise WorkError(f"{self._shards}: cannot be looked at: {error.strerror} (features.store)") from None
-
-
-def _state(status: os.stat_result) -> str:
-    return f"{status.st_size} {status.st_mtime_ns}"
 
 
 def _to_disk(path: Path) -> None:
