@@ -6,7 +6,7 @@ import torch
 from snn_action.backbones import build_backbone
 from snn_action.backbones.settings import BackboneSettings
 from snn_action.config import Config, FeatureSettings
-from snn_action.datasets.catalog import Catalog, PathSettings, Fold, Video
+from snn_action.datasets.catalog import Catalog, Fold, PathSettings, Video
 from snn_action.features.extraction.extract import extract_features
 from snn_action.video.settings import ClipSettings
 
