@@ -30,7 +30,7 @@ class Backbone(nn.Module):
         provenance: What its weights learned from, where known: ``trained_on`` in words, ``videos`` by name.
         digest: SHA-256 of the weights as loaded (``digest_weights``).
         window: Images W that it sees at once; 1: frame level.
-        fingerprint: All of it that determines features: name, digest, mean, deviation, window, and settings of its own.
+        settings: Those of its own that determine features.
     """
 
     def __init__(
@@ -58,9 +58,14 @@ class Backbone(nn.Module):
         self.provenance = dict(provenance or {})
         self.digest = digest_weights(network)
         self.window = window
-        own = {**({"window": window} if window > 1 else {}), **({"settings": dict(settings)} if settings else {})}
-        self.fingerprint: tuple[Any, ...] = (name, self.digest, self.mean, self.std, *([own] if own else []))
+        self.settings = dict(settings or {})
         self.eval()
+
+    @property
+    def fingerprint(self) -> tuple[Any, ...]:
+        """All of it that determines features: name, digest, mean, deviation; a window, and settings of its own."""
+        own = {**({"window": self.window} if self.window > 1 else {}), **self.settings}
+        return self.name, self.digest, self.mean, self.std, *([own] if own else [])
 
     def forward(self, images: Tensor) -> Tensor:
         """Features ``(N, D)`` of normalised images ``(N, 3, S, S)``, or windows ``(N, W, 3, S, S)``.
