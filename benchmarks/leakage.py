@@ -227,7 +227,7 @@ def main() -> None:
             clips = read_weizmann(*arguments.weizmann, Path(store))
             rows += [["Weizmann", *row] for row in compare(clips, WEIZMANN, arguments.seeds)]
     header = (
-        *("set", "encoder head", "learned from, videos", "lmu, test %", "frame_average, test %"),
+        *("set", "encoder head", "learned from, videos", "lmu, test %", "mean_pool, test %"),
         *("lmu on videos the head saw, %", "on others, %"),
     )
     write_section(

@@ -29,7 +29,7 @@ def test_counts_are_those_of_a_loop():
 
 def test_noise_is_in_units_of_each_features_deviation(settings):
     config = settings(feature_noise=0.5, loss={"timestep": 1.0})
-    model = build_model({"type": "frame_average"}, 2, 3)
+    model = build_model({"type": "mean_pool"}, 2, 3)
     deviation = torch.tensor([10.0, 0.01])
     model.standardiser.scale = 1 / deviation
     seen = []
