@@ -86,7 +86,7 @@ class EvaluationSettings(Settings):
     """How a trained model is tested."""
 
     batch_size: int = Field(100, ge=1, le=10**6, description="Clips tested at once")
-    baseline: bool = Field(True, description="Also fit and test the frame-average baseline on the same features")
+    baseline: bool = Field(True, description="Also fit and test the mean-pool baseline on the same features")
     leakage: Literal["refuse", "mark", "drop"] = Field(
         "refuse", description="What a test set that leaks does: see docs/explanation/leakage.md"
     )

@@ -61,7 +61,7 @@ def check_output(words: list[str], ready: list[str], printed: str) -> None:
     """What the README says of a command comes true."""
     if words[1] in ("run", "main.py", "evaluate"):
         assert "video accuracy" in printed
-        assert "frame-average baseline" in printed
+        assert "mean-pool baseline" in printed
         assert Path(re.search(r"^report: (.*)$", printed, re.MULTILINE)[1]).is_file()
     elif words[1] == "train":
         folder = Path(re.search(r"^trained: (.*)$", printed, re.MULTILINE)[1])
