@@ -250,6 +250,8 @@ REFUSED: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
     "a sum of flags": (lambda x: ((x > 0) + (x < 1)) * x, "bool"),
     "a product of flags": (lambda x: ((x > 0) * (x < 1)) * x, "bool"),
     "minus a flag": (lambda x: x * -(x > 0), "cannot be recorded"),
+    "logic of numbers": (lambda x: x * torch.logical_and(x, x > 0), "a float where and takes a bool"),
+    "not a number": (lambda x: x * torch.logical_not(x), "a float where not takes a bool"),
     "a flag as the result": (lambda x: x > 0, "another type"),
     "no result of that shape": (lambda _: torch.tensor(1.0), "another shape"),
     "no tensor": (lambda _: 1.0, "recorded|no tensor"),

@@ -75,8 +75,8 @@ class Program:
         for instruction in self.instructions:
             types.append(_check(instruction, types))
         for result in self.results:
-            if _find_type(result, types, "the result") is not FLOAT:
-                raise TypeError(f"a result is {_find_type(result, types, 'the result').value}, not float: {result}")
+            if _find_type(result, types, "a result") is not FLOAT:
+                raise TypeError("a result is a bool, not a float")
         object.__setattr__(self, "types", tuple(types))
 
     def find_invariant(self, inputs: Sequence[int]) -> set[int]:
@@ -101,7 +101,7 @@ def _check(instruction: Instruction, types: Sequence[Type]) -> Type:
     """The type of an instruction's result, whose values are those that it takes."""
     name, values = instruction
     if name not in INSTRUCTIONS:
-        raise ValueError(f"{name} is no instruction of the table")
+        raise ValueError(f"{name} is not an instruction of the table")
     given = [_find_type(value, types, name) for value in values]
     takes, result = INSTRUCTIONS[name].find_types(given)
     if len(given) != len(takes):
@@ -116,7 +116,7 @@ def _find_type(value: Value, types: Sequence[Type], name: str) -> Type:
     if isinstance(value, Constant):
         return value.type
     if not 0 <= value < len(types):
-        raise ValueError(f"{name} takes value {value}, of which nothing is known there")
+        raise ValueError(f"{name} takes value {value}, which is not known there")
     return types[value]
 
 

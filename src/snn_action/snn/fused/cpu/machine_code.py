@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 FOLDER = "strips"
 settings: Any = numba_config
 _ADDRESS = ir.IntType(64)
+_TUPLE: Any = types.BaseTuple
 _engines: list[Any] = []  # what owns the machine code; it lives as long as the process
 
 
@@ -85,10 +86,10 @@ def _call(_: Any, address: Any, structure: Any) -> Any:
     """Call the function at an address with the integers of a tuple, and of tuples in it, from Numba code."""
 
     def flatten(context: Any, builder: Any, value: Any, kind: Any) -> list[Any]:
-        if not isinstance(kind, types.BaseTuple):
+        if not isinstance(kind, _TUPLE):
             return [context.cast(builder, value, kind, types.int64)]
-        parts, kinds = cgutils.unpack_tuple(builder, value, len(kind)), tuple(kind)
-        return [each for part, of in zip(parts, kinds, strict=True) for each in flatten(context, builder, part, of)]
+        parts = cgutils.unpack_tuple(builder, value, len(kind))
+        return [each for part, of in zip(parts, kind, strict=True) for each in flatten(context, builder, part, of)]
 
     def lower(context: Any, builder: Any, __: Any, arguments: Any) -> Any:
         integers = flatten(context, builder, arguments[1], structure)
