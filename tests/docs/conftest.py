@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from snn_action.backbones import weights
+from snn_action.cli import examples
 from snn_action.cli.commands import main
 from snn_action.core.compat import torchvision
 from snn_action.datasets.synthetic.generate import Plan, generate
@@ -77,6 +78,7 @@ def shell(workspace, monkeypatch, capsys):
     level = package.level
     monkeypatch.chdir(workspace)
     monkeypatch.setenv("TORCH_HOME", str(workspace / "torch"))
+    monkeypatch.setattr(examples, "FOLDER", workspace / "configs")
     monkeypatch.setattr(weights, "_HASH", _NoDigest)
     monkeypatch.setattr(torch.hub, "download_url_to_file", lambda url, *_, **__: pytest.fail(f"downloads {url}"))
 

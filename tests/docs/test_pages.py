@@ -18,6 +18,7 @@ import typer
 from torch.distributed.run import get_args_parser
 
 from snn_action.cli.commands import app
+from snn_action.cli.examples import find_example
 from snn_action.config import load_config, make_config, make_schema, override, read_file
 from snn_action.core import registry
 from tests.docs.reading import ROOT, Block, fill_in, read_blocks, split_commands
@@ -146,6 +147,8 @@ def check_usage(words: list[str]) -> None:
     (values,) = called
     file = values.get("config") or (values["path"] if values.get("override") and "path" in values else None)
     if file is not None:
+        if Path(file).parent == Path():  # the tutorials have it written by ``init``
+            file = find_example(Path(file).stem)
         load_config(file, values.get("override") or ())
 
 
