@@ -4,7 +4,6 @@ Commands of the tutorials are run one after another, other commands of ours are 
 configuration and overrides fit. Python runs, the blocks of a page as one program. JSON and TOML must mean something.
 """
 
-import importlib
 import json
 import re
 import runpy
@@ -144,6 +143,8 @@ def check_usage(words: list[str]) -> None:
     called: list[dict] = []
     replace_callbacks(command, lambda **values: called.append(values))
     command.main(words, standalone_mode=False)
+    if words == ["--version"]:
+        return
     (values,) = called
     file = values.get("config") or (values["path"] if values.get("override") and "path" in values else None)
     if file is not None:
