@@ -1,6 +1,6 @@
 """An extension of Griffe, which reads the source for the pages of the API: shows the arguments of neurons and models.
 
-Their docstrings and signatures are made of their settings when they are defined, so the source alone does not have them.
+Their docstrings and signatures are made of their settings when they are defined. The source alone does not have them.
 """
 
 import importlib
