@@ -16,7 +16,7 @@ from snn_action.cli import examples
 from snn_action.cli.commands import main
 from snn_action.core.compat import torchvision
 from snn_action.datasets.synthetic.generate import Plan, generate
-from tests.docs.reading import CLASSES, ROOT
+from tests.docs.reading import CLASSES, PEOPLE, ROOT
 
 
 @pytest.fixture(scope="module")
@@ -58,8 +58,10 @@ def make_small(config: dict) -> dict:
 
 def make_videos(folder: Path) -> None:
     generate(folder / "source", Plan(groups=4, clips=1, frames=8, size=32), workers=1)
-    for name in CLASSES:
-        shutil.copytree(folder / "source" / name, folder / "my_videos" / name)
+    for name in CLASSES:  # called as in tutorials/own-videos.md
+        (folder / "my_videos" / name).mkdir(parents=True)
+        for person, path in zip(PEOPLE, sorted((folder / "source" / name).iterdir()), strict=True):
+            shutil.copy(path, folder / "my_videos" / name / f"{person}_1.avi")
     with (
         av.open(folder / "source" / "Walk" / "v_Walk_g01_c01.avi") as source,
         av.open(folder / "new_video.mp4", "w") as target,
