@@ -31,12 +31,18 @@ def write_tables(schema: dict[str, Any]) -> str:
                 continue
             seen.add(name)
             definition = definitions[name]
-            chosen = definition["properties"].get("type", {}).get("const") if "oneOf" in value else None
+            chosen = find_name(definition) if "oneOf" in value else None
             title = f"`{key}`" + (f": `{chosen}`" if chosen else "")
             text = definition.get("description", "").split("\n")[0]
             parts.append(write_table(title, text, write_rows(definition, definitions)))
             waiting += [(inner, field) for inner, field in definition["properties"].items() if "oneOf" in field]
     return "\n".join(parts)
+
+
+def find_name(definition: dict[str, Any]) -> str | None:
+    """What chooses an item: its ``type``, or a backbone's ``name``."""
+    fields = (definition["properties"].get(key, {}) for key in ("type", "name"))
+    return next((field["const"] for field in fields if "const" in field), None)
 
 
 def write_rows(definition: dict[str, Any], definitions: dict[str, Any], prefix: str = "") -> list[list[str]]:
@@ -45,7 +51,7 @@ def write_rows(definition: dict[str, Any], definitions: dict[str, Any], prefix: 
     for key, field in definition["properties"].items():
         if "$ref" in field:
             rows += write_rows(definitions[find_names(field)[0]], definitions, f"{prefix}{key}.")
-        elif "const" not in field:  # the type, which the title names
+        elif "const" not in field:  # type or name, which the title has
             default = field.get("default")
             shown = "" if isinstance(default, dict) or "default" not in field else f"`{json.dumps(default)}`"
             shown = "*required*" if key in definition.get("required", []) else shown

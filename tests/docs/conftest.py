@@ -12,10 +12,11 @@ import pytest
 import torch
 
 from snn_action.backbones import weights
+from snn_action.cli import examples
 from snn_action.cli.commands import main
 from snn_action.core.compat import torchvision
 from snn_action.datasets.synthetic.generate import Plan, generate
-from tests.docs.reading import CLASSES, ROOT
+from tests.docs.reading import CLASSES, PEOPLE, ROOT
 
 
 @pytest.fixture(scope="module")
@@ -57,8 +58,10 @@ def make_small(config: dict) -> dict:
 
 def make_videos(folder: Path) -> None:
     generate(folder / "source", Plan(groups=4, clips=1, frames=8, size=32), workers=1)
-    for name in CLASSES:
-        shutil.copytree(folder / "source" / name, folder / "my_videos" / name)
+    for name in CLASSES:  # called as in tutorials/own-videos.md
+        (folder / "my_videos" / name).mkdir(parents=True)
+        for person, path in zip(PEOPLE, sorted((folder / "source" / name).iterdir()), strict=True):
+            shutil.copy(path, folder / "my_videos" / name / f"{person}_1.avi")
     with (
         av.open(folder / "source" / "Walk" / "v_Walk_g01_c01.avi") as source,
         av.open(folder / "new_video.mp4", "w") as target,
@@ -77,6 +80,7 @@ def shell(workspace, monkeypatch, capsys):
     level = package.level
     monkeypatch.chdir(workspace)
     monkeypatch.setenv("TORCH_HOME", str(workspace / "torch"))
+    monkeypatch.setattr(examples, "FOLDER", workspace / "configs")
     monkeypatch.setattr(weights, "_HASH", _NoDigest)
     monkeypatch.setattr(torch.hub, "download_url_to_file", lambda url, *_, **__: pytest.fail(f"downloads {url}"))
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
 CLASSES = ("Bow", "JumpingJack", "Walk")  # not two of one motion: their clips are copies of each other
+PEOPLE = ("anna", "ben", "carla", "david")
 _FENCE = re.compile(r"(?:^<!-- not run: ([^\n]*) -->\n)?^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
