@@ -275,3 +275,18 @@ def test_an_item_of_a_guide_is_found_by_its_entry_point(kind, name, install):
     install(PAGES[f"how-to/own-{kind}.md"])
     assert name in registry.list_items(kind)
     assert f"{kind}_{name}" in make_schema()["$defs"]
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "argument"),
+    [("snn.neurons.lif", "LIF", "tau_rc"), ("models.ensemble_array", "EnsembleArray", "n_neurons")],
+)
+def test_the_pages_of_the_api_show_arguments(module, name, argument):
+    griffe = pytest.importorskip("griffe", reason="the extra docs is not installed")
+    extension = runpy.run_path(str(ROOT / "scripts" / "class_arguments.py"))["Arguments"]()
+    extensions = griffe.load_extensions(extension)
+    loaded = griffe.load("snn_action", search_paths=[ROOT / "src"], extensions=extensions, docstring_parser="google")
+    found = loaded[f"{module}.{name}"]
+    assert argument in found.parameters
+    sections = [section for section in found.docstring.parse() if section.kind.value == "parameters"]
+    assert argument in {parameter.name for section in sections for parameter in section.value}
