@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from snn_action.snn.build import build_neuron as build_neuron
+    from snn_action.snn.build import list_neurons as list_neurons
     from snn_action.snn.decoders import solve_decoders as solve_decoders
     from snn_action.snn.ensembles import EnsembleArray as EnsembleArray
     from snn_action.snn.legendre import LegendreMemory as LegendreMemory
@@ -65,6 +66,7 @@ _HOMES = {
     "Synapse": "neurons.synapses",
     "build_neuron": "build",
     "legendre_matrices": "legendre",
+    "list_neurons": "build",
     "solve_decoders": "decoders",
 }
 __all__ = [
@@ -94,6 +96,7 @@ __all__ = [
     "Synapse",
     "build_neuron",
     "legendre_matrices",
+    "list_neurons",
     "solve_decoders",
 ]
 
