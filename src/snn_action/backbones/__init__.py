@@ -8,7 +8,7 @@ from snn_action.backbones.base import Backbone, infer
 from snn_action.backbones.settings import BackboneSettings
 from snn_action.core.registry import list_items, parse
 
-__all__ = ["Backbone", "build_backbone", "infer", "list_backbones"]
+__all__ = ["Backbone", "BackboneSettings", "build_backbone", "infer", "list_backbones"]
 
 
 def build_backbone(settings: BackboneSettings | Mapping[str, Any] | str, seed: int = 0) -> Backbone:
@@ -27,7 +27,9 @@ def build_backbone(settings: BackboneSettings | Mapping[str, Any] | str, seed: i
     if type(settings) is BackboneSettings:  # of any name
         settings = settings.model_dump(mode="json")
     parsed: BackboneSettings = parse("backbone", settings)
-    return parsed.build(seed)
+    backbone = parsed.build(seed)
+    backbone.options = parsed.model_dump(mode="json", exclude=set(BackboneSettings.model_fields))
+    return backbone
 
 
 def list_backbones(pattern: str = "*") -> list[str]:

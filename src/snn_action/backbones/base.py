@@ -25,6 +25,8 @@ class Backbone(nn.Module):
         std: Deviation by channel that this is divided by.
         provenance: What its weights learned from, where known: ``trained_on`` in words, ``videos`` by name.
         digest: SHA-256 of the weights as loaded (``digest_weights``).
+        options: Keys that the backbone's settings have beside those of all backbones, as ``build_backbone`` was given
+            them. They are part of what features are stored under, as they may decide them where weights do not.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class Backbone(nn.Module):
         self.std = tuple(std)
         self.provenance = dict(provenance or {})
         self.digest = digest_weights(network)
+        self.options: dict[str, Any] = {}
         self.eval()
 
     def forward(self, images: Tensor) -> Tensor:

@@ -35,7 +35,7 @@ def feature_key(
         clip: How clips are cut.
         size: Side of the images that the backbone gets.
         seed: Seed of random sampling.
-        backbone: The network; its name, weights and normalisation matter.
+        backbone: The network; its name, weights, normalisation and own settings matter.
         precision: Arithmetic of the network.
     """
     what = {
@@ -49,6 +49,8 @@ def feature_key(
         "size": size,
         "backbone": [backbone.name, backbone.digest, backbone.mean, backbone.std, precision],
     }
+    if backbone.options:  # without them, keys are those of all versions so far
+        what["options"] = backbone.options
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
 
 
