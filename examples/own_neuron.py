@@ -12,8 +12,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from snn_action.snn import SURROGATES, Neuron, NeuronSettings, build_neuron
-from snn_action.snn.neurons.surrogate import attach
+from snn_action.snn import SURROGATES, Neuron, NeuronSettings, attach
 
 
 class QIFSettings(NeuronSettings):
@@ -41,8 +40,7 @@ class QIF(Neuron):
 
     def rate(self, current):  # of continuous time: exact for small dt
         root = current.clamp(min=1e-6).sqrt()
-        rate = root / (2 * self.settings.tau * (self.settings.peak / root).arctan())
-        return torch.where(current > 1e-6, rate, 0.0)
+        return torch.where(current > 1e-6, root / (2 * self.settings.tau * (self.settings.peak / root).arctan()), 0.0)
 
     def gain_bias(self, max_rates, intercepts):  # the current that gives the rate is found by bisection
         low, high = torch.zeros_like(max_rates), torch.full_like(max_rates, 1e6)
@@ -59,4 +57,3 @@ if __name__ == "__main__":
     spikes, _ = QIF(dt=1e-4)(currents.expand(1, 10000, -1))
     print("spikes in a second:", spikes.mean(1).round().int().tolist()[0])
     print("rate:              ", QIF().rate(currents).round().int().tolist())
-    print("by its name:", type(build_neuron("qif")).__name__)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from snn_action.snn.neurons.spiking_rectified_linear import SpikingRectifiedLinear as SpikingRectifiedLinear
     from snn_action.snn.neurons.stochastic_spiking import StochasticSpiking as StochasticSpiking
     from snn_action.snn.neurons.surrogate import SURROGATES as SURROGATES
+    from snn_action.snn.neurons.surrogate import attach as attach
     from snn_action.snn.neurons.synapses import Alpha as Alpha
     from snn_action.snn.neurons.synapses import LinearFilter as LinearFilter
     from snn_action.snn.neurons.synapses import Lowpass as Lowpass
@@ -64,6 +65,7 @@ _HOMES = {
     "SpikingRectifiedLinear": "neurons.spiking_rectified_linear",
     "StochasticSpiking": "neurons.stochastic_spiking",
     "Synapse": "neurons.synapses",
+    "attach": "neurons.surrogate",
     "build_neuron": "build",
     "legendre_matrices": "legendre",
     "list_neurons": "build",
@@ -94,6 +96,7 @@ __all__ = [
     "SpikingRectifiedLinear",
     "StochasticSpiking",
     "Synapse",
+    "attach",
     "build_neuron",
     "legendre_matrices",
     "list_neurons",
