@@ -13,7 +13,7 @@ from snn_action.video.settings import ClipSettings
 
 
 def make_catalog(type, path, **options):
-    return build("dataset", parse("dataset", {"type": type, "path": str(path), **options}), 0)
+    return parse("dataset", {"type": type, "path": str(path), **options}).build(0)
 
 
 def decode_all(path):
