@@ -160,3 +160,105 @@ def test_an_exported_step_is_the_step(part: nn.Module) -> None:
         program = torch.export.export(step, (x[:, -1], *leaves), strict=False)
         for found, wanted in zip(program.module()(x[:, -1], *leaves), step(x[:, -1], *leaves), strict=True):
             torch.testing.assert_close(found, wanted)
+
+
+def find_class(kind: registry.Kind, name: str) -> type[Any]:
+    found: type[Any] = registry.load_object(registry.find_settings(kind, name).builds)
+    return found
+
+
+CLASSES = [find_class(kind, name) for kind in ("neuron", "model") for name in registry.REGISTRY[kind]]
+SIZES = {"in_features": 4, "num_classes": 3}
+
+
+def make_instance(cls: type[Any], **options: Any) -> Any:
+    return cls(**options) if issubclass(cls, snn.Neuron) else cls(**SIZES, **options)
+
+
+@pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
+def test_the_signature_has_the_keys_of_the_settings_and_their_defaults(cls: type[Any]) -> None:
+    parameters = dict(inspect.signature(cls).parameters)
+    if issubclass(cls, snn.Neuron):
+        assert [parameters.pop(each.name) for each in COMMON] == list(COMMON)
+    else:
+        assert [parameters.pop(name).kind for name in SIZES] == [inspect.Parameter.POSITIONAL_OR_KEYWORD] * 2
+    keys = {key: field for key, field in cls.Settings.model_fields.items() if key != "type"}
+    assert list(parameters) == list(keys)
+    settings = cls.Settings()
+    for key, parameter in parameters.items():
+        assert parameter.kind is inspect.Parameter.KEYWORD_ONLY
+        assert parameter.default == getattr(settings, key)
+    assert all(f"{key}:" in cls.__doc__ for key in [*keys, *([] if issubclass(cls, snn.Neuron) else SIZES)])
+
+
+def read_declaration(cls: type[Any]) -> ast.arguments:
+    """Of ``__init__`` under ``if TYPE_CHECKING``, which is what editors and mypy see."""
+    source = inspect.getsource(sys.modules[cls.__module__])
+    (found,) = [node for node in ast.parse(source).body if isinstance(node, ast.ClassDef) and node.name == cls.__name__]
+    (guarded,) = [node for node in found.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"]
+    (function,) = guarded.body
+    assert isinstance(function, ast.FunctionDef)
+    assert function.name == "__init__"
+    return function.args
+
+
+@pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
+def test_what_editors_see_is_the_signature(cls: type[Any]) -> None:
+    declared = read_declaration(cls)
+    own = [name for name in inspect.signature(cls).parameters if name not in SIZES]
+    place = len(own) - (len(COMMON) if issubclass(cls, snn.Neuron) else 0)
+    assert [each.arg for each in declared.kwonlyargs] == [*own[:place], "settings", *own[place:]]
+    assert [each.arg for each in declared.args] == ["self", *([] if issubclass(cls, snn.Neuron) else SIZES)]
+    for each, default in zip(declared.kwonlyargs, declared.kw_defaults, strict=True):
+        assert default is not None
+        value = ast.literal_eval(default)
+        wanted = None if each.arg == "settings" else inspect.signature(cls).parameters[each.arg].default
+        assert value == (... if isinstance(wanted, registry.Settings) else wanted), each.arg
+
+
+@pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
+def test_a_wrong_argument_is_an_error_of_one_line_that_names_it(cls: type[Any]) -> None:
+    wrong: list[dict[str, Any]] = [{"nonsense": 1}]
+    numbers = [key for key, field in cls.Settings.model_fields.items() if field.annotation in (int, float)]
+    wrong += [{key: value} for key in numbers for value in ("many", float("nan"))]
+    for options in wrong:
+        ((name, _),) = options.items()
+        with pytest.raises(ConfigError, match=name) as caught:
+            make_instance(cls, **options)
+        assert str(caught.value).startswith(f"{cls.__name__}.{name}: ")
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
+def test_settings_or_arguments_but_not_both(cls: type[Any]) -> None:
+    assert make_instance(cls, settings=cls.Settings()).settings == make_instance(cls).settings == cls.Settings()
+    key = next(key for key in cls.Settings.model_fields if key != "type") if len(cls.Settings.model_fields) > 1 else "x"
+    with pytest.raises(TypeError, match=f"{cls.__name__}: give settings or {key}, not both"):
+        make_instance(cls, settings=cls.Settings(), **{key: 1})
+    with pytest.raises(TypeError, match=f"{cls.__name__}: settings must be {cls.Settings.__name__}, not int"):
+        make_instance(cls, settings=3)
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (lambda: snn.Lowpass(tau=-1.0), "tau"),
+        (lambda: snn.Alpha(0.01, dt=0.0), "dt"),
+        (lambda: snn.LinearFilter([1.0], []), "den"),
+        (lambda: snn.LegendreMemory(order=0, theta=4.0), "order"),
+        (lambda: snn.LegendreMemory(order=4, theta=-1.0), "theta"),
+        (lambda: snn.LegendreMemory(order=4, theta=4.0, discretizer="foh"), "discretizer"),
+        (lambda: snn.LegendreMemory(order=4, theta=4.0, trained="all"), "trained"),
+        (lambda: snn.EnsembleArray(0), "sizes"),
+        (lambda: snn.EnsembleArray(3, function="cube"), "function"),
+        (lambda: snn.EnsembleArray(3, max_rates=(1e6, 2e6), neuron=snn.LIF()), "max_rates"),
+        (lambda: snn.EnsembleArray(3, intercepts=(-1.0, 2.0)), "intercepts"),
+        (lambda: snn.LIF(unit="volts"), "unit"),
+        (lambda: snn.RectifiedLinear(gradient="surrogate"), "gradient"),
+        (lambda: snn.build_neuron("lief"), "lief"),
+    ],
+)
+def test_other_wrong_arguments_are_errors_of_one_line_that_name_them(make: Callable[[], Any], name: str) -> None:
+    with pytest.raises(ValueError, match=name) as caught:
+        make()
+    assert "\n" not in str(caught.value)
