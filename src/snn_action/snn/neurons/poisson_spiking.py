@@ -9,6 +9,7 @@ the middle of its interval: what is less likely than 2^-25 at either end never c
 ``random_spiking``.
 """
 
+import itertools
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ from snn_action.snn.neurons.random_spiking import RandomSpiking
 from snn_action.snn.settings import Gradient, NeuronSettings, PoissonSpikingSettings
 
 SEARCHED = 16.0  # the highest mean whose counts are found from 0 upwards
-HIGHEST_SEARCHED = 48  # no count of such a mean is higher: that is less likely than 2^-25
+HIGHEST_SEARCHED = 48  # no count of such a mean is higher, as that is less likely than 2^-25
 DEVIATIONS = 8.0  # half of the bracket of the bisection: all that 2^-25 lets happen is within 6
 BISECTIONS = 40  # enough for a mean of 10^18, where a float64 no longer tells counts apart
 
@@ -43,9 +44,10 @@ def _search(mean: Tensor, uniform: Tensor) -> Tensor:
     probability = torch.exp(-mean)
     below = probability.clone()
     counts = torch.zeros_like(mean)
-    for n in range(1, HIGHEST_SEARCHED + 2):
+    compiled = torch.compiler.is_compiling()  # in a compiled program no loop may end by numbers
+    for n in range(1, HIGHEST_SEARCHED + 2) if compiled else itertools.count(1):
         beyond = uniform >= below
-        if not torch.compiler.is_compiling() and not bool(beyond.any()):
+        if not compiled and not bool(beyond.any()):
             break
         counts += beyond
         probability *= mean / n
