@@ -125,17 +125,17 @@ class ItemSettings(Settings):
             if name not in REGISTRY[cls.kind]:
                 _defined.setdefault(cls.kind, {})[name] = cls
 
-    def load(self) -> Any:
+    @classmethod
+    def load(cls) -> Any:
         """The class or function that ``builds`` names.
 
         Raises:
             TypeError: it names none.
         """
-        cls = type(self)
-        if not self.builds:
+        if not cls.builds:
             raise TypeError(f"{cls.__name__}: set 'builds' to what it builds, or write a method 'build'")
         owner = next(base for base in cls.__mro__ if "builds" in vars(base))
-        return load_object(self.builds if ":" in self.builds else f"{owner.__module__}:{self.builds}")
+        return load_object(cls.builds if ":" in cls.builds else f"{owner.__module__}:{cls.builds}")
 
 
 S = TypeVar("S", bound=Settings)
