@@ -3,14 +3,17 @@
 import csv
 import json
 
+import av
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from snn_action.config import load_config
 from snn_action.core.errors import ConfigError, WorkError
 from snn_action.runs import pipeline
 from snn_action.runs.prediction import load_run
+from snn_action.video import clips
 
 
 @pytest.fixture
@@ -187,3 +190,59 @@ def test_one_video_that_cannot_be_used_costs_the_others_nothing(command, trained
     assert first == {"video": str(odd), "error": f"{odd}: IndexError: list index out of range"}
     assert "gone.avi" in second["error"]
     assert third["top"]
+
+
+def write_lossless(path, frames):
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream("ffv1", rate=12)
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt = "bgr0"
+        for frame in frames:
+            output.mux(stream.encode(av.VideoFrame.from_ndarray(frame, "rgb24")))
+        output.mux(stream.encode(None))
+
+
+@pytest.mark.parametrize(
+    "clip", [{"streams": ["rgb", "difference"]}, {"sampling": "sliding", "frames": 4, "hop": 3}, {"frames": 30}]
+)
+def test_frames_in_memory_are_seen_as_those_of_a_file(video_config, tmp_path, clip):
+    folder = pipeline.run(load_config(video_config(clip={"frames": 8, **clip})), run_id="one").folder
+    recogniser = load_run(folder)
+    frames = np.random.default_rng(0).integers(0, 256, (13, 40, 56, 3), np.uint8)
+    write_lossless(tmp_path / "frames.avi", frames)
+    of_file = recogniser.predict(tmp_path / "frames.avi")
+    for given in (frames, torch.from_numpy(frames), list(frames), frames[::-1][::-1]):
+        prediction = recogniser.predict(given)
+        assert prediction.video == "frames"
+        np.testing.assert_allclose(prediction.probabilities, of_file.probabilities, rtol=0, atol=1e-5)
+        for found, wanted in zip(prediction.over_time, of_file.over_time, strict=True):
+            np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-5)
+        for found, wanted in zip(prediction.frames, of_file.frames, strict=True):
+            np.testing.assert_array_equal(found, wanted)
+
+
+def test_many_frames_in_memory_go_through_in_parts(trained, monkeypatch):
+    recogniser = load_run(trained)
+    frames = np.random.default_rng(0).integers(0, 256, (40, 32, 32, 3), np.uint8)
+    at_once = recogniser.predict(frames)
+    monkeypatch.setattr(clips, "PART", 1)
+    monkeypatch.setattr(clips, "RESIZED_TOGETHER", 3)
+    np.testing.assert_allclose(recogniser.predict(frames).probabilities, at_once.probabilities, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("frames", "says"),
+    [
+        (np.zeros((4, 32, 32, 3), np.float32), "uint8 RGB values from 0 to 255 of one size, not float32"),
+        (torch.zeros(4, 32, 32, 3), "not float32"),
+        (np.zeros((32, 32, 3), np.uint8), r"\(T, height, width, 3\), not \(32, 32, 3\)"),
+        (np.zeros((4, 3, 32, 32), np.uint8), r"not \(4, 3, 32, 32\)"),
+        (np.zeros((0, 32, 32, 3), np.uint8), r"not \(0, 32, 32, 3\)"),
+        ([np.zeros((32, 32, 3), np.uint8), np.zeros((16, 32, 3), np.uint8)], "of one size"),
+        (3, "not int64"),
+    ],
+)
+def test_frames_of_a_wrong_shape_or_type_are_an_error_of_one_line(trained, frames, says):
+    with pytest.raises(ConfigError, match=says) as caught:
+        load_run(trained).predict(frames)
+    assert "\n" not in str(caught.value)

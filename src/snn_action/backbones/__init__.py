@@ -1,13 +1,14 @@
 """Backbones: networks that turn images into vectors. They know nothing of videos."""
 
+import fnmatch
 from collections.abc import Mapping
 from typing import Any
 
 from snn_action.backbones.base import Backbone, infer
 from snn_action.backbones.settings import BackboneSettings
-from snn_action.core.registry import parse
+from snn_action.core.registry import list_items, parse
 
-__all__ = ["Backbone", "build_backbone", "infer"]
+__all__ = ["Backbone", "BackboneSettings", "build_backbone", "infer", "list_backbones"]
 
 
 def build_backbone(settings: BackboneSettings | Mapping[str, Any] | str, seed: int = 0) -> Backbone:
@@ -26,4 +27,13 @@ def build_backbone(settings: BackboneSettings | Mapping[str, Any] | str, seed: i
     if type(settings) is BackboneSettings:  # of any name
         settings = settings.model_dump(mode="json")
     parsed: BackboneSettings = parse("backbone", settings)
-    return parsed.build(seed)
+    backbone = parsed.build(seed)
+    backbone.options = parsed.model_dump(mode="json", exclude=set(BackboneSettings.model_fields))
+    return backbone
+
+
+def list_backbones(pattern: str = "*") -> list[str]:
+    """Names of backbones that match a pattern such as ``"resnet*"``: torchvision's classifiers, ours, plug-ins'."""
+    from snn_action.backbones.torchvision_models import classifier_names
+
+    return sorted({*list_items("backbone", pattern), *fnmatch.filter(classifier_names(), pattern)})

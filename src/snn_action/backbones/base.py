@@ -30,7 +30,8 @@ class Backbone(nn.Module):
         provenance: What its weights learned from, where known: ``trained_on`` in words, ``videos`` by name.
         digest: SHA-256 of the weights as loaded (``digest_weights``).
         window: Images W that it sees at once; 1: frame level.
-        settings: Those of its own that determine features.
+        options: Keys that the backbone's settings have beside those of all backbones, as ``build_backbone`` was given
+            them: they may decide features where weights do not.
     """
 
     def __init__(
@@ -44,7 +45,6 @@ class Backbone(nn.Module):
         std: Sequence[float] = IMAGENET_STD,
         provenance: Mapping[str, Any] | None = None,
         window: int = 1,
-        settings: Mapping[str, Any] | None = None,
     ) -> None:
         if window < 1:
             raise ValueError(f"window must be at least 1, not {window}")
@@ -58,13 +58,13 @@ class Backbone(nn.Module):
         self.provenance = dict(provenance or {})
         self.digest = digest_weights(network)
         self.window = window
-        self.settings = dict(settings or {})
+        self.options: dict[str, Any] = {}
         self.eval()
 
     @property
     def fingerprint(self) -> tuple[Any, ...]:
         """All of it that determines features: name, digest, mean, deviation; a window, and settings of its own."""
-        own = {**({"window": self.window} if self.window > 1 else {}), **self.settings}
+        own = {**({"window": self.window} if self.window > 1 else {}), **self.options}
         return self.name, self.digest, self.mean, self.std, *([own] if own else [])
 
     def forward(self, images: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from snn_action.core.registry import ItemSettings
+from snn_action.core.registry import ItemSettings, Kind
 
 if TYPE_CHECKING:
     from snn_action.backbones.base import Backbone
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 class BackboneSettings(ItemSettings):
     """The network that turns a frame into a vector of features."""
 
+    kind: ClassVar[Kind] = "backbone"
     name: str = Field("mobilenet_v2", description="'tiny', 'res_cnn_encoder' or a torchvision classifier")
     weights: str = Field("default", description="'default' (download), 'random', or a .pth or .safetensors file")
     batch_size: int = Field(32, ge=1, le=10**6, description="Frames that go through the network at once")

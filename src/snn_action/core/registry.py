@@ -11,7 +11,9 @@ model     ``settings.build(in_features, num_classes) -> TemporalModel``
 ========  ===================================================
 
 A class is imported when its name is asked for. To add an item, write one file and add one line here; from another
-package, one entry point of the group ``snn_action.<kind>``, such as ``qif = "my_package.qif:QIFSettings"``.
+package, one entry point of the group ``snn_action.<kind>``, such as ``qif = "my_package.qif:QIFSettings"``. In a script
+or a notebook neither is needed: a settings class is known by its name from where it is defined, as long as the process
+lives.
 """
 
 import difflib
@@ -26,7 +28,7 @@ from dataclasses import dataclass
 from functools import cache, partial
 from importlib.metadata import EntryPoint, entry_points
 from inspect import Parameter, Signature
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
 from pydantic.fields import FieldInfo
@@ -79,6 +81,7 @@ REGISTRY: dict[Kind, dict[str, str]] = {
         "ensemble_array": "snn_action.models.settings:EnsembleArraySettings",
     },
 }
+_defined: dict[Kind, dict[str, type["ItemSettings"]]] = {}  # outside this package, in modules that have been imported
 ANY_BACKBONE = "snn_action.backbones.settings:BackboneSettings"  # of names that are not registered
 # names of earlier versions, which configurations and run folders still have
 OLD_NAMES: dict[Kind, dict[str, str]] = {"model": {"frame_average": "mean_pool"}}
@@ -97,14 +100,42 @@ class ItemSettings(Settings):
     """Settings of what can be registered: told apart by ``type`` (a backbone's by ``name``); ``build`` makes the item.
 
     Attributes:
-        builds: What ``build`` calls, as ``package.module:name``; imported when it is called.
+        kind: Of the item.
+        builds: What ``build`` calls, as ``package.module:name``; imported when it is called. A name alone is one in the
+            module of the settings class.
     """
 
+    kind: ClassVar[Kind]
     builds: ClassVar[str] = ""
 
-    def load(self) -> Any:
-        """The class or function that ``builds`` names."""
-        return load_object(self.builds)
+    @classmethod
+    def __pydantic_init_subclass__(cls, **options: Any) -> None:
+        """Make the class known by its name, where it has one of its own.
+
+        Raises:
+            TypeError: an item of this package has that name.
+        """
+        super().__pydantic_init_subclass__(**options)
+        tag = TAG[cls.kind] if hasattr(cls, "kind") else ""
+        if tag not in cls.__annotations__ or get_origin(cls.model_fields[tag].annotation) is not Literal:
+            return
+        for name in get_args(cls.model_fields[tag].annotation):
+            if REGISTRY[cls.kind].get(name, place := f"{cls.__module__}:{cls.__qualname__}") != place:
+                raise TypeError(f"{cls.__name__}: there is a {cls.kind} {name!r} already; choose another name")
+            if name not in REGISTRY[cls.kind]:
+                _defined.setdefault(cls.kind, {})[name] = cls
+
+    @classmethod
+    def load(cls) -> Any:
+        """The class or function that ``builds`` names.
+
+        Raises:
+            TypeError: it names none.
+        """
+        if not cls.builds:
+            raise TypeError(f"{cls.__name__}: set 'builds' to what it builds, or write a method 'build'")
+        owner = next(base for base in cls.__mro__ if "builds" in vars(base))
+        return load_object(cls.builds if ":" in cls.builds else f"{owner.__module__}:{cls.builds}")
 
 
 S = TypeVar("S", bound=Settings)
@@ -138,7 +169,7 @@ def _plugins(kind: Kind) -> dict[str, EntryPoint]:
 
 def list_items(kind: Kind, pattern: str = "*") -> list[str]:
     """Names of all items of one kind that match a pattern such as ``"*lmu*"``, in alphabetical order."""
-    return sorted(fnmatch.filter({*REGISTRY[kind], *_plugins(kind)}, pattern))
+    return sorted(fnmatch.filter({*REGISTRY[kind], *_plugins(kind), *_defined.get(kind, {})}, pattern))
 
 
 def find_settings(kind: Kind, name: str) -> type[ItemSettings]:
@@ -151,6 +182,8 @@ def find_settings(kind: Kind, name: str) -> type[ItemSettings]:
     found: Any
     if name in REGISTRY[kind]:
         found = load_object(REGISTRY[kind][name])
+    elif name in _defined.get(kind, {}):
+        found = _defined[kind][name]
     elif name in _plugins(kind):
         point = _plugins(kind)[name]
         try:
@@ -162,6 +195,10 @@ def find_settings(kind: Kind, name: str) -> type[ItemSettings]:
             ) from error
         if not (isinstance(found, type) and issubclass(found, ItemSettings)):
             raise ConfigError(f"{kind} {name!r}: its entry point {point.value!r} is no settings class (ItemSettings)")
+        if name not in _defined.get(kind, {}):
+            raise ConfigError(
+                f"{kind} {name!r}: its entry point {point.value!r} needs {TAG[kind]}: Literal[{name!r}] = {name!r}"
+            )
     elif kind == "backbone":  # one of torchvision's, which are too many to register
         found = load_object(ANY_BACKBONE)
     else:
@@ -172,7 +209,7 @@ def find_settings(kind: Kind, name: str) -> type[ItemSettings]:
 
 def items(kind: Kind) -> Iterator[tuple[str, type[ItemSettings]]]:
     """All items of one kind: name and settings class; this package's first, in the order of the registry."""
-    for name in dict.fromkeys([*REGISTRY[kind], *_plugins(kind)]):
+    for name in dict.fromkeys([*REGISTRY[kind], *_plugins(kind), *_defined.get(kind, {})]):
         yield name, find_settings(kind, name)
 
 
@@ -244,9 +281,11 @@ def parse(kind: Kind, value: Any) -> Any:
     """Settings of an item, from a mapping with its ``type`` (a backbone's ``name``) or from settings already made.
 
     Raises:
-        SettingsError: ``type`` is missing or unknown, or a key does not fit.
+        SettingsError: ``type`` is missing or unknown, a key does not fit, or the settings are of another kind.
     """
     if isinstance(value, ItemSettings):
+        if value.kind != kind:
+            raise SettingsError([((), f"{type(value).__name__} describes a {value.kind}, not a {kind}")])
         return value
     if not isinstance(value, Mapping):
         raise SettingsError([((), f"must be an object with a '{TAG[kind]}', not {reprlib.repr(value)}")])

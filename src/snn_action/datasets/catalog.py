@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pydantic import Field
 
 from snn_action.core.errors import ConfigError
-from snn_action.core.registry import ItemSettings
+from snn_action.core.registry import ItemSettings, Kind
 from snn_action.video.content import digest_array
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 class DatasetSettings(ItemSettings):
     """What every dataset can be asked."""
 
+    kind: ClassVar[Kind] = "dataset"
     type: str = Field(description="Which dataset this is")
     max_bad_share: float = Field(0.05, ge=0, le=1, description="Share of unreadable videos that is tolerated")
 

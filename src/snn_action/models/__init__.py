@@ -35,7 +35,9 @@ def build_model(
     return model
 
 
-SMALL = {"n_ensembles": 1, "memory_d": 1, "units": 2}
+def list_models(pattern: str = "*") -> list[str]:
+    """Names of temporal models that match a pattern such as ``"*lmu*"``: this package's and those of plug-ins."""
+    return registry.list_items("model", pattern)
 
 
 def check_model(settings: ModelSettings) -> None:
@@ -44,11 +46,10 @@ def check_model(settings: ModelSettings) -> None:
     Raises:
         ConfigError: its neuron has no such gradient mode or cannot reach its rates, say.
     """
-    small = {name: size for name, size in SMALL.items() if name in type(settings).model_fields}
     try:
-        build_model(settings.model_copy(update=small), in_features=1, num_classes=2, seed=0)
+        build_model(settings.model_copy(update=settings.small), in_features=1, num_classes=2, seed=0)
     except ConfigError as error:
         raise ConfigError(f"model: {error}") from None
 
 
-__all__ = ["ModelSettings", "Population", "TemporalModel", "build_model", "check_model", "find_spikes"]
+__all__ = ["ModelSettings", "Population", "TemporalModel", "build_model", "check_model", "find_spikes", "list_models"]

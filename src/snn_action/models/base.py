@@ -165,7 +165,8 @@ class TemporalModel(nn.Module, ABC):
         """``state``, checked, or that before the first step of ``features`` (B, ...)."""
         if state is None:
             return self.initial_state(len(features), features.device, features.dtype)
-        check_layout(state, self.lay_out(len(features), features.dtype), "state")
+        if not torch.compiler.is_compiling():
+            check_layout(state, self.lay_out(len(features), features.dtype), "state")
         return state
 
     def lay_out(self, batch: int, dtype: torch.dtype) -> Any:

@@ -1,10 +1,11 @@
 """What may be set about temporal models; without PyTorch, so that a configuration is read at once."""
 
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from snn_action.core.registry import ItemSettings, Registered
+from snn_action.core.registry import ItemSettings, Kind, Registered
 from snn_action.snn.settings import (
     HIGHEST_RATE,
     THETA,
@@ -25,7 +26,15 @@ Part = Literal["encoders", "gain", "bias", "decoders"]
 
 
 class ModelSettings(ItemSettings):
-    """What every temporal model can be asked."""
+    """What every temporal model can be asked.
+
+    Attributes:
+        small: Values of keys with which a copy is built at once, to find out early what building would find out: of
+            what makes the model large and decides nothing else.
+    """
+
+    kind: ClassVar[Kind] = "model"
+    small: ClassVar[Mapping[str, Any]] = {}
 
     def build(self, in_features: int, num_classes: int) -> "TemporalModel":
         """The model, its weights drawn by PyTorch's global generator.
@@ -41,6 +50,7 @@ class ModelSettings(ItemSettings):
 class MemorySettings(ModelSettings):
     """What every model with a Legendre memory can be asked."""
 
+    small: ClassVar[Mapping[str, Any]] = {"memory_d": 1, "units": 2}
     scaling: Scaling = Field(
         "global", description="Deviation to which the input is scaled: each feature's, or one for all"
     )
@@ -102,6 +112,7 @@ class LSTMSettings(ModelSettings):
 
     type: Literal["lstm"] = Field("lstm", description="Which model this is")
     builds: ClassVar[str] = "snn_action.models.lstm:LSTM"
+    small: ClassVar[Mapping[str, Any]] = {"units": 2}
     scaling: Scaling = Field(
         "global", description="Deviation to which the input is scaled: each feature's, or one for all"
     )
@@ -188,6 +199,7 @@ class EnsembleArraySettings(ModelSettings):
 
     type: Literal["ensemble_array"] = Field("ensemble_array", description="Which model this is")
     builds: ClassVar[str] = "snn_action.models.ensemble_array:EnsembleArray"
+    small: ClassVar[Mapping[str, Any]] = {"n_ensembles": 1}
     scaling: Scaling = Field(
         "global", description="Deviation to which the input is scaled: each feature's, or one for all"
     )

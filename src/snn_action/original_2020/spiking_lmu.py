@@ -47,6 +47,7 @@ class SpikingLMU2020Settings(ModelSettings):
     """Spiking LMU of the original project, as it was in 2020."""
 
     builds: ClassVar[str] = "snn_action.original_2020.spiking_lmu:SpikingLMU2020"
+    small: ClassVar[Mapping[str, Any]] = {"units": 2}
     type: Literal["spiking_lmu_2020"] = Field("spiking_lmu_2020", description="Which model this is")
     scaling: Scaling = Field(
         "global", description="Deviation to which the input is scaled: each feature's, or one for all"

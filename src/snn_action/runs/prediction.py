@@ -9,15 +9,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from snn_action.backbones import Backbone, build_backbone
 from snn_action.config import Config
 from snn_action.core.errors import ConfigError, WorkError
-from snn_action.features import describe_backbone, extract_video, prepare
+from snn_action.features import describe_backbone, extract_frames, extract_video, prepare
 from snn_action.models import TemporalModel, build_model
 from snn_action.runs.folder import fold_folder
 from snn_action.runs.split import read_begun_run
 from snn_action.training import load_weights, require_trained, resolve_device
+from snn_action.video.array import read_array
+
+Frames = npt.NDArray[np.uint8] | Tensor | Sequence[npt.NDArray[np.uint8]]
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,7 @@ class Prediction:
     """What a recogniser says of one video.
 
     Attributes:
-        video: The path as it was given.
+        video: The path as it was given; ``"frames"`` where frames were.
         class_names: Names of the K classes.
         probabilities: Softmax averaged over the steps of each clip, then over clips (K,), as ``video`` accuracy does.
         over_time: For each clip, the softmax at each step (T, K).
@@ -84,13 +88,24 @@ class LoadedRun:
         self.model = model
         self.device = device
 
-    def predict(self, path: str | Path) -> Prediction:
-        """Recognise the action in a video file, or a folder of JPEG frames.
+    def predict(self, video: str | Path | Frames) -> Prediction:
+        """Recognise the action in a video file, in a folder of JPEG frames, or in frames in memory.
+
+        Args:
+            video: A path; or frames (T, H, W, 3) uint8 RGB, whose clips are sampled like a file's. Random sampling
+                draws by a file's name, frames by the name ``"frames"``.
 
         Raises:
             WorkError: the video cannot be read.
+            ConfigError: frames have another shape or type.
         """
-        features, mask, clips = extract_video(Path(path), Path(path).name, self.config, self.backbone, self.device)
+        parts = self.config, self.backbone, self.device
+        if isinstance(video, str | Path):
+            name = str(video)
+            features, mask, clips = extract_video(Path(video), Path(video).name, *parts)
+        else:
+            name = "frames"
+            features, mask, clips = extract_frames(read_array(video), name, *parts)
         with torch.inference_mode():
             logits, _ = self.model(features.to(self.device), mask=mask.to(self.device), keep_state=False)
         shares = logits.float().softmax(-1).cpu().numpy()
@@ -99,7 +114,7 @@ class LoadedRun:
         each = [clip[-1].astype(np.float64) if averages else clip.mean(0, dtype=np.float64) for clip in over_time]
         mean = np.mean(each, axis=0)
         frames = tuple(clips.indices[positions] for positions in clips.clips)
-        return Prediction(str(path), self.class_names, mean, over_time, frames)
+        return Prediction(name, self.class_names, mean, over_time, frames)
 
     def predict_each(self, paths: Iterable[str | Path]) -> Iterator[Prediction | WorkError]:
         """``predict`` of each video, or why there is none: one that cannot be used costs the others nothing."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from snn_action.snn.build import build_neuron as build_neuron
+    from snn_action.snn.build import list_neurons as list_neurons
     from snn_action.snn.decoders import solve_decoders as solve_decoders
     from snn_action.snn.ensembles import EnsembleArray as EnsembleArray
     from snn_action.snn.legendre import LegendreMemory as LegendreMemory
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from snn_action.snn.neurons.spiking_rectified_linear import SpikingRectifiedLinear as SpikingRectifiedLinear
     from snn_action.snn.neurons.stochastic_spiking import StochasticSpiking as StochasticSpiking
     from snn_action.snn.neurons.surrogate import SURROGATES as SURROGATES
+    from snn_action.snn.neurons.surrogate import attach as attach
     from snn_action.snn.neurons.synapses import Alpha as Alpha
     from snn_action.snn.neurons.synapses import LinearFilter as LinearFilter
     from snn_action.snn.neurons.synapses import Lowpass as Lowpass
@@ -63,8 +65,10 @@ _HOMES = {
     "SpikingRectifiedLinear": "neurons.spiking_rectified_linear",
     "StochasticSpiking": "neurons.stochastic_spiking",
     "Synapse": "neurons.synapses",
+    "attach": "neurons.surrogate",
     "build_neuron": "build",
     "legendre_matrices": "legendre",
+    "list_neurons": "build",
     "solve_decoders": "decoders",
 }
 __all__ = [
@@ -92,8 +96,10 @@ __all__ = [
     "SpikingRectifiedLinear",
     "StochasticSpiking",
     "Synapse",
+    "attach",
     "build_neuron",
     "legendre_matrices",
+    "list_neurons",
     "solve_decoders",
 ]
 

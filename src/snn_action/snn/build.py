@@ -18,3 +18,8 @@ def build_neuron(settings: NeuronSettings | Mapping[str, Any] | str, gradient: G
         settings = {"type": settings}
     parsed: NeuronSettings = registry.parse("neuron", settings)
     return parsed.build(gradient)
+
+
+def list_neurons(pattern: str = "*") -> list[str]:
+    """Names of neurons that match a pattern such as ``"*lif*"``: this package's and those of plug-ins."""
+    return registry.list_items("neuron", pattern)

@@ -320,7 +320,7 @@ class EnsembleArray(nn.Module):
         device, dtype = values.device, values.dtype
         if state is None:
             state = self.initial_state(len(values), device, dtype)
-        else:
+        elif not torch.compiler.is_compiling():
             check_state(state, self.initial_state(len(values), torch.device("meta"), dtype), device)
         encoders, bias = scale(self.gain * self.current_unit, self.encoders), self.bias * self.current_unit
         plan = plan_fused(self.neuron, values, state, self.dimensions, self.training)
@@ -336,3 +336,8 @@ class EnsembleArray(nn.Module):
         weights = values, encoders, bias, decoders, tuple(state)
         result = fused.run(*weights, plan.equations, plan.rates, parameters, mask, plan.mode, steps=traced)
         return result.decoded, state if plan.mode == "rate" else type(state)(*result.states)
+
+    def step(self, values: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+        """``forward`` on one time step: decoded values (B, E) of ``values`` (B, E), and the state after it."""
+        decoded, state = self(values.unsqueeze(1), state)
+        return decoded.squeeze(1), state

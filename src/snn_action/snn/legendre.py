@@ -38,8 +38,9 @@ KEPT = 8  # matrices made of A and B: for clips of different lengths, and forwar
 def continuous_matrices(order: int, like: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """``A'`` (order, order) and ``B'`` (order,) of the module's equation, float64."""
     i = torch.arange(order, dtype=torch.float64, device=None if like is None else like.device)
-    sign = torch.where(i[:, None] < i[None, :], -1.0, (-1.0) ** (i[:, None] - i[None, :] + 1))
-    return (2 * i[:, None] + 1) * sign, (2 * i + 1) * (-1.0) ** i
+    alternate = 1 - 2 * (i % 2)  # (-1)^i, of which torch.compile loses the sign
+    sign = torch.where(i[:, None] < i[None, :], -1.0, -alternate[:, None] * alternate)
+    return (2 * i[:, None] + 1) * sign, (2 * i + 1) * alternate
 
 
 def legendre_matrices(order: int, theta: float | Tensor, discretizer: Discretizer = "zoh") -> tuple[Tensor, Tensor]:
@@ -55,14 +56,16 @@ def legendre_matrices(order: int, theta: float | Tensor, discretizer: Discretize
         raise ValueError(f"order must be a whole number from 1, not {order}")
     if discretizer not in get_args(Discretizer):
         raise ValueError(f"discretizer must be one of {get_args(Discretizer)}, not {discretizer!r}")
-    value = float(theta.detach()) if isinstance(theta, Tensor) else theta
-    if not 0 < value < math.inf:
-        raise ValueError(f"theta must be a positive, finite number of steps, not {value}")
+    value = math.nan  # unknown to a compiler, where it is a tensor
+    if not (isinstance(theta, Tensor) and torch.compiler.is_compiling()):
+        value = float(theta.detach()) if isinstance(theta, Tensor) else theta
+        if not 0 < value < math.inf:
+            raise ValueError(f"theta must be a positive, finite number of steps, not {value}")
     a, b = continuous_matrices(order, theta if isinstance(theta, Tensor) else None)
     if isinstance(theta, Tensor):
         theta = theta.double()
     system = torch.cat([torch.cat([a, b.unsqueeze(1)], 1), a.new_zeros(1, order + 1)]) / theta
-    if not bool(system.isfinite().all()):
+    if not math.isnan(value) and not bool(system.isfinite().all()):
         raise ValueError(f"theta {value:g} is too small for order {order}: its matrices are not finite")
     if discretizer == "euler":
         return torch.eye(order, dtype=a.dtype, device=a.device) + system[:order, :order], system[:order, order]
@@ -180,7 +183,8 @@ class LegendreMemory(nn.Module):
 
     def _run(self, u: Tensor, memory: Tensor) -> Tensor:
         batch, steps, size = u.shape
-        empty = not (memory.requires_grad or bool(memory.any()))
+        known = not (memory.requires_grad or torch.compiler.is_compiling())  # to a compiler, numbers are not
+        empty = known and not bool(memory.any())
         if empty and self._prefers_fft(u):
             with torch.autocast(u.device.type, enabled=False):
                 return self._convolve(u.to(memory))
@@ -238,7 +242,8 @@ class LegendreMemory(nn.Module):
 
         It is made in float64: powers of ``A`` add up what they are rounded by.
         """
-        if self.trained != "none" or self.A.is_inference():  # the latter do not say when they change
+        if self.trained != "none" or torch.compiler.is_compiling() or self.A.is_inference():
+            # learned, a compiler's, or of inference mode, where matrices do not say when they change
             return make(*self.matrices(like.double()), steps).to(like)
         key = make, steps, like.dtype, like.device, self.A._version, self.B._version, self.A.data_ptr()
         if key not in self._kept:

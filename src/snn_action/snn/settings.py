@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from snn_action.core.registry import ItemSettings, Registered
+from snn_action.core.registry import ItemSettings, Kind, Registered
 
 if TYPE_CHECKING:
     from snn_action.snn.neurons.base import Neuron
@@ -26,6 +26,7 @@ THRESHOLD = 30.0  # of Izhikevich's neuron, in mV
 class NeuronSettings(ItemSettings):
     """What every neuron can be asked."""
 
+    kind: ClassVar[Kind] = "neuron"
     type: str = Field(description="Which neuron this is")
     dt: float = Field(0.001, gt=0, description="Length of a time step in seconds")
     spiking: ClassVar[bool] = True

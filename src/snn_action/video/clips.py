@@ -76,11 +76,12 @@ def read_video(
     """
     with naming_video(Path(path)):
         state = state_of(Path(path))
-        clips = use_video(open_video(path, limits), lambda source: _read(source, clip, size, seed, name))
+        clips = use_video(open_video(path, limits), lambda source: read_source(source, clip, size, seed, name))
         return replace(clips, state=str(state)) if clips.source else clips
 
 
-def _read(source: FrameSource, clip: ClipSettings, size: int, seed: int, name: str) -> VideoClips:
+def read_source(source: FrameSource, clip: ClipSettings, size: int, seed: int, name: str) -> VideoClips:
+    """``read_video`` of frames that are read from ``source``."""
     clips = sample_clips(source.n_frames, clip, seed, name)
     indices = np.unique(np.concatenate(clips))
     together = max(RESIZED_TOGETHER, PART // (3 * size * size * len(clip.streams)))

@@ -71,7 +71,8 @@ def test_what_determines_features_is_in_the_fingerprint_and_the_key():
     plain = make_backbone()
     assert plain.fingerprint == ("small", plain.digest, plain.mean, plain.std)
     same = Backbone(plain.network, name="small", feature_dim=5, input_size=SIZE)
-    other = Backbone(plain.network, name="small", feature_dim=5, input_size=SIZE, settings={"sharpen": 2})
+    other = Backbone(plain.network, name="small", feature_dim=5, input_size=SIZE)
+    other.options = {"sharpen": 2}
     assert key(plain) == key(same) != key(other)
     assert len({key(make_video_backbone(window)) for window in (2, 3)}) == 2
 

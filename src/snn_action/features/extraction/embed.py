@@ -1,7 +1,8 @@
-"""Resized frames through the backbone, and one video on its own."""
+"""Resized frames through the backbone, and one video or an array of frames on its own."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from snn_action.backbones import Backbone, infer
 from snn_action.config import Config
 from snn_action.core.errors import ConfigError, WorkError
 from snn_action.features.extraction.decoding import decode_parts
-from snn_action.video.clips import VideoClips, read_video
+from snn_action.video.clips import VideoClips, read_part, read_source, read_video
+from snn_action.video.decode import FrameSource
 from snn_action.video.sampling import Indices
 from snn_action.video.settings import Stream
 from snn_action.video.transforms import normalise
@@ -72,12 +74,24 @@ def embed_clips(
         VideoError: a further part of a long video cannot be decoded.
         WorkError: a feature is not finite.
     """
-    settings, size = config.backbone, config.clip.size or backbone.input_size
+    size = config.clip.size or backbone.input_size
+    parts = decode_parts(path, clips, config.clip, size, config.features.workers, config.features.limits)
+    return _embed_parts(parts, clips, config, backbone, device)
+
+
+def _embed_parts(
+    parts: Iterable[dict[Stream, Tensor]],
+    clips: VideoClips,
+    config: Config,
+    backbone: Backbone,
+    device: torch.device | str,
+) -> dict[Stream, Tensor]:
+    settings = config.backbone
     windows, rows = find_windows(clips.clips, backbone.window)
     found: dict[Stream, list[Tensor]] = {stream: [] for stream in clips.streams}
     kept: dict[Stream, Tensor] = {}  # images of earlier parts that later windows hold
     done = begin = end = 0  # windows; the first image that is kept, and the one after the last
-    for part in decode_parts(path, clips, config.clip, size, config.features.workers, config.features.limits):
+    for part in parts:
         end += len(next(iter(part.values())))
         now = int(np.searchsorted(windows[:, -1], end))
         needed = int(windows[now:].min(initial=end))
@@ -90,7 +104,7 @@ def embed_clips(
                 found[stream].append(embed(backbone, frames, settings.batch_size, settings.precision, device))
             kept[stream] = images[needed - begin :]
         done, begin = now, needed
-    return {stream: torch.cat(parts)[torch.from_numpy(rows)] for stream, parts in found.items()}
+    return {stream: torch.cat(embedded)[torch.from_numpy(rows)] for stream, embedded in found.items()}
 
 
 def find_windows(clips: Sequence[npt.NDArray[np.integer[Any]]], window: int) -> tuple[Indices, Indices]:
@@ -117,9 +131,26 @@ def extract_video(
     """
     size = config.clip.size or backbone.input_size
     clips = read_video(path, config.clip, size, config.seed, name, config.features.limits)
-    embedded = embed_clips(path, clips, config, backbone, device)
+    return *_join(embed_clips(path, clips, config, backbone, device), clips, config), clips
+
+
+def extract_frames(
+    source: FrameSource, name: str, config: Config, backbone: Backbone, device: torch.device | str
+) -> tuple[Tensor, Tensor, VideoClips]:
+    """``extract_video`` of frames that are in memory.
+
+    Raises:
+        WorkError: a feature is not finite.
+    """
+    size = config.clip.size or backbone.input_size
+    clips = read_source(source, config.clip, size, config.seed, name)
+    further = (read_part(source, part, config.clip, size) for part in clips.further_parts())
+    return *_join(_embed_parts(chain([clips.streams], further), clips, config, backbone, device), clips, config), clips
+
+
+def _join(embedded: dict[Stream, Tensor], clips: VideoClips, config: Config) -> tuple[Tensor, Tensor]:
+    """Features (C, T, D) of a video's clips, all streams side by side, and their mask (C, T)."""
     streams = [embedded[stream] for stream in config.clip.streams]
     lengths = [len(clip) for clip in clips.clips]
     features = torch.nn.utils.rnn.pad_sequence(list(torch.cat(streams, 1).split_with_sizes(lengths)), batch_first=True)
-    mask = torch.arange(features.shape[1]) < torch.tensor(lengths).unsqueeze(1)
-    return features, mask, clips
+    return features, torch.arange(features.shape[1]) < torch.tensor(lengths).unsqueeze(1)

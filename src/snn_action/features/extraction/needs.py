@@ -75,7 +75,7 @@ def read_contents(catalog: Catalog, config: Config, progress: bool = False) -> C
 
 
 def describe_backbone(backbone: Backbone, config: Config) -> dict[str, Any]:
-    """What a run keeps of its backbone: its name, the digest of its weights, and what images it gets."""
+    """What a run keeps of its backbone: its name, the digest of its weights, its own settings, the images it gets."""
     return {
         "name": backbone.name,
         "digest": backbone.digest,

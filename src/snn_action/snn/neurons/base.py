@@ -114,7 +114,7 @@ class Neuron(nn.Module, ABC):
         shape = current.shape[0], current.shape[2:]
         if state is None:
             state = self.initial_state(*shape, current.device, current.dtype)
-        else:
+        elif not torch.compiler.is_compiling():
             check_state(state, _lay_out(type(self), self.settings, *shape, current.dtype), current.device)
         check_finite(current)
         with count_elsewhere():
@@ -154,9 +154,10 @@ class Neuron(nn.Module, ABC):
     def equations(self, unit: Unit) -> Equations | None:
         """What fused kernels compute in the place of ``dynamics`` (or of ``rate``); None where they cannot.
 
-        It is that of the neuron as it is now: attributes that have changed since the last call count.
+        It is that of the neuron as it is now: attributes that have changed since the last call count. A compiler
+        (``torch.compile``, ``torch.export``) gets PyTorch's own operations, from which it makes kernels itself.
         """
-        return find_equations(self, unit)
+        return None if torch.compiler.is_compiling() else find_equations(self, unit)
 
     def write_step(self, unit: Unit) -> Step:
         """What ``equations`` are traced from: one step as a function of tensors, parameters among them."""
@@ -262,12 +263,13 @@ def check_finite(current: Tensor, what: str = "current of neuron", first: int = 
     """Check a current (B, T, ...), or what else ``what`` names, for NaN and infinity; neurons count from ``first``.
 
     A neuron may swallow them and be silent for ever. On the CPU always; on a GPU, where it would wait for all work so
-    far, in PyTorch's debug mode (``torch.autograd.set_detect_anomaly``).
+    far, in PyTorch's debug mode (``torch.autograd.set_detect_anomaly``). Never in compiled and exported programs, in
+    which nothing may depend on numbers.
 
     Raises:
         ValueError: names the first such neuron, step and clip.
     """
-    if current.device.type != "cpu" and not torch.is_anomaly_enabled():
+    if torch.compiler.is_compiling() or (current.device.type != "cpu" and not torch.is_anomaly_enabled()):
         return
     current = current.detach()
     if bool(current.sum().isfinite()) or bool(current.isfinite().all()):

@@ -9,6 +9,7 @@ the middle of its interval: what is less likely than 2^-25 at either end never c
 ``random_spiking``.
 """
 
+import itertools
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from snn_action.snn.neurons.random_spiking import RandomSpiking
 from snn_action.snn.settings import Gradient, NeuronSettings, PoissonSpikingSettings
 
 SEARCHED = 16.0  # the highest mean whose counts are found from 0 upwards
+HIGHEST_SEARCHED = 48  # no count of such a mean is higher, as that is less likely than 2^-25
 DEVIATIONS = 8.0  # half of the bracket of the bisection: all that 2^-25 lets happen is within 6
 BISECTIONS = 40  # enough for a mean of 10^18, where a float64 no longer tells counts apart
 
@@ -31,7 +33,9 @@ def count(mean: Tensor, uniform: Tensor) -> Tensor:
     exact = mean.double()
     counts = _search(torch.where(exact <= SEARCHED, exact, 0), middle)
     large = (exact > SEARCHED) & exact.isfinite()
-    if bool(large.any()):
+    if torch.compiler.is_compiling():
+        counts = torch.where(large, _bisect(torch.where(large, exact, SEARCHED), middle), counts)
+    elif bool(large.any()):
         counts[large] = _bisect(exact[large], middle[large])
     return torch.where(mean.isfinite(), counts, exact).to(mean.dtype)
 
@@ -40,10 +44,12 @@ def _search(mean: Tensor, uniform: Tensor) -> Tensor:
     probability = torch.exp(-mean)
     below = probability.clone()
     counts = torch.zeros_like(mean)
-    n = 0
-    while bool((beyond := uniform >= below).any()):
+    compiled = torch.compiler.is_compiling()  # in a compiled program no loop may end by numbers
+    for n in range(1, HIGHEST_SEARCHED + 2) if compiled else itertools.count(1):
+        beyond = uniform >= below
+        if not compiled and not bool(beyond.any()):
+            break
         counts += beyond
-        n += 1
         probability *= mean / n
         below += probability
     return counts
@@ -53,7 +59,7 @@ def _bisect(mean: Tensor, uniform: Tensor) -> Tensor:
     half = DEVIATIONS * (mean.sqrt() + 1)
     low, high = (mean - half).floor().clamp(min=-1), (mean + half).ceil()  # P(N <= low) <= uniform < P(N <= high)
     for _ in range(BISECTIONS):
-        if not bool((high - low > 1).any()):
+        if not torch.compiler.is_compiling() and not bool((high - low > 1).any()):
             break
         middle = ((low + high) / 2).floor()
         above = torch.special.gammaincc(middle + 1, mean) > uniform

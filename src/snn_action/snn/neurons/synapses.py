@@ -41,7 +41,7 @@ class Synapse(nn.Module, ABC):
         mask = None if mask is None else mask.bool()
         if state is None:
             state = self.initial_state(x.shape[0], x.shape[2], x.device, x.dtype)
-        else:
+        elif not torch.compiler.is_compiling():
             check_state(state, self.initial_state(x.shape[0], x.shape[2], torch.device("meta"), x.dtype), x.device)
         filtered = []
         with count_elsewhere():
