@@ -221,18 +221,22 @@ def make_schema() -> dict[str, Any]:
             return [resolve(entry) for entry in node]
         if not isinstance(node, dict):
             return node
-        if isinstance(kind := node.get("registered"), str):
-            choices = [{"$ref": add(kind, name, cls)} for name, cls in registry.items(kind)]  # type: ignore[arg-type]
-            return {"description": node.get("description"), "oneOf": choices}
+        kind: registry.Kind | None = node.get("registered")
+        if kind is not None:
+            choices = [{"$ref": add(kind, name, cls)} for name, cls in registry.items(kind)]
+            if kind == "backbone":  # of any other name, too
+                choices.append({"$ref": add(kind, "torchvision", BackboneSettings)})
+            return {"description": node.get("description"), "anyOf" if kind == "backbone" else "oneOf": choices}
         return {key: resolve(value) for key, value in node.items()}
 
-    def add(kind: str, name: str, cls: type[Settings]) -> str:
+    def add(kind: registry.Kind, name: str, cls: type[Settings]) -> str:
         key = f"{kind}_{name}"
         if key not in definitions:
             definitions[key] = {}  # a neuron may hold a neuron: keep the recursion finite
             own = cls.model_json_schema()
             definitions.update(resolve(own.pop("$defs", {})))
-            definitions[key] = {**resolve(own), "required": sorted({*own.get("required", []), "type"})}
+            required = {*own.get("required", []), *([] if name == "torchvision" else [registry.TAG[kind]])}
+            definitions[key] = {**resolve(own), "required": sorted(required)}
         return f"#/$defs/{key}"
 
     resolved: dict[str, Any] = resolve(schema)
