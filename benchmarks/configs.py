@@ -32,7 +32,7 @@ TEXT = f"""# Configurations
 
 Each file here runs as it is where its data are: `snn-action run -c configs/NAME.json`. Outside the repository,
 `snn-action init --example NAME` writes a copy. Every key is described in `schema.json` and in
-[docs/configuration.md](../docs/configuration.md).
+[docs/reference/configuration.md](../docs/reference/configuration.md).
 
 - **video %**: the share of test videos that are recognized, with the seed of the file, over several splits their mean.
 - **baseline %**: the same of a logistic regression on the mean of the features.
@@ -41,7 +41,8 @@ Each file here runs as it is where its data are: `snn-action run -c configs/NAME
   seconds**: of all cores together; a machine that does other work too takes longer, not more of these.
 - **GiB**: the most memory of the largest process.
 - **run**: the day, the commit, the machine, and what was put over the file (`-o`). One run each; the tables over
-  several seeds are in [docs/results.md](../docs/results.md). *{NOT_RUN}*: its data or weights were not on the machine.
+  several seeds are in [docs/results.md](../docs/results.md). *{NOT_RUN}*: nobody has run it by this script yet; the
+  videos of UCF101 and the weights of ResNet-152 were not on the machine.
 
 `schema.json` is no configuration: it is the JSON schema of all of them, for editors (`snn-action schema`).
 
@@ -49,10 +50,10 @@ Each file here runs as it is where its data are: `snn-action run -c configs/NAME
 
 
 def read_rows() -> dict[str, list[str]]:
-    """The rows of the page, by the configuration's name."""
+    """The columns from ``video %`` on of the page as it is, by the configuration's name."""
     text = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
     rows = [line.strip("| \n").split(" | ") for line in text.splitlines() if line.startswith("| `")]
-    return {row[0].strip("`"): row for row in rows}
+    return {row[0].strip("`"): row[2:] for row in rows}
 
 
 def explain(name: str) -> str:
@@ -88,17 +89,25 @@ def measure(name: str, overrides: list[str]) -> list[str]:
     ]
 
 
+def make_page(rows: dict[str, list[str]]) -> str:
+    """The page, given the columns from ``video %`` on of the configurations that have been run."""
+    table = [[f"`{name}`", explain(name), *rows.get(name, NO_FIGURES)] for name in list_names()]
+    return f"{TEXT}{make_table(HEADER, table)}\n\nWritten by `python benchmarks/configs.py`.\n"
+
+
+def list_names() -> list[str]:
+    """All configurations: files without ``.json``."""
+    return sorted(path.stem for path in CONFIGS.glob("*.json") if path.name != "schema.json")
+
+
 def main() -> None:
-    names = sorted(path.stem for path in CONFIGS.glob("*.json") if path.name != "schema.json")
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", metavar="NAME", choices=[*names, []])
+    parser.add_argument("names", nargs="*", metavar="NAME")
     parser.add_argument("-o", "--override", action="append", default=[])
     arguments = parser.parse_args()
-    for name in [None, *arguments.names]:  # the page is whole after each run
-        measured = {} if name is None else {name: measure(name, arguments.override)}
-        known = {one: row[2:] for one, row in read_rows().items()} | measured
-        rows = [[f"`{one}`", explain(one), *known.get(one, NO_FIGURES)] for one in names]
-        PAGE.write_text(f"{TEXT}{make_table(HEADER, rows)}\n\nWritten by `python benchmarks/configs.py`.\n")
+    PAGE.write_text(make_page(read_rows()), encoding="utf-8")
+    for name in arguments.names:  # the page is whole after each run
+        PAGE.write_text(make_page(read_rows() | {name: measure(name, arguments.override)}), encoding="utf-8")
 
 
 if __name__ == "__main__":

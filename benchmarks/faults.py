@@ -37,14 +37,14 @@ from snn_action.config import Config, FeatureSettings
 from snn_action.datasets.catalog import Catalog, DatasetSettings, Fold, Video
 from snn_action.datasets.check import find_all_videos
 from snn_action.datasets.synthetic.generate import Plan, generate
-from snn_action.features.extraction import extract, leases, sharing
+from snn_action.features.extraction import extract, locks, sharing
 from snn_action.features.store import store
 from snn_action.features.store.store import FeatureStore
 from snn_action.video.settings import ClipSettings
 
 STEPS: dict[str, list[tuple[Any, str]]] = {
     "start: keys, opening the store": [],
-    "taking a lease": [(leases.Leases, "take")],
+    "taking a block": [(locks.Locks, "take")],
     "waiting for frames": [],
     "network": [(extract, "embed_clips")],
     "writing a shard": [(FeatureStore, "write")],
@@ -216,7 +216,7 @@ def main() -> None:
         ["stores whose digest differs from the undisturbed one", str(different)],
         ["lost clips", str(lost)],
         ["doubled clips", str(doubled)],
-        ["other files left at the end: unfinished shards, leases", str(left)],
+        ["other files left at the end: unfinished shards, locks", str(left)],
         ["seconds of the undisturbed extraction by one process", f"{undisturbed:.0f}"],
         ["seconds of a killed one, on average", f"{disturbed / rounds:.0f}"],
     ]

@@ -35,7 +35,7 @@ from snn_action.config import load_config
 from snn_action.core.errors import ConfigError
 from snn_action.runs import pipeline
 
-TITLE, PAGE = "What a leaking encoder is worth", ROOT / "docs" / "leakage.md"
+TITLE, PAGE = "What a leaking encoder is worth", ROOT / "docs" / "explanation" / "leakage.md"
 UCF101, WEIZMANN = "ucf101_features_lmu.json", "weizmann_lmu.json"
 SHARE, EPOCHS, BATCH, RATE, DROPOUT = 0.75, 30, 256, 1e-3, 0.3
 
@@ -227,7 +227,7 @@ def main() -> None:
             clips = read_weizmann(*arguments.weizmann, Path(store))
             rows += [["Weizmann", *row] for row in compare(clips, WEIZMANN, arguments.seeds)]
     header = (
-        *("set", "encoder head", "learned from, videos", "lmu, test %", "frame_average, test %"),
+        *("set", "encoder head", "learned from, videos", "lmu, test %", "mean_pool, test %"),
         *("lmu on videos the head saw, %", "on others, %"),
     )
     write_section(
@@ -235,7 +235,8 @@ def main() -> None:
         "`video` accuracy on the official test split (UCF101, split 1) or on each subject left out (Weizmann, mean of "
         f"nine folds), mean and standard deviation over {arguments.seeds} seeds. The temporal model learns from the "
         "training split alone, in both cases; the encoder head below it learned from a random "
-        f"{100 * SHARE:.0f} % of all videos (leaking) or from training videos only (clean). See docs/leakage.md.",
+        f"{100 * SHARE:.0f} % of all videos (leaking) or from training videos only (clean). "
+        "See [Leakage](explanation/leakage.md).",
         make_table(header, rows),
     )
 
@@ -243,7 +244,7 @@ def main() -> None:
 
 
 def show_table() -> None:
-    """Copy the table of docs/results.md into docs/leakage.md, in the place of the last one."""
+    """Copy the table of docs/results.md into docs/explanation/leakage.md, in the place of the last one."""
     section = RESULTS.read_text(encoding="utf-8").partition(f"## {TITLE}\n")[2].partition("\n## ")[0]
     table = "\n".join(line for line in section.splitlines() if line.startswith("|"))
     text = PAGE.read_text(encoding="utf-8")

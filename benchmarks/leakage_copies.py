@@ -11,7 +11,7 @@ found         copies that are told to be copies of the video that they were made
 false alarms  copies that are told to be copies of a video of another film or subject
 
 Below the table all pairs of different videos of the half are compared as they are. The table is printed, and that of
-the half ``reported`` is put into docs/leakage.md.
+the half ``reported`` is put into docs/explanation/leakage.md.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from pathlib import Path
 import av
 import numpy as np
 from PIL import Image
-from table import ROOT, make_table
+from table import ROOT, make_table, wrap
 
 from snn_action.datasets.check import find_all_videos
 from snn_action.video.copies import find_copies
@@ -35,7 +35,7 @@ from snn_action.video.decode import open_video
 from snn_action.video.perceptual import Fingerprint, fingerprint_video
 from snn_action.video.settings import LimitSettings
 
-PAGE, BEGIN, END = ROOT / "docs" / "leakage.md", "<!-- copies: begin -->", "<!-- copies: end -->"
+PAGE, BEGIN, END = ROOT / "docs" / "explanation" / "leakage.md", "<!-- copies: begin -->", "<!-- copies: end -->"
 LIMITS = LimitSettings()
 SUBJECTS_CHOSEN = 4  # of Weizmann's nine
 Frames = list[np.ndarray]
@@ -130,7 +130,7 @@ ALTERATIONS: dict[str, Callable[[Frames], Frames] | None] = {
     "gamma 0.67": each(lambda frame: map_levels(frame, lambda level: level**0.67)),
     "contrast x 0.6": each(lambda frame: map_levels(frame, lambda level: 0.5 + 0.6 * (level - 0.5))),
     "contrast x 0.1": each(lambda frame: map_levels(frame, lambda level: 0.5 + 0.1 * (level - 0.5))),
-    "without colour": each(lambda frame: np.repeat(frame.mean(2, keepdims=True), 3, 2).astype(np.uint8)),
+    "without color": each(lambda frame: np.repeat(frame.mean(2, keepdims=True), 3, 2).astype(np.uint8)),
     "a logo": each(put_logo),
     "noise": add_noise,
     "mirrored, 5 % cropped, gamma 1.3, a third cut off": alter_much,
@@ -246,10 +246,11 @@ def main() -> None:
         other = [pair for pair in pairs if names[pair[0]] != names[pair[1]]]
         same = sum(names[i] == names[j] for j in range(len(names)) for i in range(j))
         total = len(names) * (len(names) - 1) // 2
-        lines.append(
+        text = (
             f"{title}, {len(paths)} videos as they are: {len(other)} of {total - same:,} pairs of different {kind}s "
             f"are called copies, and {len(pairs) - len(other)} of {same:,} pairs of one {kind}."
         )
+        lines.append(wrap(text))
         for left, right in pairs:
             print(paths[left], paths[right], file=sys.stderr)
     text = "\n".join(lines)

@@ -30,7 +30,7 @@ from timing import ask, turns_of
 from snn_action.config import TrainingSettings
 from snn_action.core.malloc import keep_freed_memory
 from snn_action.models import TemporalModel, build_model
-from snn_action.training.recogniser import make_optimizer
+from snn_action.training.optimizer import make_optimizer
 
 PEERS = Path(__file__).parent / "peers"
 INPUTS, OUTPUTS, STEPS, UNITS, BATCH, PRODUCT = 512, 14, 25, 800, 100, 3000

@@ -11,7 +11,7 @@ neurons   100 stand for 512 features; instead 500 (``ensemble_neurons``)
 
 All else is as in ``configs/ucf101_features_spiking_lmu_2020.json``. The last lines are this project's spiking LMU and
 the LMU without spikes, as in ``configs/ucf101_features_<model>.json``. The table goes into docs/results.md and
-docs/spiking_lmu.md, with a figure.
+docs/explanation/spiking-lmu.md, with a figure.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from table import FEATURES, RESULTS, ROOT, SET, make_table, show, write_section
 matplotlib.use("agg")
 from matplotlib import pyplot as plt
 
-TITLE, PAGE = f"Why the original's spiking LMU fails: {SET}", ROOT / "docs" / "spiking_lmu.md"
+TITLE, PAGE = f"Why the original's spiking LMU fails: {SET}", ROOT / "docs" / "explanation" / "spiking-lmu.md"
 FIGURE = ROOT / "docs" / "images" / "spiking_lmu_causes.png"
 TRAINING, NOISE, NEURONS = "model.gradient=spike_aware", "model.tau=0.005", "model.ensemble_neurons=500"
 LMU = ROOT / "configs" / "ucf101_features_lmu.json"
@@ -86,10 +86,11 @@ def draw(found: dict[str, list[dict[str, float]]]) -> None:
 
 
 def show_table() -> None:
-    """Copy the table of docs/results.md into docs/spiking_lmu.md, between its marks, with the figure below it."""
+    """Copy the table of docs/results.md into the page, between its marks, with the figure below it."""
     section = RESULTS.read_text(encoding="utf-8").partition(f"## {TITLE}\n")[2].partition("\n## ")[0]
-    text, table, stamp = section.strip().replace(" See docs/spiking_lmu.md.", "").split("\n\n")
-    figure = f"![Accuracy with rates and with spikes, as causes are removed](images/{FIGURE.name})"
+    section = re.sub(r"\s+See\s+\[[^]]*\]\(explanation/spiking-lmu\.md\)\.", "", section)  # the page itself
+    text, table, stamp = section.strip().split("\n\n")
+    figure = f"![Accuracy with rates and with spikes, as causes are removed](../images/{FIGURE.name})"
     caption = "*The same as a figure. Grey: rates in the place of spikes. Red: spikes.*"
     page = PAGE.read_text(encoding="utf-8")
     new = re.sub(
@@ -130,7 +131,7 @@ def main() -> None:
         + ". `spiking_lmu_2020` as it was, without one of the causes of its failure, and without "
         "one after another: trained through its spikes (`spike_aware`) instead of on rates, a synapse of 5 ms after "
         "which alone spikes are seen instead of none, 500 neurons instead of 100 for each of the input, u and the "
-        "memory. See docs/spiking_lmu.md.",
+        "memory. See [Why the spiking LMU of 2020 fails](explanation/spiking-lmu.md).",
         make_table(header, rows),
     )
     draw(found)

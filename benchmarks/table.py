@@ -5,6 +5,7 @@ import re
 import statistics
 import subprocess
 import sys
+import textwrap
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -47,6 +48,11 @@ def make_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
+def wrap(text: str) -> str:
+    """Lines of a page of documentation: a paragraph of at most 120 characters a line."""
+    return textwrap.fill(text, 120, break_long_words=False, break_on_hyphens=False)
+
+
 def find_commit() -> str:
     """Of this working tree, in short."""
     command = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
@@ -57,7 +63,7 @@ def write_section(title: str, text: str, table: str) -> None:
     """Print a section and put it into docs/results.md in the place of the last one of that title."""
     command = f"python benchmarks/{Path(sys.argv[0]).name}"
     stamp = f"`{command}`, {datetime.now(UTC):%Y-%m-%d}, commit {find_commit()}, {os.cpu_count()} CPU cores."
-    section = f"## {title}\n\n{text}\n\n{table}\n\n{stamp}\n"
+    section = f"## {title}\n\n{wrap(text)}\n\n{table}\n\n{stamp}\n"
     print(section)
     old = RESULTS.read_text(encoding="utf-8") if RESULTS.exists() else "# Results\n\nWritten by the scripts named.\n"
     pattern = re.compile(rf"^## {re.escape(title)}\n.*?(?=^## |\Z)", re.MULTILINE | re.DOTALL)

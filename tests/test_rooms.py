@@ -58,6 +58,13 @@ def test_modules_stay_short():
         assert lines <= 400, f"{path} has {lines} lines; is it still one idea?"
 
 
+def test_a_configuration_is_read_without_pytorch():
+    code = (
+        "import sys, snn_action.config\nassert not {'torch', 'av', 'lightning_fabric', 'matplotlib'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_help_needs_no_heavy_import():
     code = (
         "import sys\nfrom typer.testing import CliRunner\nfrom snn_action.cli.commands import app\n"

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from snn_action.original_2020.pickles import read_pickle, write_pickles
+from snn_action.original_2020.pickles import read_array, write_pickles
 from snn_action.original_2020.res_cnn_encoder import ResCNNEncoder
 from snn_action.original_2020.translate import LEAK
 from snn_action.report.metrics import LEAKED, MARK
@@ -196,7 +196,7 @@ def test_frames_go_through_the_cnn_into_pickles_that_a_second_run_imports(main, 
     weights.unlink()  # 240 MB
     assert code == 0, printed
     assert '"res_cnn_encoder"' in logged
-    content = {name: read_pickle(tmp_path / "var_data" / name) for name in PICKLES}
+    content = {name: read_array(tmp_path / "var_data" / name) for name in PICKLES}
     assert content["train_data"].shape == (7, 4, 512), "frames 1 to end_frame - 1"
     assert content["test_data"].shape == (3, 4, 512)
     assert content["train_data"].dtype == np.float64

@@ -65,19 +65,30 @@ class TrainingSettings(Settings):
     shuffle: bool = Field(True, description="Draw a new order of the training clips each epoch")
     workers: int = Field(0, ge=0, le=1024, description="Processes that read batches; 0: the training process does")
     pin_memory: bool = Field(False, description="Page-locked memory for batches: faster copies to a GPU")
-    tensorboard: bool = Field(False, description="Also log for TensorBoard (extra 'tensorboard')")
+    loggers: list[Literal["tensorboard", "wandb", "mlflow", "csv"]] = Field(
+        [], description="Also log training curves there; each but csv needs the extra of its name"
+    )
     weights: Path | None = Field(None, description="Start from these weights (.ckpt of a run)")
     skip: bool = Field(False, description="No training: test the weights as they are")
     initial_accuracy: bool = Field(False, description="Also test before training")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_old_name(cls, value: Any) -> Any:
+        """``tensorboard`` was a switch; runs of that time have it in their configuration."""
+        if isinstance(value, dict) and isinstance(old := value.get("tensorboard"), bool):
+            others = {key: setting for key, setting in value.items() if key != "tensorboard"}
+            value = {"loggers": ["tensorboard"] if old else [], **others}
+        return value
 
 
 class EvaluationSettings(Settings):
     """How a trained model is tested."""
 
     batch_size: int = Field(100, ge=1, le=10**6, description="Clips tested at once")
-    baseline: bool = Field(True, description="Also fit and test the frame-average baseline on the same features")
+    baseline: bool = Field(True, description="Also fit and test the mean-pool baseline on the same features")
     leakage: Literal["refuse", "mark", "drop"] = Field(
-        "refuse", description="What a test set that leaks does: see docs/leakage.md"
+        "refuse", description="What a test set that leaks does: see docs/explanation/leakage.md"
     )
     controls: bool = Field(
         True, description="Also test on clips with their frames in random order, or the first one repeated"
@@ -210,18 +221,22 @@ def make_schema() -> dict[str, Any]:
             return [resolve(entry) for entry in node]
         if not isinstance(node, dict):
             return node
-        if isinstance(kind := node.get("registered"), str):
-            choices = [{"$ref": add(kind, name, cls)} for name, cls in registry.items(kind)]  # type: ignore[arg-type]
-            return {"description": node.get("description"), "oneOf": choices}
+        kind: registry.Kind | None = node.get("registered")
+        if kind is not None:
+            choices = [{"$ref": add(kind, name, cls)} for name, cls in registry.items(kind)]
+            if kind == "backbone":  # of any other name, too
+                choices.append({"$ref": add(kind, "torchvision", BackboneSettings)})
+            return {"description": node.get("description"), "anyOf" if kind == "backbone" else "oneOf": choices}
         return {key: resolve(value) for key, value in node.items()}
 
-    def add(kind: str, name: str, cls: type[Settings]) -> str:
+    def add(kind: registry.Kind, name: str, cls: type[Settings]) -> str:
         key = f"{kind}_{name}"
         if key not in definitions:
             definitions[key] = {}  # a neuron may hold a neuron: keep the recursion finite
             own = cls.model_json_schema()
             definitions.update(resolve(own.pop("$defs", {})))
-            definitions[key] = {**resolve(own), "required": sorted({*own.get("required", []), "type"})}
+            required = {*own.get("required", []), *([] if name == "torchvision" else [registry.TAG[kind]])}
+            definitions[key] = {**resolve(own), "required": sorted(required)}
         return f"#/$defs/{key}"
 
     resolved: dict[str, Any] = resolve(schema)

@@ -17,8 +17,8 @@ from snn_action.models import TemporalModel, build_model, find_spikes
 FEATURES, CLASSES, BATCH, STEPS = 6, 4, 4, 7
 LENGTHS = (7, 2, 5, 6)
 LABELS = torch.arange(4)
-# A field of any model's settings that has one of these names is made small; the rest stay at their defaults. For a new
-# model nothing has to be added here: variants are further settings that are worth a test.
+# A field of any model's settings that has one of these names is made small; the rest stay at their defaults. Nothing
+# has to be added here for a new model: variants are further settings worth a test of their own.
 SMALL = {
     "units": 8,
     "readout_units": 7,

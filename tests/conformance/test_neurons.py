@@ -194,7 +194,7 @@ def test_a_seed_gives_the_same_output_again(name):
 
 
 def test_the_documented_table_is_what_its_neurons_have():
-    text = (Path(__file__).parents[2] / "docs" / "neurons.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[2] / "docs" / "explanation" / "neurons.md").read_text(encoding="utf-8")
     rows = {}
     for line in text.splitlines():
         cells = [cell.strip().strip("`") for cell in line.strip("|").split("|")]

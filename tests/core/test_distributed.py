@@ -20,16 +20,16 @@ DIES = """
 import os, signal
 from pathlib import Path
 from snn_action.cli.commands import main
-from snn_action.training.history import EpochRecorder
+from snn_action.training.clips import EpochSampler
 
-start = EpochRecorder.on_train_epoch_start
+start = EpochSampler.set_epoch
 
-def die(self, trainer, module):
-    if os.environ["RANK"] == "1" and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0" and trainer.current_epoch == 2:
+def die(self, epoch):
+    if os.environ["RANK"] == "1" and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0" and epoch == 2:
         os.kill(os.getpid(), signal.SIGKILL)
-    start(self, trainer, module)
+    start(self, epoch)
 
-EpochRecorder.on_train_epoch_start = die
+EpochSampler.set_epoch = die
 if os.environ["RANK"] == "0" and os.environ["TORCHELASTIC_RESTART_COUNT"] == "1":
     save = Path(os.environ["SAVE"])
     Path(os.environ["LEFT"]).write_text("\\n".join(path.name for path in save.rglob("*") if "one" not in path.parts))

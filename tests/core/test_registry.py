@@ -42,3 +42,9 @@ def test_an_item_parsed_on_its_own_has_no_empty_place():
         parse("model", 3)
     with pytest.raises(SettingsError, match=r"^type: missing"):
         parse("model", {})
+
+
+def test_the_old_name_of_a_model_is_read():
+    old, new = (parse("model", {"type": name}) for name in ("frame_average", "mean_pool"))
+    assert old == new
+    assert old.type == "mean_pool"

@@ -103,7 +103,7 @@ def test_without_locks_it_is_said_and_goes_on(folder, monkeypatch, caplog, error
     [
         *("run.log", "trained", "splits.json", "metrics.json", "report.html", "examples.npz", "config.json", ".lock"),
         *("checkpoints/last.ckpt", "figures", "figures/confusion.png", "folds", "folds/1", "on", "on/x/metrics.json"),
-        *("tensorboard", "folds/1/checkpoints"),
+        *("tensorboard", "csv", "folds/1/checkpoints"),
     ],
 )
 def test_links_out_of_the_folder_are_refused_by_name(folder, tmp_path, name):

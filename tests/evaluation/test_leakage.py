@@ -206,7 +206,7 @@ def test_the_page_shows_the_table_that_the_benchmark_wrote_into_the_results():
     )
     table = "\n".join(line for line in section.splitlines() if line.startswith("|"))
     assert "inflation, points" in table
-    assert table in (docs / "leakage.md").read_text()
+    assert table in (docs / "explanation" / "leakage.md").read_text()
 
 
 DIGESTS = [f"content {index}" for index in range(6)]

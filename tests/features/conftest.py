@@ -12,7 +12,7 @@ from torch import nn
 from snn_action.backbones import Backbone
 from snn_action.backbones.settings import BackboneSettings
 from snn_action.config import Config, FeatureSettings
-from snn_action.datasets.catalog import Catalog, DatasetSettings, Fold, Video
+from snn_action.datasets.catalog import Catalog, Fold, PathSettings, Video
 from snn_action.features.store.store import FeatureStore, Place
 from snn_action.video.settings import ClipSettings
 
@@ -57,7 +57,7 @@ def make_config(store: Path, clip: dict[str, Any] | None = None, **features: Any
     options = {"workers": 0, "shard_videos": 2, **features}
     return Config.model_construct(
         seed=0,
-        dataset=DatasetSettings(path=store),
+        dataset=PathSettings(type="test", path=store),
         clip=ClipSettings(**{"frames": 4, **(clip or {})}),
         backbone=BackboneSettings(batch_size=3),
         features=FeatureSettings(store=store, **options),

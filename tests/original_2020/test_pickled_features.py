@@ -103,7 +103,7 @@ def changing():
         ("train_labels", changing(), ["video 4", "changes"]),
         ("action_names", ["Walk"], ["two classes"]),
         ("action_names", ["Walk", "Walk"], ["two classes"]),
-        ("action_names", {"Walk": 0}, ["list of names"]),
+        ("action_names", {"Walk": 0}, ["EMPTY_DICT", "refused"]),
     ],
 )
 def test_what_does_not_fit_names_the_file(tmp_path, name, value, words):

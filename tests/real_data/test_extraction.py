@@ -6,7 +6,7 @@ import torch
 from snn_action.backbones import build_backbone
 from snn_action.backbones.settings import BackboneSettings
 from snn_action.config import Config, FeatureSettings
-from snn_action.datasets.catalog import Catalog, DatasetSettings, Fold, Video
+from snn_action.datasets.catalog import Catalog, Fold, PathSettings, Video
 from snn_action.features.extraction.extract import extract_features
 from snn_action.video.settings import ClipSettings
 
@@ -20,7 +20,7 @@ def test_weizmann_clips_are_extracted_once_and_found_under_another_path(shared: 
 
     config = Config.model_construct(
         seed=0,
-        dataset=DatasetSettings(path=tmp_path),
+        dataset=PathSettings(type="test", path=tmp_path),
         clip=ClipSettings(frames=6, sampling="uniform", streams=("rgb", "difference")),
         backbone=BackboneSettings(name="squeezenet1_1", weights=str(shared / "weights" / "squeezenet1_1.safetensors")),
         features=FeatureSettings(store=tmp_path / "store"),

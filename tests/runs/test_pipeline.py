@@ -14,7 +14,7 @@ from snn_action.report import read_run
 from snn_action.report.metrics import LEAKED, MARK
 from snn_action.runs import pipeline
 from snn_action.training.checkpoints import load_weights, read_trained_on
-from snn_action.training.history import EpochRecorder
+from snn_action.training.clips import EpochSampler
 
 
 @pytest.fixture
@@ -225,7 +225,7 @@ def test_checkpoints_of_another_network_are_refused_by_name(config, monkeypatch)
     for units in (8, 9):
         own = config.model_copy(update={"model": config.model.model_copy(update={"units": units})})
         with monkeypatch.context() as patch:
-            patch.setattr(EpochRecorder, "on_train_epoch_start", interrupt_at(2))
+            patch.setattr(EpochSampler, "set_epoch", interrupt_at(2))
             with pytest.raises(KeyboardInterrupt):
                 pipeline.run(own, run_id=f"units{units}")
         folders.append(config.save_dir / "test" / f"units{units}")
@@ -236,12 +236,12 @@ def test_checkpoints_of_another_network_are_refused_by_name(config, monkeypatch)
 
 
 def interrupt_at(epoch):
-    def hook(self, trainer, pl_module):
-        if trainer.current_epoch == epoch:
+    def hook(self, beginning):
+        if beginning == epoch:
             raise KeyboardInterrupt
-        original(self, trainer, pl_module)
+        original(self, beginning)
 
-    original = EpochRecorder.on_train_epoch_start
+    original = EpochSampler.set_epoch
     return hook
 
 

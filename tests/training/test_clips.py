@@ -35,7 +35,7 @@ def test_other_numbers_give_another_seed(parts):
 
 def test_a_batch_holds_the_clips_of_the_set_padded_to_its_longest(features):
     chosen = [5, 9, 30, 2, 17]
-    loader = make_loader(features, chosen, batch_size=2, seed=0, shuffle=False)
+    loader = make_loader(features, chosen, EpochSampler(5, seed=0, shuffle=False), batch_size=2)
     batches = list(loader)
     assert len(loader) == len(batches) == 3
     for clips, batch in zip(([5, 9], [30, 2], [17]), batches, strict=True):

@@ -13,7 +13,7 @@ from snn_action.features.feature_set import FeatureSet
 from snn_action.models import build_model
 from snn_action.training import Sides
 from snn_action.training.checkpoints import read_checkpoint
-from snn_action.training.recogniser import Recogniser
+from snn_action.training.objective import Objective
 
 
 def lines_of(folder: Path) -> list[dict]:
@@ -133,7 +133,7 @@ def test_patience_stops_and_a_finished_run_is_not_trained_on(tmp_path, train, se
     assert equal(model.state_dict(), again.state_dict())
 
 
-def test_standardisation_sees_training_clips_only(tmp_path, train, settings, features):
+def test_standardization_sees_training_clips_only(tmp_path, train, settings, features):
     model = train(tmp_path, settings(epochs=1), features=features)
     x, mask = features.read(range(24))
     torch.testing.assert_close(model.standardiser.mean, x[mask].mean(0))
@@ -198,36 +198,21 @@ def test_a_long_clip_set_is_read_in_batches(tmp_path, train, settings, monkeypat
     read = FeatureSet.read
     monkeypatch.setattr(FeatureSet, "read", lambda self, clips: sizes.append(len(clips)) or read(self, clips))
     train(tmp_path, settings(epochs=1))
-    assert sizes == [24, 8, 8, 8, 8, 8]  # standardisation, three batches, validation, test
-
-
-def test_tensorboard_gets_the_curves(tmp_path, train, settings):
-    pytest.importorskip("tensorboard")
-    train(tmp_path, settings(epochs=1, tensorboard=True))
-    (events,) = (tmp_path / "tensorboard").glob("events*")
-    assert b"validation/video" in events.read_bytes()
-
-
-def test_missing_tensorboard_names_the_extra(tmp_path, train, settings, monkeypatch):
-    from lightning.pytorch.loggers import tensorboard
-
-    monkeypatch.setattr(tensorboard, "_TENSORBOARD_AVAILABLE", False)
-    monkeypatch.setattr("lightning.fabric.loggers.tensorboard._TENSORBOARD_AVAILABLE", False)
-    monkeypatch.setattr("lightning.fabric.loggers.tensorboard._TENSORBOARDX_AVAILABLE", False)
-    with pytest.raises(ConfigError, match=r"snn-action\[tensorboard\]"):
-        train(tmp_path, settings(tensorboard=True))
+    assert sizes == [24, 8, 8, 8, 8, 8]  # standardization, three batches, validation, test
 
 
 def test_control_c_is_an_interrupt_and_the_run_can_go_on(tmp_path, train, settings, monkeypatch):
     before = signal.signal(signal.SIGINT, handler := signal.default_int_handler)  # ignored in a shell's background
-    step = Recogniser.training_step
+    forward = Objective.forward
 
-    def interrupt(*arguments: object) -> torch.Tensor:  # in an epoch, once there is one to go on from
+    def interrupt(
+        *arguments: object,
+    ) -> tuple[torch.Tensor, torch.Tensor]:  # in an epoch, once there is one to go on from
         if (tmp_path / "metrics.jsonl").exists():
             os.kill(os.getpid(), signal.SIGINT)
-        return step(*arguments)
+        return forward(*arguments)
 
-    monkeypatch.setattr(Recogniser, "training_step", interrupt)
+    monkeypatch.setattr(Objective, "forward", interrupt)
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path, settings(epochs=10_000))
     monkeypatch.undo()

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,34 @@ def test_each_failure_costs_its_own_item_and_says_why(workers):
     items = [(kind, number) for number, kind in enumerate(kinds)]
     found = list(map_apart(misbehave, items, workers, 1.5))
     assert found == [reasons.get(kind, number) for kind, number in zip(kinds, range(len(kinds)), strict=True)]
+
+
+def die_while_sending(number):
+    def send_half(self, content, write=os.write):
+        write(self.fileno(), content[: len(content) // 2])
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    if number == 2:
+        Connection._send = send_half
+    return bytes(100_000)
+
+
+def test_a_worker_that_is_killed_while_it_sends_costs_its_own_item():
+    found = list(map_apart(die_while_sending, range(5), 2, 60))
+    assert found[2] == Failure("the decoder crashed (SIGKILL)")
+    assert found[:2] + found[3:] == [bytes(100_000)] * 4
+
+
+def test_workers_that_are_killed_while_idle_cost_no_more_than_what_they_are_given_next():
+    results = map_apart(lambda _: os.getpid(), range(60), 2, 60)
+    pids = {next(results) for _ in range(9)}
+    time.sleep(0.3)
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    assert wait_until_gone(pids)
+    found = list(results)
+    assert len(found) == 51
+    assert sum(isinstance(result, Failure) for result in found) <= len(pids)
 
 
 def test_a_slow_caller_is_not_taken_for_a_hang():

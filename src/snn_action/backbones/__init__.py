@@ -1,39 +1,36 @@
-"""Backbones: networks that turn images into vectors. They know nothing of videos."""
+"""Backbones: networks that turn images, or windows of images, into vectors. They know nothing of videos."""
 
-import fnmatch
-from collections.abc import Mapping
-from typing import Any
+import importlib
+from typing import TYPE_CHECKING, Any
 
-from snn_action.backbones.base import Backbone, infer
-from snn_action.backbones.settings import BackboneSettings
-from snn_action.core.registry import list_items, parse
+if TYPE_CHECKING:
+    from snn_action.backbones.base import Backbone as Backbone
+    from snn_action.backbones.base import infer as infer
+    from snn_action.backbones.build import build_backbone as build_backbone
+    from snn_action.backbones.build import list_backbones as list_backbones
+    from snn_action.backbones.settings import BackboneSettings as BackboneSettings
 
-__all__ = ["Backbone", "BackboneSettings", "build_backbone", "infer", "list_backbones"]
-
-
-def build_backbone(settings: BackboneSettings | Mapping[str, Any] | str, seed: int = 0) -> Backbone:
-    """The backbone that ``settings``, a mapping such as ``{"name": "resnet18"}`` or a name alone describe.
-
-    It has its weights; ``seed`` draws those of ``weights: "random"``.
-
-    A name stands for a registered backbone or else for a classifier of torchvision.
-
-    Raises:
-        ConfigError: no backbone has that name, or its weights cannot be read or do not fit.
-        WorkError: weights cannot be downloaded.
-    """
-    if isinstance(settings, str):
-        settings = {"name": settings}
-    if type(settings) is BackboneSettings:  # of any name
-        settings = settings.model_dump(mode="json")
-    parsed: BackboneSettings = parse("backbone", settings)
-    backbone = parsed.build(seed)
-    backbone.options = parsed.model_dump(mode="json", exclude=set(BackboneSettings.model_fields))
-    return backbone
+_HOMES = {
+    "Backbone": "base",
+    "BackboneSettings": "settings",
+    "build_backbone": "build",
+    "infer": "base",
+    "list_backbones": "build",
+}
+__all__ = [
+    "Backbone",
+    "BackboneSettings",
+    "build_backbone",
+    "infer",
+    "list_backbones",
+]
 
 
-def list_backbones(pattern: str = "*") -> list[str]:
-    """Names of backbones that match a pattern such as ``"resnet*"``: torchvision's classifiers, ours, plug-ins'."""
-    from snn_action.backbones.torchvision_models import classifier_names
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
 
-    return sorted({*list_items("backbone", pattern), *fnmatch.filter(classifier_names(), pattern)})
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

@@ -1,4 +1,4 @@
-"""Any classifier of torchvision by name, without its last layer.
+"""Any classifier of torchvision by name, of images or of videos, without its last layer.
 
 The feature is what the last layer, the one that scores the classes, would see. In most networks that is the globally
 pooled feature; where layers stand between (AlexNet, VGG, MobileNetV3, MaxViT) it is what comes out of them, in AlexNet
@@ -10,7 +10,7 @@ import difflib
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from snn_action.backbones.base import Backbone
 from snn_action.backbones.settings import BackboneSettings
@@ -22,10 +22,31 @@ from snn_action.core.registry import list_items
 AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
 
 
-def classifier_names() -> list[str]:
-    """Names of torchvision's classifiers."""
-    names: list[str] = torchvision.models.list_models(module=torchvision.models)
+WINDOW = 16  # images that its networks of videos see at once: what most of their weights were trained on
+
+
+class _ChannelsBeforeTime(nn.Module):
+    """Windows ``(N, W, 3, S, S)`` for a network that takes ``(N, 3, W, S, S)``."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, windows: Tensor) -> Tensor:
+        features: Tensor = self.network(windows.transpose(1, 2))
+        return features
+
+
+def video_classifier_names() -> list[str]:
+    """Names of torchvision's classifiers of videos."""
+    names: list[str] = torchvision.models.list_models(module=torchvision.models.video)
     return names
+
+
+def classifier_names() -> list[str]:
+    """Names of torchvision's classifiers of images, then of videos."""
+    names: list[str] = torchvision.models.list_models(module=torchvision.models)
+    return names + video_classifier_names()
 
 
 def build(settings: BackboneSettings, seed: int) -> Backbone:
@@ -47,16 +68,19 @@ def build(settings: BackboneSettings, seed: int) -> Backbone:
     with seeded(seed):
         network = make_network(name, input_size)
     dim, last = cut_last_layer(network)
+    trained_on = "Kinetics-400" if name in video_classifier_names() else "ImageNet-1k"
     provenance: dict[str, Any] = {"trained_on": "nothing", "seed": seed}
     if settings.weights != "random":
         is_default = settings.weights == "default"
         path = find_default(defaults) if is_default else Path(settings.weights)
         load_weights(network, read_weights(path), str(path), unused=(f"{last}.", *AUXILIARY))
         provenance = (
-            {"trained_on": "ImageNet-1k", "weights": str(defaults)} if is_default else read_provenance(settings.weights)
+            {"trained_on": trained_on, "weights": str(defaults)} if is_default else read_provenance(settings.weights)
         )
+    is_video = name in video_classifier_names()
     return Backbone(
-        network,
+        _ChannelsBeforeTime(network) if is_video else network,
+        window=WINDOW if is_video else 1,
         name=name,
         feature_dim=dim,
         input_size=input_size,
@@ -80,7 +104,7 @@ def make_network(name: str, input_size: int) -> nn.Module:
 
 def cut_last_layer(network: nn.Module) -> tuple[int, str]:
     """Take the last layer out of a classifier, in place; return the features that it saw and its name."""
-    layers = [(k, m) for k, m in network.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)]
+    layers = [(k, m) for k, m in network.named_modules() if isinstance(m, nn.Linear | nn.Conv2d | nn.Conv3d)]
     name, layer = layers[-1]
     network.set_submodule(name, nn.Identity())
     return (layer.in_features if isinstance(layer, nn.Linear) else layer.in_channels), name

@@ -5,7 +5,9 @@ import os
 import re
 import stat
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from io import BufferedReader
 from itertools import count
 from pathlib import Path
@@ -65,11 +67,19 @@ def _read_umask() -> int:
     return umask
 
 
-def remove_asides(folder: Path, is_own: Callable[[str], object]) -> None:
-    """Remove what ``write_atomic`` left in a folder when it was killed, of files of which ``is_own`` is true."""
+def remove_asides(folder: Path, is_own: Callable[[str], object], age: float = 0.0) -> None:
+    """Remove what ``write_atomic`` left in a folder when it was killed, of files of which ``is_own`` is true.
+
+    Args:
+        folder: The folder.
+        is_own: Of a file's name.
+        age: Seconds since which nothing was written, where other processes may be writing.
+    """
     for path in folder.glob(".*.tmp"):
         if (match := _ASIDE.fullmatch(path.name)) and is_own(match[1]):
-            path.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):
+                if not age or time.time() - path.stat().st_mtime > age:
+                    path.unlink()
 
 
 def open_regular(path: Path) -> BufferedReader:
@@ -98,6 +108,14 @@ def check_regular(path: Path, mode: int) -> None:
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     if not stat.S_ISREG(mode):
         raise OSError(errno.EINVAL, NOT_REGULAR, str(path))
+
+
+def describe_state(status: os.stat_result) -> str:
+    """What changes when a file is changed or replaced: size, times and inode.
+
+    Another program can set the time of change, but not ``ctime``.
+    """
+    return f"{status.st_size} {status.st_mtime_ns} {status.st_ino} {status.st_ctime_ns}"
 
 
 def set_aside(path: Path, folder: Path, name: str) -> Path:

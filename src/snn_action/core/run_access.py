@@ -8,18 +8,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from snn_action.core import distributed
 from snn_action.core.errors import ConfigError, WorkError
 from snn_action.core.files import remove_asides
+from snn_action.core.locks import NoLocksError, try_lock
 
 logger = logging.getLogger(__name__)
 
 LOCK, LOG = ".lock", "run.log"
 BEGUN = ("config.json", "environment.json", "splits.json", "metrics.jsonl", "trained", LOCK, LOG)
 RESULTS = ("predictions.csv", "confusion.csv", "metrics.json", "examples.npz", "report.html")
-FOLDERS = ("checkpoints", "figures", "folds", "on", "tensorboard")
+FOLDERS = ("checkpoints", "figures", "folds", "on", "tensorboard", "csv")
 _OWN_FILE = re.compile(
     "|".join(map(re.escape, (*BEGUN, *RESULTS, "best.ckpt", "last.ckpt")))
     + r"|(learning_[a-z]+|anytime|pairs|per_class|confusion|clip_\d+)\.png"
@@ -74,17 +73,16 @@ def hold(folder: Path) -> Iterator[None]:
         WorkError: another process holds it.
     """
     check_inside(folder)
-    lock = FileLock(folder / LOCK, timeout=0, fallback_to_soft=False)
     try:
-        lock.acquire()
-    except Timeout:
-        raise WorkError(
-            f"{folder}: another process is at work in this run and holds its lock {LOCK}; wait until it ends, or end it"
-        ) from None
-    except (OSError, NotImplementedError) as error:
+        lock = try_lock(folder / LOCK)
+    except (OSError, NoLocksError) as error:
         logger.warning("%s: cannot be locked (%s): see to it that no other process works in this run", folder, error)
         yield
         return
+    if lock is None:
+        raise WorkError(
+            f"{folder}: another process is at work in this run and holds its lock {LOCK}; wait until it ends, or end it"
+        )
     try:
         for place in {folder, *(path.parent for path in list_own(folder))}:
             remove_asides(place, _OWN_FILE.fullmatch)

@@ -9,7 +9,10 @@ from snn_action.video.transforms import normalise
 
 
 def count_backbone_operations(backbone: Backbone, catalog: Catalog, config: Config, steps: int) -> Operations | None:
-    """Operations on the middle frame of the first test video, in each stream, times ``steps``; None without videos."""
+    """Operations on the middle frame of the first test video, in each stream, times ``steps``; None without videos.
+
+    A backbone that sees windows of images counts with a whole window at each step, as it is run.
+    """
     tested = catalog.videos[catalog.folds[0].test[0]]
     if tested.path is None:
         return None
@@ -18,5 +21,8 @@ def count_backbone_operations(backbone: Backbone, catalog: Catalog, config: Conf
     backbone, total = backbone.cpu(), Operations(0.0, 0.0, 0.0)
     for images in clips.streams.values():
         middle = images[len(images) // 2 : len(images) // 2 + 1]
-        total = total.plus(count_operations(backbone, normalise(middle, backbone.mean, backbone.std)))
+        middle = normalise(middle, backbone.mean, backbone.std)
+        if backbone.window > 1:
+            middle = middle.unsqueeze(1).expand(-1, backbone.window, -1, -1, -1)
+        total = total.plus(count_operations(backbone, middle))
     return total.times(steps)

@@ -1,7 +1,5 @@
 """Features of all clips of a catalog, wherever they lie: read in batches, padded and masked."""
 
-import ctypes
-from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -34,26 +32,6 @@ class StreamRows:
         """For worker processes: without ``arrays``, which would be copied."""
         return {key: value for key, value in self.__dict__.items() if key != "arrays"}
 
-    @cached_property
-    def is_plain(self) -> bool:
-        """Whether the bytes of all rows, one after the other, are an array of float32."""
-        return all(array.dtype == np.float32 and array.flags.c_contiguous for array in self.arrays)
-
-    def locate(self, lengths: Indices) -> Indices:
-        """The address (C,) of each clip's rows in memory, where ``is_plain``.
-
-        Raises:
-            IndexError: a clip's rows are not in its shard.
-        """
-        first, rows = (
-            np.array(of_shards, np.int64)
-            for of_shards in zip(*((array.ctypes.data, len(array)) for array in self.arrays), strict=True)
-        )
-        wrong = (self.offset < 0) | (self.offset + lengths > rows[self.shard])
-        if bool(wrong.any()):
-            raise IndexError(f"clip {int(wrong.argmax())} begins or ends outside its shard")
-        return first[self.shard] + self.offset * (self.dim * 4)
-
     def cut(self, clips: Indices, lengths: Indices) -> list[npt.NDArray[Any]]:
         """The rows of some clips, of these lengths, where they lie."""
         arrays = self.arrays
@@ -75,6 +53,9 @@ class FeatureSet:
         label: Class of each clip (C,).
         length: Real time steps of each clip (C,).
         streams: Where the rows of each stream lie (memory-mapped or in memory).
+
+    Raises:
+        IndexError: a clip's rows are not in its shard.
     """
 
     video: Indices
@@ -82,14 +63,12 @@ class FeatureSet:
     length: Indices
     streams: tuple[StreamRows, ...]
 
-    @cached_property
-    def _addresses(self) -> Indices:
-        """Where each clip's rows lie: one number a clip, as a look at its shard's array would cost more."""
-        return self.streams[0].locate(self.length)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """For worker processes, in whose memory rows lie elsewhere."""
-        return {key: value for key, value in self.__dict__.items() if key != "_addresses"}
+    def __post_init__(self) -> None:
+        for stream in self.streams:
+            rows = np.array([len(shard) for shard in stream.shards])
+            wrong = (stream.offset < 0) | (stream.offset + self.length > rows[stream.shard])
+            if wrong.any():
+                raise IndexError(f"clip {int(wrong.argmax())} begins or ends outside its shard")
 
     def __len__(self) -> int:
         return len(self.video)
@@ -115,12 +94,6 @@ class FeatureSet:
         lengths = self.length[chosen]
         mask = np.arange(lengths.max()) < lengths[:, None]
         features = (np.empty if bool(mask.all()) else np.zeros)((*mask.shape, self.dim), np.float32)
-        if len(self.streams) == 1 and self.streams[0].is_plain:
-            clip, row, _ = features.strides
-            places = range(features.ctypes.data, features.ctypes.data + features.nbytes, clip)
-            sources, sizes = self._addresses[chosen].tolist(), (lengths * row).tolist()
-            deque(map(ctypes.memmove, places, sources, sizes), 0)  # an array's slice costs several times as much
-            return torch.from_numpy(features), torch.from_numpy(mask)
         left = 0
         for stream in self.streams:
             right = left + stream.dim

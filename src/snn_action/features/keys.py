@@ -35,7 +35,7 @@ def feature_key(
         clip: How clips are cut.
         size: Side of the images that the backbone gets.
         seed: Seed of random sampling.
-        backbone: The network; its name, weights, normalisation and own settings matter.
+        backbone: The network; its fingerprint matters.
         precision: Arithmetic of the network.
     """
     what = {
@@ -47,10 +47,8 @@ def feature_key(
         "clip": [clip.sampling, clip.frames, clip.stride, clip.hop],
         "random": [seed, name] if clip.sampling == "random" else None,
         "size": size,
-        "backbone": [backbone.name, backbone.digest, backbone.mean, backbone.std, precision],
+        "backbone": [*backbone.fingerprint, precision],
     }
-    if backbone.options:  # without them, keys are those of all versions so far
-        what["options"] = backbone.options
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
 
 

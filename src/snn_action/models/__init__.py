@@ -1,55 +1,60 @@
 """Temporal models: features ``(B, T, D)`` to logits ``(B, T, K)``. Usable alone."""
 
-from collections.abc import Mapping
-from typing import Any
+import importlib
+from typing import TYPE_CHECKING, Any
 
-import torch
+if TYPE_CHECKING:
+    from snn_action.models.base import Population as Population
+    from snn_action.models.base import TemporalModel as TemporalModel
+    from snn_action.models.base import find_spikes as find_spikes
+    from snn_action.models.build import build_model as build_model
+    from snn_action.models.build import check_model as check_model
+    from snn_action.models.build import list_models as list_models
+    from snn_action.models.ensemble_array import EnsembleArray as EnsembleArray
+    from snn_action.models.lmu import LMU as LMU
+    from snn_action.models.lstm import LSTM as LSTM
+    from snn_action.models.mean_pool import MeanPool as MeanPool
+    from snn_action.models.settings import ModelSettings as ModelSettings
+    from snn_action.models.spiking_lmu import SpikingLMU as SpikingLMU
+    from snn_action.models.stacked_lmu import StackedLMU as StackedLMU
 
-from snn_action.core import registry
-from snn_action.core.errors import ConfigError
-from snn_action.models.base import Population, TemporalModel, find_spikes
-from snn_action.models.settings import ModelSettings
-
-
-def build_model(
-    settings: ModelSettings | Mapping[str, Any], in_features: int, num_classes: int, seed: int | None = None
-) -> TemporalModel:
-    """The model that ``settings``, or a mapping such as ``{"type": "lmu", "order": 6}``, describe.
-
-    With a ``seed``, the same seed gives the same weights and PyTorch's own generator stays as it was.
-
-    Raises:
-        ConfigError: ``type`` is unknown, a key does not fit, or the model does not fit into memory.
-        ValueError: fewer than 1 feature or 2 classes.
-    """
-    parsed: ModelSettings = registry.parse("model", settings)
-    with torch.random.fork_rng(devices=[], enabled=seed is not None):
-        if seed is not None:
-            torch.default_generator.manual_seed(seed)  # alone: a GPU's is not kept here
-        try:
-            model: TemporalModel = parsed.build(in_features, num_classes)
-        except (MemoryError, RuntimeError) as error:
-            if isinstance(error, RuntimeError) and "alloc" not in str(error):
-                raise
-            raise ConfigError("model: one of this size does not fit into memory; make it smaller") from None
-    return model
-
-
-def list_models(pattern: str = "*") -> list[str]:
-    """Names of temporal models that match a pattern such as ``"*lmu*"``: this package's and those of plug-ins."""
-    return registry.list_items("model", pattern)
-
-
-def check_model(settings: ModelSettings) -> None:
-    """Find out now, on a small copy, what building the model would find out after hours of extraction.
-
-    Raises:
-        ConfigError: its neuron has no such gradient mode or cannot reach its rates, say.
-    """
-    try:
-        build_model(settings.model_copy(update=settings.small), in_features=1, num_classes=2, seed=0)
-    except ConfigError as error:
-        raise ConfigError(f"model: {error}") from None
+_HOMES = {
+    "EnsembleArray": "ensemble_array",
+    "LMU": "lmu",
+    "LSTM": "lstm",
+    "MeanPool": "mean_pool",
+    "ModelSettings": "settings",
+    "Population": "base",
+    "SpikingLMU": "spiking_lmu",
+    "StackedLMU": "stacked_lmu",
+    "TemporalModel": "base",
+    "build_model": "build",
+    "check_model": "build",
+    "find_spikes": "base",
+    "list_models": "build",
+}
+__all__ = [
+    "LMU",
+    "LSTM",
+    "EnsembleArray",
+    "MeanPool",
+    "ModelSettings",
+    "Population",
+    "SpikingLMU",
+    "StackedLMU",
+    "TemporalModel",
+    "build_model",
+    "check_model",
+    "find_spikes",
+    "list_models",
+]
 
 
-__all__ = ["ModelSettings", "Population", "TemporalModel", "build_model", "check_model", "find_spikes", "list_models"]
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

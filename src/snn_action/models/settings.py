@@ -168,7 +168,9 @@ class SpikingLMUSettings(ReaderSettings):
         SpikingRectifiedLinearSettings(initial_voltage="uniform"),
         description="Of all populations; initial_voltage 'uniform' keeps units from spiking all at once",
     )
-    gradient: Gradient = Field("surrogate", description="How gradients pass the spikes: see docs/neurons.md")
+    gradient: Gradient = Field(
+        "surrogate", description="How gradients pass the spikes: see docs/explanation/neurons.md"
+    )
     max_rates: tuple[float, float] = Field((50.0, 150.0), description="Range of rates of hidden units, spikes a second")
     intercepts: tuple[float, float] = Field(
         (-0.5, 0.5), description="Range of values where hidden units begin to spike"
@@ -208,7 +210,9 @@ class EnsembleArraySettings(ModelSettings):
     neuron: Annotated[NeuronSettings, Registered("neuron")] = Field(
         SpikingRectifiedLinearSettings(), description="Of all ensembles"
     )
-    gradient: Gradient = Field("spike_aware", description="How gradients pass the spikes: see docs/neurons.md")
+    gradient: Gradient = Field(
+        "spike_aware", description="How gradients pass the spikes: see docs/explanation/neurons.md"
+    )
     max_rates: tuple[float, float] = Field((200.0, 400.0), description="Range of rates at value 1, spikes a second")
     intercepts: tuple[float, float] = Field((-1.0, 0.9), description="Range of values where neurons begin to spike")
     function: FunctionName = Field(

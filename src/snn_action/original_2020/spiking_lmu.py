@@ -1,4 +1,4 @@
-"""The original project's spiking LMU of 2020: it shows how that one fails (docs/spiking_lmu.md).
+"""The original project's spiking LMU of 2020: it shows how that one fails (docs/explanation/spiking-lmu.md).
 
     a_t = LIF(E_x x_t + b_x)                                          input, ``ensemble_neurons`` for all features
     c_t = LIF(E_u (W_au a_t + W_hu h_{t-1} + W_du d_{t-1}) + b_u)     what enters the memory, one number

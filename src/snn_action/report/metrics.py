@@ -39,7 +39,7 @@ class ClassResult(Part):
 
 
 class Baseline(Accuracy):
-    """The frame-average model on the same features."""
+    """The mean-pool model on the same features."""
 
     per_class: dict[str, ClassResult] = {}
     anytime: tuple[float, ...] = ()

@@ -14,7 +14,7 @@ def describe_metrics(metrics: dict[str, Any], folder: Path) -> str:
     lines = ["video accuracy: " + _percent(best["accuracy"]["video"], spread and spread["accuracy"]["video"], clean)]
     if best.get("baseline"):
         share = _percent(best["baseline"]["video"], spread and spread["baseline"]["video"], clean)
-        lines.append(f"frame-average baseline: {share}")
+        lines.append(f"mean-pool baseline: {share}")
     for pair in metrics["pairs"]:
         if pair["model"] is not None:
             against = "" if pair["baseline"] is None else f", baseline {_percent(pair['baseline'], None, clean)}"

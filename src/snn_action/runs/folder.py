@@ -29,7 +29,7 @@ FREE = frozenset(
     (
         *("name", "save_dir", "device", "features", "evaluation", "report"),
         *("dataset.max_bad_share", "backbone.weights", "backbone.batch_size"),
-        *("training.workers", "training.pin_memory", "training.tensorboard"),
+        *("training.workers", "training.pin_memory", "training.loggers"),
     )
 )
 _PLAIN = re.compile(r"[A-Za-z0-9_](?:[\w.-]{0,62}[\w-])?", re.ASCII)

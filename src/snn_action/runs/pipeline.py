@@ -38,6 +38,7 @@ from snn_action.runs.results import choose_shown, describe_work
 from snn_action.runs.split import FILE, Split, read_begun_run, write_split
 from snn_action.training import (
     Sides,
+    check_loggers,
     check_precision,
     fit_closed_form,
     is_trained,
@@ -176,6 +177,7 @@ def _check_beforehand(config: Config, *, begun: bool = False) -> None:
     A run that has begun has looked at its first weights, and may need them no more.
     """
     check_precision(config)
+    check_loggers(config)
     check_model(config.model)
     if begun:
         return

@@ -16,6 +16,7 @@ from typing import Any
 from snn_action.config import Config
 from snn_action.core.errors import ConfigError, WorkError
 from snn_action.core.files import write_atomic
+from snn_action.core.registry import OLD_NAMES
 from snn_action.datasets.catalog import Arrays, Catalog, Fold, Video
 from snn_action.datasets.trained_on import Member, TrainedOn, parse_trained_on
 from snn_action.runs.folder import find_changes, learned_settings, read_run_config
@@ -280,6 +281,13 @@ def read_begun_run(folder: Path, overrides: Sequence[str] = ()) -> tuple[Config,
     return config, split
 
 
+def _read_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What decides what is learned, with today's name of a model that an earlier version named otherwise."""
+    name = settings.get("model.type")
+    today = OLD_NAMES["model"].get(name, name) if isinstance(name, str) else name
+    return {**settings, **({"model.type": today} if "model.type" in settings else {})}
+
+
 def _parse(content: Mapping[str, Any]) -> Split:
     folds = tuple(
         Sides(
@@ -305,7 +313,7 @@ def _parse(content: Mapping[str, Any]) -> Split:
         folds,
         bool(content["from_videos"]),
         content.get("backbone"),
-        dict(content.get("settings", {})),
+        _read_settings(content.get("settings", {})),
         dict(content.get("bad_videos", {})),
         None if content.get("start") is None else parse_trained_on(content["start"]),
     )

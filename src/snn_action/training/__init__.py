@@ -1,4 +1,4 @@
-"""Training of temporal models by Lightning: seeded, resumable at every epoch."""
+"""Training of temporal models: seeded, resumable at every epoch."""
 
 from snn_action.training.checkpoints import load_shared, load_weights, read_checkpoint, read_trained_on
 from snn_action.training.device import Device, resolve_device
@@ -11,11 +11,13 @@ from snn_action.training.fit import (
     train_model,
 )
 from snn_action.training.history import find_best, read_lines, write_lines
+from snn_action.training.loggers import check_loggers
 from snn_action.training.loss import sequence_loss
 
 __all__ = [
     "Device",
     "Sides",
+    "check_loggers",
     "check_precision",
     "find_best",
     "fit_closed_form",

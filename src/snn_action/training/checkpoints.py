@@ -4,7 +4,7 @@ import io
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -17,8 +17,44 @@ from snn_action.datasets.trained_on import TrainedOn, parse_trained_on
 from snn_action.models import TemporalModel
 from snn_action.training.nengo_dl import check_weights
 
-PREFIX = "model."  # of the temporal model's weights in Lightning's state dict
+PREFIX = "model."  # of the temporal model's weights in a checkpoint
 TRAINED_ON = "trained_on"  # key of what the weights learned from
+
+
+class TrainingState(NamedTuple):
+    """What a training goes on from: weights, optimizer, gradient scaler (empty where there is none), epochs so far."""
+
+    weights: dict[str, Any]
+    optimizer: dict[str, Any]
+    scaler: dict[str, Any]
+    lines: list[dict[str, Any]]
+
+    def to_content(self, trained_on: TrainedOn | None) -> dict[str, Any]:
+        """The content of a checkpoint."""
+        content = {
+            "epoch": self.lines[-1]["epoch"],
+            "state_dict": {f"{PREFIX}{key}": value for key, value in self.weights.items()},
+            "optimizer_states": [self.optimizer],
+            "gradient_scaler": self.scaler,
+            "lines": self.lines,
+        }
+        return content if trained_on is None else {**content, TRAINED_ON: trained_on.to_content()}
+
+
+def read_training_state(model: TemporalModel, path: Path) -> TrainingState:
+    """What a training of ``model`` goes on from; checkpoints that Lightning's trainer wrote are read as well.
+
+    Raises:
+        ConfigError: as ``load_weights``, or the file holds weights alone.
+    """
+    content = read_checkpoint(path)
+    weights = check_fit(model, content, path)
+    try:
+        lines = content["lines"] if "lines" in content else content["callbacks"]["EpochRecorder"]["lines"]
+        scaler = content.get("gradient_scaler") or content.get("MixedPrecision") or {}
+        return TrainingState(weights, content["optimizer_states"][0], scaler, lines)
+    except (KeyError, IndexError, TypeError):
+        raise ConfigError(f"{path}: holds weights, but no training to go on with") from None
 
 
 def write_checkpoint(content: Mapping[str, Any], path: Path) -> None:
@@ -34,7 +70,7 @@ def write_checkpoint(content: Mapping[str, Any], path: Path) -> None:
 
 
 def save_weights(model: TemporalModel, path: Path, trained_on: TrainedOn | None = None) -> None:
-    """Save a model that was not trained by Lightning, in the form that ``load_weights`` reads."""
+    """Save a model that was not trained by gradients, in the form that ``load_weights`` reads."""
     content: dict[str, Any] = {"state_dict": {f"{PREFIX}{key}": value for key, value in model.state_dict().items()}}
     if trained_on is not None:
         content[TRAINED_ON] = trained_on.to_content()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from snn_action.core import distributed as processes
+from snn_action.core import distributed
 from snn_action.features.feature_set import FeatureSet
 
 
@@ -52,13 +52,13 @@ class ClipDataset(Dataset[Batch]):
 
 
 class EpochSampler(Sampler[int]):
-    """A permutation drawn from (seed, epoch), or the given order; Lightning calls ``set_epoch``."""
+    """A permutation drawn from (seed, epoch), or the given order."""
 
-    def __init__(self, size: int, seed: int, shuffle: bool, epoch: int = 0) -> None:
+    def __init__(self, size: int, seed: int, shuffle: bool) -> None:
         self.size = size
         self.seed = seed
         self.shuffle = shuffle
-        self.epoch = epoch
+        self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
         """Say which epoch comes next."""
@@ -83,23 +83,21 @@ def mix_seed(*parts: int) -> int:
 def make_loader(
     features: FeatureSet,
     clips: Sequence[int],
+    sampler: EpochSampler,
     *,
     batch_size: int,
-    seed: int,
-    shuffle: bool,
     workers: int = 0,
     pin_memory: bool = False,
-    epoch: int = 0,
 ) -> DataLoader[Batch]:
-    """Batches of ``clips`` for training; ``epoch`` comes first (workers fetch before Lightning has set it).
+    """Batches of ``clips`` for training, in the order of ``sampler``.
 
     ``batch_size`` is that of all processes together; the order is the same in each, which reads its share.
     """
     workers = 0 if multiprocessing.current_process().daemon else workers  # which may start no others
     return DataLoader(
-        ClipDataset(features, clips, processes.rank(), processes.world_size()),
+        ClipDataset(features, clips, distributed.rank(), distributed.world_size()),
         batch_size=batch_size,
-        sampler=EpochSampler(len(clips), seed, shuffle, epoch),
+        sampler=sampler,
         num_workers=workers,
         pin_memory=pin_memory and torch.cuda.is_available(),
         collate_fn=_keep,

@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Device:
-    """Lightning's accelerator and devices, and the device of everything that is not trained."""
+    """Fabric's accelerator and devices, and the device of everything that is not trained."""
 
     accelerator: str
     devices: int | list[int]
@@ -50,6 +50,8 @@ def resolve_device(device: str) -> Device:
         return Device("cuda", indices, torch.device("cuda", indices[distributed.local_rank()]))
     if len(indices) > 1:
         logger.warning(
-            "device: of the GPUs %s only %d is used; torchrun uses them all (docs/distributed.md)", named, indices[0]
+            "device: of the GPUs %s only %d is used; torchrun uses them all (docs/how-to/distributed.md)",
+            named,
+            indices[0],
         )
     return Device("cuda", indices[:1], torch.device("cuda", indices[0]))

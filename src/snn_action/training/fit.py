@@ -1,10 +1,6 @@
 """Trains one temporal model on the clips of one fold."""
 
-import gc
-import logging
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +9,6 @@ import torch
 
 from snn_action.config import Config
 from snn_action.core import distributed
-from snn_action.core.compat import lightning
 from snn_action.core.errors import ConfigError
 from snn_action.core.malloc import keep_freed_memory
 from snn_action.core.progress import stage
@@ -21,21 +16,18 @@ from snn_action.datasets.trained_on import TrainedOn
 from snn_action.features.feature_set import FeatureSet
 from snn_action.models import TemporalModel
 from snn_action.training.checkpoints import (
-    check_fit,
     load_shared,
     load_weights,
-    read_checkpoint,
+    read_training_state,
     save_weights,
     share_weights,
 )
-from snn_action.training.clips import make_loader
-from snn_action.training.device import Device, resolve_device
-from snn_action.training.history import CheckpointFiles, EpochRecorder, Keeper, Measure, read_lines, write_lines
+from snn_action.training.device import resolve_device
+from snn_action.training.history import EpochRecorder, Measure, write_lines
+from snn_action.training.loggers import log_epochs
+from snn_action.training.loop import train_epochs
 from snn_action.training.progress import show_epochs
-from snn_action.training.recogniser import Recogniser
 
-PRECISION: dict[str, Any] = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
-STRATEGY = "ddp"
 DONE = "trained"  # a fold's folder holds this file once its training is complete
 
 
@@ -97,7 +89,7 @@ def train_model(
     Several processes train together: each takes its share of every batch, and the first writes.
 
     Args:
-        model: New; its input standardisation is fitted here.
+        model: New; its input standardization is fitted here.
         features: Of all clips.
         sides: Which clips are what.
         config: Its sections ``training``, ``seed``, ``device``, ``precision``.
@@ -125,7 +117,6 @@ def train_model(
             _fit_at_once(model, features, sides, config, folder, measures, trained_on, extra or {}, progress)
         else:
             _fit_epochs(model, features, sides, config, folder, measures, measure, trained_on, extra or {}, progress)
-            gc.collect()  # Lightning's trainer and module hold each other, and with them gradients and Adam's moments
         if distributed.is_main():
             (folder / DONE).touch()
     load_shared(model, lambda: require_trained(folder, folder))
@@ -149,10 +140,9 @@ def _fit_at_once(
         for name in ("last", "best"):
             save_weights(model, folder / "checkpoints" / f"{name}.ckpt", trained_on)
     share_weights(model)
-    keeper = Keeper()
-    keeper.add({**extra, "epoch": 0, **{name: measure() for name, measure in measures.items()}})
+    line = {**extra, "epoch": 0, **{name: measure() for name, measure in measures.items()}}
     if distributed.is_main():
-        write_lines(folder, keeper.lines)
+        write_lines(folder, [line])
 
 
 def _set_weights(model: TemporalModel, features: FeatureSet, sides: Sides, config: Config) -> None:
@@ -197,102 +187,32 @@ def _fit_epochs(
     extra: dict[str, Any],
     progress: bool,
 ) -> None:
-    settings = config.training
-    device = resolve_device(config.device)
+    settings, device = config.training, resolve_device(config.device)
     check_precision(config)
     last = folder / "checkpoints" / "last.ckpt"
-    resuming = distributed.broadcast_object(last.exists)
-    epoch = 0
-    if resuming:
+    begin_from, lines = None, []
+    if distributed.broadcast_object(last.exists):
         try:
-            checkpoint = read_checkpoint(last)
+            begin_from = read_training_state(model, last)
         except ConfigError as error:
             raise ConfigError(f"{error}; remove it to train from the start") from None
-        epoch = checkpoint["epoch"] + 1
-        check_fit(model, checkpoint, last)  # Lightning says it in its own words
-    if not resuming:
+        lines = begin_from.lines
+    else:
         if distributed.is_main() and settings.weights is not None:
             load_weights(model, settings.weights)
         elif distributed.is_main():
             with stage("Preparing the model", progress):
                 model.prepare(*_read_side(features, sides.train))
         share_weights(model)
-    before = []
-    if settings.initial_accuracy and not resuming and sides.test:
-        before.append({**extra, "epoch": -1, "test": measure(sides.test)})
-    loader = make_loader(
-        features,
-        sides.train,
-        batch_size=settings.batch_size,
-        seed=config.seed,
-        shuffle=settings.shuffle,
-        workers=settings.workers,
-        pin_memory=settings.pin_memory,
-        epoch=epoch,
-    )
-    recogniser = Recogniser(model, settings, config.seed, len(loader))
-    with show_epochs(settings.epochs, progress and distributed.is_main(), epoch) as tell:
-        recorder = EpochRecorder(folder, measures, settings.patience, tell, extra, before, trained_on)
-        generators = [device.main] if device.accelerator == "cuda" else []
-        with _quiet_lightning(), keep_freed_memory(), torch.random.fork_rng(generators):
-            trainer = _make_trainer(config, device, recorder, folder)
-            try:
-                trainer.fit(recogniser, loader, ckpt_path=str(last) if resuming else None, weights_only=True)
-            except SystemExit:  # what Lightning makes of Ctrl-C
-                raise KeyboardInterrupt from None
-    if not distributed.broadcast_object(lambda: read_lines(folder)):
-        raise ConfigError("training ended before its first epoch did")
-
-
-def _make_trainer(config: Config, device: Device, recorder: EpochRecorder, folder: Path) -> Any:
-    settings = config.training
-    logger: Any = False
-    if settings.tensorboard:
-        try:
-            logger = lightning.pytorch.loggers.TensorBoardLogger(str(folder), name="tensorboard", version="")
-        except ModuleNotFoundError:
-            raise ConfigError(
-                "training.tensorboard: TensorBoard is not installed; pip install 'snn-action[tensorboard]'"
-            ) from None
-    return lightning.Trainer(
-        accelerator=device.accelerator,
-        devices=device.devices,
-        num_nodes=distributed.world_size() // distributed.local_world_size(),
-        strategy=STRATEGY if distributed.world_size() > 1 else "auto",
-        use_distributed_sampler=False,  # each process takes its share of every batch (ClipDataset)
-        precision=PRECISION[config.precision],
-        max_epochs=settings.epochs,
-        gradient_clip_val=settings.gradient_clip,
-        callbacks=[recorder],
-        plugins=[CheckpointFiles()],
-        logger=logger,
-        log_every_n_steps=1,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        enable_progress_bar=False,
-        num_sanity_val_steps=0,
-        default_root_dir=str(folder),
-    )
-
-
-@contextmanager
-def _quiet_lightning() -> Iterator[None]:
-    """Keep Lightning's advice and greetings from the user; what can go wrong is said by us."""
-    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric", "lightning")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-            warnings.filterwarnings("ignore", message=".*number of training batches.*")
-            warnings.filterwarnings("ignore", message=".*GPU available but not used.*")
-            warnings.filterwarnings("ignore", message=".*Checkpoint directory.*exists and is not empty.*")
-            warnings.filterwarnings("ignore", message=".*sync_dist=True.*")  # what is logged is known of all processes
-            # in precision 16 a first step may be left out, until the loss is scaled so that no gradient overflows
-            warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*before.*optimizer.step.*")
-            warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\).*")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        if settings.initial_accuracy and sides.test:
+            lines = [{**extra, "epoch": -1, "test": measure(sides.test)}]
+    done = lines[-1]["epoch"] + 1 if lines else 0
+    generators = [device.main] if device.accelerator == "cuda" else []
+    with (
+        show_epochs(settings.epochs, progress and distributed.is_main(), done) as show,
+        log_epochs(config, folder, lines) as log,
+        keep_freed_memory(),
+        torch.random.fork_rng(generators),
+    ):
+        recorder = EpochRecorder(folder, lines, measures, settings.patience, extra, trained_on, (show, log))
+        train_epochs(model, features, sides.train, config, recorder, begin_from)

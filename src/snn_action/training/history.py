@@ -1,39 +1,20 @@
 """What happens after every epoch: it is measured, written down, and the weights are kept."""
 
 import json
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from snn_action.core import distributed
-from snn_action.core.compat import lightning
 from snn_action.core.files import write_atomic
 from snn_action.datasets.trained_on import TrainedOn
-from snn_action.training.checkpoints import TRAINED_ON, write_checkpoint
+from snn_action.training.checkpoints import TrainingState, write_checkpoint
 
 Measure = Callable[[], dict[str, float]]
+Line = dict[str, Any]  # of metrics.jsonl
 
 
-@dataclass
-class Keeper:
-    """The epochs so far, and which of them is best."""
-
-    lines: list[dict[str, Any]] = field(default_factory=list)
-
-    def add(self, line: dict[str, Any]) -> bool:
-        """Append an epoch; true where it is the best so far."""
-        self.lines.append(line)
-        return bool(find_best(self.lines) == line["epoch"])
-
-    def waited(self) -> int:
-        """Epochs since the best one."""
-        best = find_best(self.lines)
-        return 0 if best is None else int(self.lines[-1]["epoch"]) - best
-
-
-def find_best(lines: Sequence[dict[str, Any]]) -> int | None:
+def find_best(lines: Sequence[Line]) -> int | None:
     """The epoch whose weights are kept: that of least validation loss (the first of equals), or else the last."""
     trained = [line for line in lines if line["epoch"] >= 0]
     if not trained:
@@ -43,104 +24,80 @@ def find_best(lines: Sequence[dict[str, Any]]) -> int | None:
     return int(min(trained, key=lambda line: line["validation"]["loss"])["epoch"])
 
 
-class CheckpointFiles(lightning.pytorch.plugins.TorchCheckpointIO):
-    """Lightning's checkpoints, written as all our files are; its own way is through the folder of temporary files."""
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:  # noqa: ARG002
-        """Write a checkpoint, complete or not at all.
-
-        Raises:
-            OSError: it cannot be written; names ``path``.
-        """
-        write_checkpoint(checkpoint, Path(path))
-
-
-class EpochRecorder(lightning.Callback):
+class EpochRecorder:
     """Measures, writes ``metrics.jsonl`` and keeps ``checkpoints/{best,last}.ckpt``, in this order.
 
     An epoch is finished once ``last.ckpt`` is in place. The epochs so far travel inside it: after a kill,
     ``metrics.jsonl`` is written anew from it, so that no line is lost or doubled. ``best.ckpt`` comes before it: the
     other way round, a kill between the two would leave the best epoch finished but its weights unkept. Several
     processes measure together and know the same lines; the first of them writes.
+
+    Args:
+        folder: Of the run or fold.
+        lines: Of the epochs so far.
+        measures: Called after every epoch; what each gives stands in the line under its name.
+        patience: Epochs without improvement before training stops; None: it never does.
+        extra: Put into every line.
+        trained_on: Put into every checkpoint.
+        listeners: Called with every new line.
     """
 
     def __init__(
         self,
         folder: Path,
+        lines: Sequence[Line],
         measures: dict[str, Measure],
         patience: int | None,
-        tell: Callable[[dict[str, Any]], None],
         extra: dict[str, Any],
-        before: Sequence[dict[str, Any]] = (),
         trained_on: TrainedOn | None = None,
+        listeners: Sequence[Callable[[Line], None]] = (),
     ) -> None:
         self.folder = folder
+        self.lines = list(lines)
         self.measures = measures
         self.patience = patience
-        self.tell = tell
         self.extra = extra
         self.trained_on = trained_on
-        self.keeper = Keeper(list(before))
-        self.begin = 0.0
-        self.rate = 0.0
+        self.listeners = listeners
+        if distributed.is_main() and self.next_epoch > 0:
+            write_lines(folder, self.lines)
 
-    def state_dict(self) -> dict[str, Any]:
-        """The epochs so far."""
-        return {"lines": self.keeper.lines}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from the epochs of a checkpoint."""
-        self.keeper = Keeper(list(state_dict["lines"]))
-        if distributed.is_main():
-            write_lines(self.folder, self.keeper.lines)
-
-    def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:  # noqa: ARG002
-        """Put in what the weights learned from."""
-        if self.trained_on is not None:
-            checkpoint[TRAINED_ON] = self.trained_on.to_content()
-
-    def on_train_start(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002
-        """Stop at once a run that was killed after its patience had run out."""
-        trainer.should_stop = self.lost_patience()
+    @property
+    def next_epoch(self) -> int:
+        """The epoch that comes next, from 0."""
+        return 1 + max((int(line["epoch"]) for line in self.lines), default=-1)
 
     def lost_patience(self) -> bool:
         """Whether the best epoch is ``patience`` epochs ago."""
-        return self.patience is not None and self.keeper.waited() >= self.patience
+        best = find_best(self.lines)
+        return self.patience is not None and best is not None and self.lines[-1]["epoch"] - best >= self.patience
 
-    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002
-        """Start the clock, and note the learning rate of the first step (after the last it is the next epoch's)."""
-        self.begin = time.perf_counter()
-        self.rate = trainer.optimizers[0].param_groups[0]["lr"]
+    def finish(self, epoch: Line, seconds: float, pack: Callable[[list[Line]], TrainingState]) -> None:
+        """Measure, write and keep an epoch.
 
-    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
-        """Measure, write, keep, and stop where patience has run out."""
-        seconds = time.perf_counter() - self.begin
-        line: dict[str, Any] = {
-            **self.extra,
-            "epoch": trainer.current_epoch,
-            "learning_rate": self.rate,
-            "train": pl_module.seen.take(),
-            **{name: measure() for name, measure in self.measures.items()},
-            "seconds": seconds,
-        }
-        better = self.keeper.add(line)
-        for name, side in line.items():
-            if isinstance(side, dict):
-                pl_module.log_dict({f"{name}/{key}": value for key, value in side.items()}, rank_zero_only=True)
-        trainer.should_stop = self.lost_patience()
+        Args:
+            epoch: Its number, learning rate and training curves, as they stand in its line.
+            seconds: That its training steps took.
+            pack: Gives what training goes on from, together with the lines so far.
+        """
+        measured = {name: measure() for name, measure in self.measures.items()}
+        line = {**self.extra, **epoch, **measured, "seconds": seconds}
+        self.lines.append(line)
         if distributed.is_main():
-            write_lines(self.folder, self.keeper.lines)
-        for name in ("best", "last") if better else ("last",):
-            trainer.save_checkpoint(self.folder / "checkpoints" / f"{name}.ckpt")  # of all processes; the first writes
-        self.tell(line)
+            write_lines(self.folder, self.lines)
+            content = pack(self.lines).to_content(self.trained_on)
+            for name in ("best", "last") if find_best(self.lines) == line["epoch"] else ("last",):
+                write_checkpoint(content, self.folder / "checkpoints" / f"{name}.ckpt")
+        for listen in self.listeners:
+            listen(line)
 
 
-def write_lines(folder: Path, lines: Sequence[dict[str, Any]]) -> None:
+def write_lines(folder: Path, lines: Sequence[Line]) -> None:
     """Write ``metrics.jsonl``: one line an epoch."""
     write_atomic(folder / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
 
 
-def read_lines(folder: Path) -> list[dict[str, Any]]:
+def read_lines(folder: Path) -> list[Line]:
     """The epochs of a run or fold; none where nothing was trained."""
     path = folder / "metrics.jsonl"
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []

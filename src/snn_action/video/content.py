@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from snn_action.core.files import open_regular
+from snn_action.core.files import describe_state, open_regular
 
 
 def path_text(path: Path) -> str:
@@ -34,22 +34,15 @@ def digest_content(path: Path) -> str:
 
 
 def state_of(path: Path) -> str | OSError:
-    """What changes when a file or a folder's files change or are replaced: sizes, times, inodes; nothing is opened.
-
-    Another program can set the time of change, but not ``ctime``.
-    """
+    """What changes when a file or a folder's files change or are replaced (``describe_state``); nothing is opened."""
     try:
         if not path.is_dir():
-            return _describe(path.stat())
+            return describe_state(path.stat())
         with os.scandir(path) as entries:
-            files = sorted((entry.name, _describe(entry.stat())) for entry in entries)
+            files = sorted((entry.name, describe_state(entry.stat())) for entry in entries)
     except OSError as error:
         return error
     return hashlib.sha256(json.dumps(files).encode()).hexdigest()
-
-
-def _describe(status: os.stat_result) -> str:
-    return f"{status.st_size} {status.st_mtime_ns} {status.st_ino} {status.st_ctime_ns}"
 
 
 def digest_array(array: npt.NDArray[Any]) -> str:

@@ -14,7 +14,7 @@ class ClipSettings(Settings):
     """How clips are cut from a video."""
 
     frames: int = Field(28, ge=1, le=10**6, description="Frames in a clip (time steps of the temporal model)")
-    sampling: Sampling = Field("first", description="Which frames: see docs/configuration.md")
+    sampling: Sampling = Field("first", description="Which frames: see docs/reference/configuration.md")
     stride: int = Field(1, ge=1, le=10**6, description="Distance of a clip's frames, for 'first' and 'sliding'")
     hop: int | None = Field(None, ge=1, le=10**6, description="Distance of clips, for 'sliding'; null: no overlap")
     streams: tuple[Stream, ...] = Field(("rgb",), min_length=1, description="What the backbone sees")

@@ -2,6 +2,9 @@
 
 Each worker has a pipe and at most one item, and gets the next one when its answer has been taken: so an answer is never
 lost with a worker, and it is always clear which item killed it or kept it too long. Another worker takes its place.
+
+``pebble.ProcessPool`` 5.2 has one pipe for all workers: one that is killed while it sends (by the system, when memory
+is short) makes the caller wait for ever, and one that is killed while idle breaks the pool. The tests try both.
 """
 
 import contextlib

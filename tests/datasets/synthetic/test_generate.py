@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import av
 import numpy as np
@@ -104,7 +103,7 @@ def test_only_what_is_missing_is_generated(tmp_path):
         os.utime(path, (1, 1))
     lost = tmp_path / "Walk" / "v_Walk_g03_c01.avi"
     lost.unlink()
-    stale, fresh = lost.with_name(".old.avi.1.part"), lost.with_name(".new.avi.2.part")
+    stale, fresh = lost.with_name(".old.avi.12345678.tmp"), lost.with_name(".new.avi.12345678.tmp")
     for part in (stale, fresh):
         part.write_bytes(b"half")
     os.utime(stale, (1, 1))
@@ -133,7 +132,7 @@ def test_killed_it_leaves_whole_files_and_goes_on(folder, tmp_path):
     assert left
     assert all(whole[name] == data for name, data in left.items())
     generate(place, PLAN, workers=1)
-    assert {n: d for n, d in content(place).items() if not n.endswith(".part")} == whole
+    assert {n: d for n, d in content(place).items() if not n.endswith(".tmp")} == whole
 
 
 def test_a_folder_with_another_set_is_refused_and_kept(folder):
@@ -170,17 +169,16 @@ def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path):
 
 
 def test_a_full_disk_names_the_file_and_leaves_no_half_one(tmp_path, monkeypatch):
-    write = Path.write_bytes
+    sync = os.fsync
 
-    def fill(path, data):
-        if "Clap" in path.name:
-            write(path, data[: len(data) // 2])
+    def fill(descriptor):
+        if len(list(tmp_path.rglob("*.avi"))) == 4:
             raise OSError(errno.ENOSPC, "No space left on device")
-        return write(path, data)
+        sync(descriptor)
 
-    monkeypatch.setattr(Path, "write_bytes", fill)
+    monkeypatch.setattr(os, "fsync", fill)
     with pytest.raises(WorkError, match=r"v_Clap_g01_c01\.avi.*No space left"):
         generate(tmp_path, PLAN, workers=1)
-    assert not list(tmp_path.rglob("*.part"))
+    assert not list(tmp_path.rglob("*.tmp"))
     assert not list(tmp_path.rglob("*Clap_*"))
     assert len(list(tmp_path.rglob("*.avi"))) == 4

@@ -1,4 +1,5 @@
 import json
+import multiprocessing
 import os
 import time
 
@@ -6,8 +7,8 @@ import pytest
 
 from snn_action.core.errors import WorkError
 from snn_action.features.extraction import failures as failures_module
-from snn_action.features.extraction.failures import Failures
-from snn_action.features.extraction.holder import age
+from snn_action.features.extraction.failures import Failures, age
+from snn_action.features.store.unfinished import clock
 from snn_action.video.settings import LimitSettings
 
 LIMITS = LimitSettings()
@@ -47,6 +48,16 @@ def test_under_torchrun_all_began_with_the_agent(tmp_path, monkeypatch):
     assert Failures(tmp_path, LIMITS).read("a") == {"key": "broken"}
     monkeypatch.setattr(failures_module, "age", {os.getppid(): 10.0}.get)
     assert Failures(tmp_path, LIMITS).read("a") == {}
+
+
+@pytest.mark.skipif(age(os.getpid()) is None, reason="needs Linux's /proc")
+def test_ages_and_clocks_agree_with_this_machine_s(tmp_path):
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        assert 0 <= age(pool._pool[0].pid) <= age(os.getpid())
+        gone = pool._pool[0].pid
+    assert age(gone) is None
+    assert abs(clock(tmp_path) - time.time()) < 5
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):

@@ -18,12 +18,12 @@ from snn_action.config import Config
 from snn_action.datasets.catalog import Catalog
 from snn_action.features.extraction import decoding, extract, sharing
 from snn_action.features.extraction.extract import Extraction, extract_features
-from snn_action.features.extraction.leases import Lease, Leases
+from snn_action.features.extraction.locks import Locks
 from snn_action.features.extraction.needs import Contents
 from snn_action.features.extraction.sharing import Sharing, cut_blocks, own_place
 from snn_action.features.store import store as store_module
 from snn_action.features.store.store import FeatureStore
-from snn_action.features.store.unfinished import aside_of
+from snn_action.features.store.unfinished import unfinished
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="forks and kills")
 Configure = Callable[..., Config]
@@ -137,13 +137,13 @@ def test_two_processes_share_a_store(catalog: Catalog, small: Backbone, configur
 
 
 STEPS = {
-    "lease": (Leases, "_create"),
+    "lock": (Locks, "take"),
     "network": (extract, "embed_clips"),
     "sync": (store_module, "_to_disk"),
     "index": (FeatureStore, "_add"),
     "refresh": (FeatureStore, "refresh"),
     "finish": (Sharing, "finish"),
-    "end": (Lease, "end"),
+    "end": (Locks, "end"),
     "assemble": (extract, "assemble"),
 }
 
@@ -222,14 +222,14 @@ def test_a_process_waits_for_another_one_and_takes_over_when_that_is_killed(
 
 
 def test_a_process_that_stood_still_doubles_nothing(catalog, small, configure, monkeypatch):
-    """Its lease was taken over, and the other one has done the block."""
+    """Its lock was removed, as if the file system had none, and the other one has done the block."""
     config = configure()
     embed = extract.embed_clips
     calls: list[None] = []
 
     def stand_still(*arguments: Any) -> torch.Tensor:
         calls.append(None)
-        if len(calls) == 2:  # the first block is at work: its lease is now believed to be over
+        if len(calls) == 2:  # the first block is at work: its locks are now nobody's
             for path in (config.features.store / "leases").iterdir():
                 path.unlink()
             process = start(run, catalog, config, small)
@@ -248,14 +248,18 @@ def test_unfinished_shards_go_with_their_writers_only(catalog, small, configure)
     process = start(die_at, "sync", 1, False, catalog, config, small)
     process.join()
     (abandoned,) = (config.features.store / "shards").glob("*.part")
-    foreign = abandoned.with_name("rgb-1.safetensors.0123456789ab-1-1.part")
-    mine = aside_of(abandoned.with_name("rgb-2.safetensors"))
+    assert abandoned.with_name(f"{abandoned.name}.lock").exists()
+    foreign = abandoned.with_name("rgb-1.safetensors.0123456789ab-1-1.part")  # of an earlier version
     old = abandoned.with_name("rgb-3.safetensors.0123456789ab-1-1.part")
     others = {abandoned.with_name(name) for name in ("nameless.part", "x.safetensors.part", "x.tmp", "video.mp4.part")}
-    for path in (foreign, mine, old, *others):
+    for path in (foreign, old, *others):
         path.write_bytes(b"")
     for path in (old, *others):
         os.utime(path, (0, 0))
-    run(catalog, config, small)
+    with unfinished(abandoned.with_name("rgb-2.safetensors")) as mine:
+        mine.write_bytes(b"")
+        run(catalog, config, small)
+        left = set((config.features.store / "shards").iterdir()) - set(abandoned.parent.glob("*.safetensors"))
+        assert left == {foreign, mine, mine.with_name(f"{mine.name}.lock"), *others}
     left = set((config.features.store / "shards").iterdir()) - set(abandoned.parent.glob("*.safetensors"))
-    assert left == {foreign, mine, *others}
+    assert left == {foreign, *others}

@@ -54,4 +54,4 @@ def test_a_file_without_a_checksum_cannot_be_verified_or_sealed(tmp_path: Path) 
     safetensors.torch.save_file({"features": torch.ones(3, 4)}, path, {"snn_action": "{}"})
     assert check(path) == "none"
     with pytest.raises(ValueError, match="no place"):
-        seal(path)
+        seal(path.read_bytes())

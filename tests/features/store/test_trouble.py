@@ -21,9 +21,8 @@ from snn_action.backbones import Backbone
 from snn_action.config import Config
 from snn_action.core.errors import WorkError
 from snn_action.datasets.catalog import Catalog
-from snn_action.features.extraction import extract, failures
+from snn_action.features.extraction import extract, failures, locks
 from snn_action.features.extraction.extract import Extraction, extract_features
-from snn_action.features.extraction.leases import Leases
 from snn_action.features.store import store as store_module
 from snn_action.features.store.store import FeatureStore, Rows
 from snn_action.features.store.survey import survey_store
@@ -170,7 +169,7 @@ def add_without_room(store: FeatureStore, _: Any) -> None:
 
 
 FULL = {  # where the disk is full, and what is named
-    "lease": (Leases, "_create", no_room, "leases"),
+    "lock": (locks, "try_lock", no_room, "leases"),
     "shard": (Path, "write_bytes", no_room, "shards"),
     "checksum": (store_module, "seal", no_room, "shards"),
     "sync": (store_module, "_to_disk", no_room, "shards"),

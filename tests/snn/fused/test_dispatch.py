@@ -157,7 +157,7 @@ def test_work_is_shared_out_among_threads_each_job_once(monkeypatch):
         def function(begin, end, step, done=done):
             done[begin:end] += step
 
-        dispatch.share_out(function, jobs, 10**9, 2)
+        dispatch.share_out(function, jobs, 10**9, step=2)
         assert (done == 2).all()
 
 
@@ -182,7 +182,7 @@ def test_results_do_not_depend_on_the_number_of_threads(work, monkeypatch):
 def test_kernels_that_give_wrong_results_are_not_used(monkeypatch, caplog):
     cpu, _ = dispatch.load()
     dispatch._works.cache_clear()
-    monkeypatch.setattr(cpu, "neurons_forward", lambda *_: None)
+    monkeypatch.setattr(cpu, "neurons_forward", lambda *_, **__: None)
     try:
         assert not dispatch.is_available(torch.zeros(1))
     finally:

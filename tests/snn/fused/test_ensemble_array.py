@@ -107,10 +107,10 @@ def make_dyadic(batch: int, steps: int, ensembles: int, neurons: int, dtype: tor
 
 def follow_rectified_linear(values, gain, bias, decoders, voltage, mask, mode):
     """By hand, step by step, with PyTorch's own gradients."""
-    real = torch.ones(values.shape[:2], dtype=torch.bool) if mask is None else mask
+    mask = torch.ones(values.shape[:2], dtype=torch.bool) if mask is None else mask
     decoded, spikes = [], torch.zeros(len(values), dtype=values.dtype)
     for t in range(values.shape[1]):
-        awake = real[:, t].view(-1, 1, 1)
+        awake = mask[:, t].view(-1, 1, 1)
         drive = (gain * values[:, t].unsqueeze(-1) + bias).relu() * awake
         full = voltage + drive
         if mode == "rate":

@@ -18,7 +18,7 @@ SURROGATES = ("arctan", "sigmoid", "triangle", "super_spike", "multi_gaussian")
 def build(name: str, **settings) -> Neuron:
     parsed = registry.parse("neuron", {"type": name, **settings})
     neuron: Neuron = parsed.build()
-    return type(neuron)(parsed, neuron.gradients[-1])
+    return type(neuron)(settings=parsed, gradient=neuron.gradients[-1])
 
 
 def drive(neuron: Neuron, batch: int, steps: int, n: int) -> torch.Tensor:
@@ -171,10 +171,10 @@ class ShapedSettings(NeuronSettings):
 class Shaped(Neuron):
     """A membrane that adds up ``shape(current)``; a subclass a test, as a class is named once."""
 
+    Settings = ShapedSettings
     gradients = ("surrogate",)
 
-    def __init__(self, *arguments) -> None:
-        super().__init__(*arguments)
+    def make_parts(self) -> None:
         self.scale = 2.0
 
     def shape(self, current):
@@ -191,7 +191,7 @@ class Shaped(Neuron):
 
 
 def make_shaped(shape=None) -> Neuron:
-    return type("Shaped", (Shaped,), {"shape": shape or Shaped.shape})(ShapedSettings())
+    return type("Shaped", (Shaped,), {"shape": shape or Shaped.shape})()
 
 
 def use_pytorch(neuron: Neuron, current: torch.Tensor):
@@ -243,7 +243,7 @@ def test_an_attribute_that_changes_later_counts():
         neuron.scale = scale
         assert neuron.equations("output") is not None
         assert torch.equal(neuron(current)[0], use_pytorch(neuron, current))
-    other = type(neuron)(ShapedSettings())
+    other = type(neuron)()
     assert torch.equal(other(current)[0], use_pytorch(other, current))
     noisy = make_shaped(lambda self, current: current * (2.0 if self.training else 1.0))
     assert noisy.equations("output") is not None

@@ -18,6 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from snn_action.snn.fused import neurons
 from snn_action.snn.fused.cpu import strips, vector
+from snn_action.snn.fused.inputs import NeuronInputs
 from snn_action.snn.fused.ir import UnknownOperationError
 from snn_action.snn.fused.operations import TABLE
 from snn_action.snn.fused.trace import trace
@@ -46,7 +47,7 @@ ONE: dict[str, list[Callable[[Tensor], Tensor]]] = {
     "tanh": [torch.tanh],
     "sigmoid": [torch.sigmoid],
     "not": [lambda x: x * ~(x > 0.5), lambda x: torch.where((x > 0.5).logical_not(), x, -x)],
-    "number": [lambda x: (x > 0.5).float() - 0.25, lambda x: (x > 0.5) * 3.0, lambda x: x.bool().to(x.dtype)],
+    "to_float": [lambda x: (x > 0.5).float() - 0.25, lambda x: (x > 0.5) * 3.0, lambda x: x.bool().to(x.dtype)],
     "rsub": [lambda x: 1 - x, lambda x: torch.rsub(x, torch.tensor(0.3)), lambda x: 0 - x],
     "reciprocal": [torch.reciprocal, lambda x: 3 / x],
     "rsqrt": [torch.rsqrt],
@@ -81,8 +82,8 @@ OF_GRADIENTS = {  # of these, and where a line is used by others alone
     "softplus_backward": "softplus",
     "sigmoid_backward": "sigmoid",
     "tanh_backward": "tanh",
-    "logical_and_": "clamp",
-    "clamp_min": "clamp",
+    "at_least": "clamp",
+    "at_most": "clamp",
     "log1p_above": "log1p",
     "expm1_near": "expm1",
 }
@@ -188,14 +189,14 @@ def test_a_gpu_computes_what_the_cpu_does(kind, name):
             return function(current, state) if kind is TWO else function(current), state
 
         equations = trace(step, 1, 0)
-        moved = [tensor.to(device) for tensor in (x, torch.tensor([1]), y.unsqueeze(0), x.new_empty(0))]
-        output, _ = launch.neurons_forward(equations, *moved)
+        moved = NeuronInputs(*(tensor.to(device) for tensor in (x, torch.tensor([1]), y.unsqueeze(0), x.new_empty(0))))
+        output, _ = launch.neurons_forward(equations, moved)
         upstream = [tensor.to(device) for tensor in (grads, torch.zeros(1, *y.shape))]
-        of_current, of_state, _ = launch.neurons_backward(equations, *moved, *upstream)
+        grad_current, grad_state, _ = launch.neurons_backward(equations, moved, *upstream)
         leaves = [x.clone().requires_grad_(), y.clone().requires_grad_()]
         expected, _ = neurons.run(leaves[0], (leaves[1],), equations)
         found = torch.autograd.grad(expected, leaves, grads)
-        for got, wanted in zip((output, of_current, of_state), (expected, *found), strict=True):
+        for got, wanted in zip((output, grad_current, grad_state), (expected, *found), strict=True):
             ulps = count_ulps(got.cpu().flatten(), wanted.detach().flatten())
             if name in NEAR_ONE and wanted is not expected:
                 ulps[~((got.cpu() - wanted).abs() > 4 * EPS * grads.abs()).flatten()] = 0
@@ -249,6 +250,8 @@ REFUSED: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
     "a sum of flags": (lambda x: ((x > 0) + (x < 1)) * x, "bool"),
     "a product of flags": (lambda x: ((x > 0) * (x < 1)) * x, "bool"),
     "minus a flag": (lambda x: x * -(x > 0), "cannot be recorded"),
+    "logic of numbers": (lambda x: x * torch.logical_and(x, x > 0), "a float where and takes a bool"),
+    "not a number": (lambda x: x * torch.logical_not(x), "a float where not takes a bool"),
     "a flag as the result": (lambda x: x > 0, "another type"),
     "no result of that shape": (lambda _: torch.tensor(1.0), "another shape"),
     "no tensor": (lambda _: 1.0, "recorded|no tensor"),

@@ -10,7 +10,6 @@ import multiprocessing
 import os
 import signal
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -23,6 +22,7 @@ from rich.console import Console
 from rich.progress import track
 
 from snn_action.core.errors import ConfigError, WorkError
+from snn_action.core.files import remove_asides, write_atomic
 from snn_action.datasets.synthetic.casting import draw_clip
 from snn_action.datasets.synthetic.motions import ACTIONS
 from snn_action.datasets.synthetic.render import render_clip
@@ -73,7 +73,7 @@ def generate(folder: Path, plan: Plan, workers: int | None = None) -> None:
     try:
         _claim(folder, wanted)
         for name, text in _lists(plan).items():
-            _write(folder / LISTS / name, text.encode())
+            _write(folder / LISTS / name, text)
         missing = [video for video in plan.videos() if not (folder / video[0]).is_file()]
     except OSError as error:
         raise _explain(error, folder) from None
@@ -93,10 +93,10 @@ def _claim(folder: Path, wanted: str) -> None:
                 f"dataset.path: {folder} holds a synthetic set of other settings or another version of the generator "
                 f"({MANIFEST} says which): delete it or name another folder"
             )
-    elif folder.is_dir() and any(not name.name.endswith(".part") for name in folder.iterdir()):
+    elif folder.is_dir() and any(not name.name.endswith(".tmp") for name in folder.iterdir()):
         raise ConfigError(f"dataset.path: {folder} holds something else than a synthetic set: name another folder")
     else:
-        _write(manifest, wanted.encode())
+        _write(manifest, wanted)
 
 
 def _lists(plan: Plan) -> dict[str, str]:
@@ -138,23 +138,15 @@ def _make_clip(folder: Path, plan: Plan, video: tuple[str, int, int, int]) -> No
         raise _explain(error, folder / name) from None
 
 
-def _write(path: Path, content: bytes) -> None:
-    """Write a file beside its place, then put it there."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+def _write(path: Path, content: str | bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        part.write_bytes(content)
-        part.replace(path)
-    except OSError:
-        part.unlink(missing_ok=True)
-        raise
+    write_atomic(path, content)
 
 
 def _sweep(folder: Path) -> None:
     """Remove half-written files that a killed generation left."""
-    for part in folder.glob("**/.*.part"):
-        if time.time() - part.stat().st_mtime > _STALE:
-            part.unlink(missing_ok=True)
+    for place in (folder, folder / LISTS, *(folder / action.name for action in ACTIONS)):
+        remove_asides(place, lambda _: True, _STALE)
 
 
 def _explain(error: OSError, path: Path) -> WorkError:

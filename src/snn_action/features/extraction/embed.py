@@ -1,11 +1,13 @@
 """Resized frames through the backbone, and one video or an array of frames on its own."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -15,6 +17,7 @@ from snn_action.core.errors import ConfigError, WorkError
 from snn_action.features.extraction.decoding import decode_parts
 from snn_action.video.clips import VideoClips, read_part, read_source, read_video
 from snn_action.video.decode import FrameSource
+from snn_action.video.sampling import Indices
 from snn_action.video.settings import Stream
 from snn_action.video.transforms import normalise
 
@@ -29,7 +32,8 @@ def prepare(backbone: Backbone, config: Config, device: torch.device | str) -> N
     size = config.clip.size
     if size is not None and size != backbone.input_size:
         try:
-            infer(backbone, torch.zeros(1, 3, size, size, device=device), config.backbone.precision)
+            shape = (1, 3, size, size) if backbone.window == 1 else (1, backbone.window, 3, size, size)
+            infer(backbone, torch.zeros(shape, device=device), config.backbone.precision)
         except (RuntimeError, ValueError, AssertionError) as error:
             raise ConfigError(
                 f"clip.size: {backbone.name} cannot take images of side {size} ({error}); leave it out for "
@@ -38,7 +42,9 @@ def prepare(backbone: Backbone, config: Config, device: torch.device | str) -> N
 
 
 def embed(backbone: Backbone, frames: Tensor, batch_size: int, precision: str, device: torch.device | str) -> Tensor:
-    """Features ``(n, D)`` float32 on the CPU of resized ``frames`` (n, 3, S, S) uint8, in chunks of nearly equal size.
+    """Features ``(n, D)`` float32 on the CPU of resized ``frames`` uint8, in chunks of nearly equal size.
+
+    Frames are images ``(n, 3, S, S)``, or windows of them ``(n, W, 3, S, S)`` for a backbone that sees windows.
 
     Raises:
         WorkError: a feature is not finite.
@@ -81,12 +87,36 @@ def _embed_parts(
     device: torch.device | str,
 ) -> dict[Stream, Tensor]:
     settings = config.backbone
+    windows, rows = find_windows(clips.clips, backbone.window)
     found: dict[Stream, list[Tensor]] = {stream: [] for stream in clips.streams}
+    kept: dict[Stream, Tensor] = {}  # images of earlier parts that later windows hold
+    done = begin = end = 0  # windows; the first image that is kept, and the one after the last
     for part in parts:
+        end += len(next(iter(part.values())))
+        now = int(np.searchsorted(windows[:, -1], end))
+        needed = int(windows[now:].min(initial=end))
         for stream, images in part.items():
-            found[stream].append(embed(backbone, images, settings.batch_size, settings.precision, device))
-    rows = np.concatenate(clips.clips)
-    return {stream: torch.cat(embedded)[rows] for stream, embedded in found.items()}
+            images = torch.cat([kept[stream], images]) if len(kept.get(stream, ())) else images
+            together = settings.batch_size if backbone.window > 1 else max(1, now - done)  # a window is many images
+            for first in range(done, now, together):
+                chosen = torch.from_numpy(windows[first : min(first + together, now)] - begin)
+                frames = images[chosen[:, 0] if backbone.window == 1 else chosen]
+                found[stream].append(embed(backbone, frames, settings.batch_size, settings.precision, device))
+            kept[stream] = images[needed - begin :]
+        done, begin = now, needed
+    return {stream: torch.cat(embedded)[torch.from_numpy(rows)] for stream, embedded in found.items()}
+
+
+def find_windows(clips: Sequence[npt.NDArray[np.integer[Any]]], window: int) -> tuple[Indices, Indices]:
+    """Every window that a backbone sees (U, window), once, by its last image, and that of each step of all clips (R,).
+
+    The window of a step holds the clip's last ``window`` positions up to it; the clip's first position stands for those
+    before the clip.
+    """
+    places = [np.maximum(np.arange(len(clip))[:, None] + np.arange(1 - window, 1), 0) for clip in clips]
+    held = np.concatenate([clip[place] for clip, place in zip(clips, places, strict=True)])
+    reverse, rows = np.unique(held[:, ::-1], axis=0, return_inverse=True)  # sorted by the last image first
+    return np.ascontiguousarray(reverse[:, ::-1]), rows.reshape(-1)
 
 
 def extract_video(

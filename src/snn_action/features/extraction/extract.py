@@ -7,7 +7,7 @@ depend on what else is extracted.
 
 import logging
 import time
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,12 +26,12 @@ from snn_action.features.extraction.assembly import assemble
 from snn_action.features.extraction.decoding import Job, decode_ahead
 from snn_action.features.extraction.embed import embed_clips, prepare
 from snn_action.features.extraction.failures import Failures
-from snn_action.features.extraction.file_system import network_file_system
 from snn_action.features.extraction.first_look import check_share, look_first
-from snn_action.features.extraction.leases import Leases
+from snn_action.features.extraction.locks import Locks
 from snn_action.features.extraction.needs import Contents, find_keys, read_contents
 from snn_action.features.extraction.sharing import Block, Claim, Sharing, cut_blocks
 from snn_action.features.feature_set import FeatureSet
+from snn_action.features.store.file_system import network_file_system
 from snn_action.features.store.store import FeatureStore, Rows
 from snn_action.video.clips import VideoClips
 from snn_action.video.settings import Stream
@@ -143,20 +143,20 @@ def _run(
 ) -> tuple[int, int, dict[str, str]]:
     """Do what is left; return videos and images that this process did, and why keys failed."""
     if store.is_read_only:
-        leases, failures = None, None  # there is nothing to be shared: what the store lacks cannot be written
+        locks, failures = None, None  # there is nothing to be shared: what the store lacks cannot be written
     else:
         store.sweep()
         folder = store.folder / "leases"
-        leases, failures = Leases(folder), Failures(folder, config.features.limits)
+        locks, failures = Locks(folder), Failures(folder, config.features.limits)
     try:
-        sharing = Sharing(blocks, store, leases, failures)
+        sharing = Sharing(blocks, store, locks, failures)
         with keep_freed_memory(), track("Extracting features", sharing.n_left, progress) as tick:
             done = _share(sharing, tick, config, backbone, device, store)
         sharing.clean(blocks)
         return (*done, sharing.failed)
     finally:
-        if leases:
-            leases.close()
+        if locks:
+            locks.close()
 
 
 def _share(
@@ -203,10 +203,8 @@ def _embed(
 
 def _write(waiting: dict[Stream, list[Rows]], claim: Claim, store: FeatureStore, provenance: dict[str, Any]) -> None:
     """Write a block's shards, one a stream. After a kill between two of them only the other streams are left."""
-    there: Container[str] = ()
-    if claim.lease and claim.lease.is_lost():  # this process stood still, and another one did the block
-        store.refresh()
-        there = store.find(claim.block.keys)
+    store.refresh()
+    there = store.find(claim.block.keys)  # where there are no locks, another process may have done the block
     for stream, rows in waiting.items():
         if new := [row for row in rows if row.key not in there]:
             store.write(stream, new, provenance)

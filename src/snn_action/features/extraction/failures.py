@@ -1,6 +1,6 @@
 """Why videos failed, told among processes that share an extraction, so that all leave out the same ones.
 
-A file beside the leases, ``<block>.failed``, says why keys of a block have no features. What failed during this
+A file beside the locks, ``<block>.failed``, says why keys of a block have no features. What failed during this
 extraction is not tried again by anybody; what failed before it is, since a decoder may have crashed for lack of memory.
 The extraction begins when the process asks for it, or, under ``torchrun``, when its agent was started: ranks that start
 later than others, or again, then accept what the others found.
@@ -15,9 +15,10 @@ from pathlib import Path
 
 from snn_action.core.errors import WorkError
 from snn_action.core.files import open_regular, write_atomic
-from snn_action.features.extraction.holder import age, clock
+from snn_action.features.store.unfinished import clock
 from snn_action.video.settings import LimitSettings
 
+_PROC = Path("/proc")
 _LONGEST = 2**24  # bytes of a file that are read
 
 
@@ -82,3 +83,12 @@ class Failures:
 def _age_of_launch() -> float:
     """Seconds since the agent of ``torchrun`` was started, the parent of this process; 0 without it."""
     return (age(os.getppid()) or 0.0) if "TORCHELASTIC_RUN_ID" in os.environ else 0.0
+
+
+def age(pid: int) -> float | None:
+    """Seconds since a process began, by field 22 of ``/proc/PID/stat`` (proc(5)); None where that is not known."""
+    try:
+        fields = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+        return float((_PROC / "uptime").read_text().split()[0]) - int(fields[19]) / os.sysconf("SC_CLK_TCK")
+    except OSError:
+        return None

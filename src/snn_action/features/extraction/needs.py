@@ -83,7 +83,7 @@ def describe_backbone(backbone: Backbone, config: Config) -> dict[str, Any]:
         "mean": list(backbone.mean),
         "std": list(backbone.std),
         "transform": TRANSFORM_VERSION,
-        **({"options": backbone.options} if backbone.options else {}),
+        **({"own": list(backbone.fingerprint[4:])} if backbone.fingerprint[4:] else {}),
     }
 
 

@@ -2,7 +2,7 @@
 
 Blocks are cut from all videos of the catalog, whatever is in the store: so every process cuts the same ones, whenever
 it starts, and a block is known by its keys. A process goes round them from its own place, takes those that nobody
-works on (``leases``), does what the store lacks of them, and writes one shard of each stream. Then it waits for those
+works on (``locks``), does what the store lacks of them, and writes one shard of each stream. Then it waits for those
 that others work on, and does them itself where the others are gone. No process talks to another one.
 """
 
@@ -17,8 +17,7 @@ from snn_action.core.progress import Tick
 from snn_action.datasets.catalog import Catalog
 from snn_action.features.extraction.decoding import Job
 from snn_action.features.extraction.failures import Failures
-from snn_action.features.extraction.holder import Holder
-from snn_action.features.extraction.leases import Lease, Leases
+from snn_action.features.extraction.locks import Locks
 from snn_action.features.extraction.needs import Contents
 from snn_action.features.store.store import FeatureStore
 from snn_action.video.settings import Stream
@@ -41,11 +40,10 @@ class Block:
 
 @dataclass(frozen=True)
 class Claim:
-    """What this process does of a block; without a lease where the store cannot be written."""
+    """What this process does of a block."""
 
     block: Block
     jobs: tuple[Job, ...]
-    lease: Lease | None
 
 
 def cut_blocks(
@@ -78,9 +76,9 @@ class Sharing:
     """
 
     def __init__(
-        self, blocks: Sequence[Block], store: FeatureStore, leases: Leases | None, failures: Failures | None
+        self, blocks: Sequence[Block], store: FeatureStore, locks: Locks | None, failures: Failures | None
     ) -> None:
-        self._store, self._leases, self._failures = store, leases, failures
+        self._store, self._locks, self._failures = store, locks, failures
         self.failed: dict[str, str] = {}
         self.claims: deque[Claim] = deque()
         self._held: dict[str, Block] = {}  # blocks that others work on
@@ -101,22 +99,21 @@ class Sharing:
         """Take one free block after the other and give its jobs, when they are asked for.
 
         Raises:
-            WorkError: a lease cannot be taken, or the index cannot be used.
+            WorkError: a lock cannot be taken, or the index cannot be used.
         """
         while self._free:
             block = self._free.popleft()
-            lease = self._leases.take(block.name) if self._leases else None
-            if isinstance(lease, Holder):
+            if self._locks and not self._locks.take(block.name):
                 self._held[block.name] = block
                 continue
             self._store.refresh()
             jobs = self._find_left(block, self._store.find(block.keys))
             tick(self._left[block.name] - len(jobs))
             if jobs:
-                self.claims.append(Claim(block, jobs, lease))
+                self.claims.append(Claim(block, jobs))
                 yield from jobs
             else:
-                self._let_go(lease)
+                self._let_go(block)
             self._look_at_others(tick)
 
     def finish(self, reasons: Mapping[str, str]) -> None:
@@ -125,27 +122,27 @@ class Sharing:
         self.failed.update(reasons)
         if self._failures:
             self._failures.write(claim.block.name, {k: self.failed[k] for k in claim.block.keys if k in self.failed})
-        self._let_go(claim.lease)
+        self._let_go(claim.block)
 
     def wait(self, tick: Tick) -> None:
         """Return when a block is free that others have worked on, or when all are done; say whom it waits for."""
-        while self._held and self._leases:
+        while self._held and self._locks:
             self._store.refresh()
             self._look_at_others(tick)
-            holders = {name: self._leases.holder(name) for name in self._held}
+            holders = {name: self._locks.holder(name) for name in self._held}
             if freed := [name for name, holder in holders.items() if holder is None]:
                 self._free.extend(self._held.pop(name) for name in freed)
                 break
             if holders:
-                names = sorted({str(holder) for holder in holders.values()})
+                names = sorted({holder for holder in holders.values() if holder})
                 tick.say(f"Waiting for {', '.join(names)} ({len(holders)} blocks)")
                 time.sleep(PATIENCE)
         tick.say()
 
     def clean(self, blocks: Iterable[Block]) -> None:
-        """Remove leases that killed processes left, when all blocks are done."""
-        if self._leases:
-            self._leases.clean({block.name for block in blocks})
+        """Remove locks that killed processes left, when all blocks are done."""
+        if self._locks:
+            self._locks.clean({block.name for block in blocks})
 
     def _look_at_others(self, tick: Tick) -> None:
         """Strike out blocks that others have done."""
@@ -164,9 +161,9 @@ class Sharing:
                 jobs.append(replace(job, keys=missing))
         return tuple(jobs)
 
-    def _let_go(self, lease: Lease | None) -> None:
-        if self._leases and lease:
-            self._leases.end(lease, done=True)
+    def _let_go(self, block: Block) -> None:
+        if self._locks:
+            self._locks.end(block.name)
 
 
 def _name(jobs: Sequence[Job]) -> Block:

@@ -7,11 +7,12 @@ first written with zeros there, so that the digits, put in afterwards, cover all
 """
 
 import hashlib
+from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO, Literal
 
 from snn_action.core.files import open_regular
-from snn_action.features.store.shard import LONGEST_HEADER
+from snn_action.features.store.shard import read_header
 
 UNSEALED = "0" * 64  # what a shard is written with, under ``checksum``
 _FIELD = b'"checksum":"'  # not in the JSON that the header holds as text: quotes are escaped there
@@ -20,19 +21,16 @@ _CHUNK = 2**22
 Seal = Literal["whole", "changed", "none"]
 
 
-def seal(path: Path) -> None:
-    """Put the checksum of a file into its header, which has ``UNSEALED`` in its place.
+def seal(content: bytes) -> bytes:
+    """A file with its checksum in its header, which has ``UNSEALED`` in its place.
 
     Raises:
-        OSError: the file cannot be read or written.
         ValueError: it has no place for a checksum.
     """
-    with path.open("r+b") as file:
-        digest, place, _ = _digest(file)
-        if place is None:
-            raise ValueError(f"{path}: its header has no place for a checksum")
-        file.seek(place)
-        file.write(digest.encode())
+    digest, place, _ = _digest(BytesIO(content))
+    if place is None:
+        raise ValueError("the header has no place for a checksum")
+    return b"".join((content[:place], digest.encode(), content[place + len(digest) :]))
 
 
 def check(path: Path) -> Seal:
@@ -50,16 +48,13 @@ def check(path: Path) -> Seal:
 
 def _digest(file: BinaryIO) -> tuple[str, int | None, str]:
     """The file's checksum, where it stands (None: nowhere) and what stands there."""
-    total = hashlib.blake2b(digest_size=32)
-    length = file.read(8)
-    stated = int.from_bytes(length, "little")
-    header = file.read(stated if stated <= LONGEST_HEADER else 0)
+    header = read_header(file) or b""
     start = header.find(_FIELD) + len(_FIELD)
-    place, found = None, b""
-    if start >= len(_FIELD):
-        place, found = 8 + start, header[start : start + 64]
-        header = header[:start] + UNSEALED.encode() + header[start + 64 :]
-    total.update(length + header)
+    if start < len(_FIELD):
+        return "", None, ""
+    found = header[start : start + 64]
+    blank = b"".join((header[:start], UNSEALED.encode(), header[start + 64 :]))
+    total = hashlib.blake2b(len(header).to_bytes(8, "little") + blank, digest_size=32)
     while chunk := file.read(_CHUNK):
         total.update(chunk)
-    return total.hexdigest(), place, found.decode("ascii", "replace")
+    return total.hexdigest(), 8 + start, found.decode("ascii", "replace")

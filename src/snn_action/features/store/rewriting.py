@@ -22,7 +22,7 @@ from snn_action.features.store.removal import take_out
 from snn_action.features.store.shard import Entry, Flaw, Shard
 from snn_action.features.store.store import FeatureStore, Rows
 from snn_action.features.store.survey import Survey, judge, survey_store
-from snn_action.features.store.unfinished import aside_of, is_abandoned
+from snn_action.features.store.unfinished import is_abandoned, unfinished
 
 
 @dataclass(frozen=True)
@@ -162,18 +162,15 @@ def _take(store: FeatureStore, survey: Survey, shard: Shard, known: set[str], do
 
 def _take_whole(source: Path, target: Path) -> str:
     """Put a shard into its place as it is; why not, where it is no whole one."""
-    aside = aside_of(target)
     try:
-        _link_or_copy(source, aside)
-        found = judge(aside, whole=True)
-        if isinstance(found, Shard):
-            aside.replace(target)
+        with unfinished(target) as aside:
+            _link_or_copy(source, aside)
+            found = judge(aside, whole=True)
+            if isinstance(found, Shard):
+                aside.replace(target)
         return found.reason if isinstance(found, Flaw) else ""
     except OSError as error:
         raise WorkError(f"{target}: cannot take in {source}: {error.strerror}; make room and run again") from None
-    finally:
-        with suppress(OSError):
-            aside.unlink(missing_ok=True)
 
 
 def _take_rows(store: FeatureStore, survey: Survey, shard: Shard, new: Sequence[Entry]) -> str:
@@ -187,7 +184,6 @@ def _take_rows(store: FeatureStore, survey: Survey, shard: Shard, new: Sequence[
 
 
 def _link_or_copy(source: Path, aside: Path) -> None:
-    aside.unlink(missing_ok=True)
     try:
         os.link(source, aside)
     except OSError:  # another file system, or one without links

@@ -14,7 +14,7 @@ import re
 import stat
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, BinaryIO, Literal, get_args
 
 import safetensors
 
@@ -98,8 +98,7 @@ def read_description(path: Path) -> tuple[Shard, dict[str, Any]] | Flaw:
             return Flaw("foreign", what)
         with open_regular(path) as file:
             size = os.fstat(file.fileno()).st_size
-            length = int.from_bytes(file.read(8), "little")
-            header = file.read(length) if length <= min(LONGEST_HEADER, size - 8) else None
+            header = read_header(file)
     except OSError as error:
         return Flaw("left", f"cannot be read: {error.strerror}")
     found = parse(path.name, size, header)
@@ -110,6 +109,13 @@ def read_description(path: Path) -> tuple[Shard, dict[str, Any]] | Flaw:
         except (OSError, ValueError, safetensors.SafetensorError) as error:
             return Flaw("odd", f"not a shard as this program writes it ({error})")
     return found
+
+
+def read_header(file: BinaryIO) -> bytes | None:
+    """The JSON that a safetensors file begins with, after its length; None where it has none of the stated length."""
+    length = int.from_bytes(file.read(8), "little")
+    header = file.read(length if length <= LONGEST_HEADER else 0)
+    return header if len(header) == length else None
 
 
 def parse(name: str, size: int, header: bytes | None) -> tuple[Shard, dict[str, Any]] | Flaw:

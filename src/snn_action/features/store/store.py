@@ -25,11 +25,12 @@ import torch
 from torch import Tensor
 
 from snn_action.core.errors import WorkError, printable
+from snn_action.core.files import describe_state
 from snn_action.features.store.checksum import UNSEALED, seal
 from snn_action.features.store.database import open_database
 from snn_action.features.store.opening import BrokenShardError, open_shard, read_whole
 from snn_action.features.store.shard import SHARD_FORMAT, SUFFIX, Shard, read_shard
-from snn_action.features.store.unfinished import aside_of, is_abandoned
+from snn_action.features.store.unfinished import is_abandoned, unfinished
 
 logger = logging.getLogger(__name__)
 
@@ -126,7 +127,7 @@ class FeatureStore:
         question = "SELECT state FROM folders WHERE name = 'shards'"
         if self.database.ask(question) == (folder,):
             return
-        files = {name: _state(status) for name, status in self._list_shards().items()}
+        files = {name: describe_state(status) for name, status in self._list_shards().items()}
         known = self.database.run(lambda index: dict(index.execute("SELECT name, state FROM shards")))
         self._forget([name for name, state in known.items() if files.get(name) != state])
         new = sorted(name for name in files if known.get(name) != files[name])
@@ -200,18 +201,15 @@ class FeatureStore:
         header = {"format": SHARD_FORMAT, "stream": stream, "provenance": dict(provenance), "entries": entries}
         features = torch.cat([entry.features for entry in rows])
         name = f"{stream}-{uuid.uuid4().hex}{SUFFIX}"
-        aside = aside_of(self._shards / name)
         try:
             metadata = {"snn_action": json.dumps(header), "checksum": UNSEALED}
-            # not ``save_file``: it writes aside under a name of its own, which a kill would leave, for this user alone
-            aside.write_bytes(safetensors.torch.save({"features": features}, metadata))
-            seal(aside)
-            _to_disk(aside)
-            aside.replace(self._shards / name)
+            with unfinished(self._shards / name) as aside:
+                # not ``save_file``: it writes aside under a name of its own, which a kill would leave
+                aside.write_bytes(seal(safetensors.torch.save({"features": features}, metadata)))
+                _to_disk(aside)
+                aside.replace(self._shards / name)
             _to_disk(self._shards)
         except (OSError, safetensors.SafetensorError) as error:
-            with suppress(OSError):
-                aside.unlink(missing_ok=True)
             raise WorkError(
                 f"{self._shards}: cannot write features: {error}. All earlier shards are complete: make room or mend "
                 "the folder (features.store) and start again, it goes on from there"
@@ -260,7 +258,7 @@ class FeatureStore:
         shards, entries = [], []
         for name in names:
             with suppress(OSError):  # it is gone again
-                state = _state((self._shards / name).lstat())
+                state = describe_state((self._shards / name).lstat())
                 found = read_shard(self._shards / name)
                 if isinstance(found, Shard):
                     shards.append((name, state))
@@ -299,10 +297,6 @@ class FeatureStore:
             yield
         except OSError as error:
             raise WorkError(f"{self._shards}: cannot be looked at: {error.strerror} (features.store)") from None
-
-
-def _state(status: os.stat_result) -> str:
-    return f"{status.st_size} {status.st_mtime_ns}"
 
 
 def _to_disk(path: Path) -> None:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,11 +12,8 @@ from typing import Literal
 from snn_action.core.errors import ConfigError, WorkError
 from snn_action.core.files import open_regular
 from snn_action.features.store.checksum import check
-from snn_action.features.store.shard import SUFFIX, Flaw, Shard, read_shard
+from snn_action.features.store.shard import LONGEST_HEADER, SUFFIX, Flaw, Shard, read_shard
 from snn_action.features.store.unfinished import is_unfinished
-
-_NAME = re.compile(rb'\\"name\\": (\\"(?:[^"\\]|\\\\\\\\|\\\\\\"|\\\\[^\\"])*\\")')  # JSON within JSON, as text
-_MOST_SALVAGED = 2**27  # bytes of a broken file that are looked through
 
 
 @dataclass(frozen=True)
@@ -140,19 +136,11 @@ def _check(path: Path) -> Check:
 
 
 def _salvage_names(path: Path) -> tuple[str, ...]:
-    """Names of videos that can still be made out in a broken file."""
+    """Names of videos that can still be made out in a broken file: where its header is whole, whatever its length."""
     try:
-        known = read_shard(path)
-        if isinstance(known, Shard):
-            return tuple(entry.name for entry in known.entries)
         with open_regular(path) as file:
-            content = file.read(_MOST_SALVAGED)
-    except OSError:
+            text = file.read(8 + LONGEST_HEADER)[8:].decode(errors="replace")
+        header, _ = json.JSONDecoder().raw_decode(text)
+        return tuple(str(entry["name"]) for entry in json.loads(header["__metadata__"]["snn_action"])["entries"])
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return ()
-    names = []
-    for text in _NAME.findall(content):
-        try:
-            names.append(str(json.loads(json.loads(b'"' + text + b'"'))))
-        except ValueError:
-            continue
-    return tuple(names)

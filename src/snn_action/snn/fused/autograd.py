@@ -41,8 +41,10 @@ def differentiate(
     results: list[Tensor | None] = [None] * len(leaves)
     if not pairs or not places:
         return results
-    outputs, of_outputs = zip(*pairs, strict=True)
-    found = torch.autograd.grad(outputs, [leaves[i] for i in places], of_outputs, create_graph=True, allow_unused=True)
+    outputs, grad_outputs = zip(*pairs, strict=True)
+    found = torch.autograd.grad(
+        outputs, [leaves[i] for i in places], grad_outputs, create_graph=True, allow_unused=True
+    )
     for i, gradient in zip(places, found, strict=True):
         results[i] = gradient
     return results

@@ -70,7 +70,8 @@ def _try_out(cpu: ModuleType, strips: ModuleType) -> None:
     current, lengths = np.zeros((1, 2, 3), np.float32), np.full(1, 2)
     found = np.zeros_like(current)
     nothing = np.zeros((0, 1, 3), np.float32), np.zeros(0, np.float32)
-    cpu.neurons_forward(0, 1, current, lengths, *nothing, 1, strip, strip, found)
+    given = {"current": current, "lengths": lengths, "states": nothing[0], "params": nothing[1], "spikes": found}
+    cpu.neurons_forward(0, 1, **given, width=1, wide=strip, single=strip)
     if not (found == 1).all():
         raise RuntimeError("their results are wrong")
 
@@ -85,18 +86,18 @@ def load() -> tuple[ModuleType, ModuleType]:
     return cpu, strips
 
 
-def share_out(function: Callable[..., None], jobs: int, work: int, *arguments: Any) -> None:
-    """``function(begin, end, *arguments)`` for all of ``range(jobs)``, by several threads where that is worth it.
+def share_out(function: Callable[..., None], jobs: int, work: int, **arguments: Any) -> None:
+    """``function(begin, end, **arguments)`` for all of ``range(jobs)``, by several threads where that is worth it.
 
     Args:
         function: Does jobs, which depend on no others, without Python's lock.
         jobs: How many.
         work: Numbers of all jobs together, over all steps.
-        arguments: What else the function takes.
+        arguments: What else the function takes, by name.
     """
     threads = min(torch.get_num_threads(), jobs, 1 + work // SMALL)
     if threads <= 1:
-        function(0, jobs, *arguments)
+        function(0, jobs, **arguments)
         return
     pieces = min(jobs, PIECES * threads)
     places = deque((jobs * i // pieces, jobs * (i + 1) // pieces) for i in range(pieces))
@@ -107,7 +108,7 @@ def share_out(function: Callable[..., None], jobs: int, work: int, *arguments: A
                 begin, end = places.popleft()
             except IndexError:
                 return
-            function(begin, end, *arguments)
+            function(begin, end, **arguments)
 
     others = [_threads().submit(take) for _ in range(threads - 1)]
     try:
@@ -137,9 +138,9 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_begin_child)
 
 
-def arrays(*tensors: Tensor) -> list[np.ndarray[Any, Any]]:
-    """The memory of contiguous tensors."""
-    return [tensor.detach().numpy() for tensor in tensors]
+def arrays(**tensors: Tensor) -> dict[str, np.ndarray[Any, Any]]:
+    """The memory of contiguous tensors, by the same names."""
+    return {name: tensor.detach().numpy() for name, tensor in tensors.items()}
 
 
 def join(parameters: tuple[Tensor, ...], like: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from snn_action.snn.fused import autograd, dispatch
+from snn_action.snn.fused.inputs import ArrayInputs
 from snn_action.snn.fused.ir import Equations, Step
 
 Mode = Literal["rate", "spike_aware", "surrogate"]
@@ -120,19 +121,19 @@ class _Fused(torch.autograd.Function):
     def forward(
         ctx: Any, plan: _Plan, values: Tensor, gain: Tensor, bias: Tensor, decoders: Tensor, count: int, *rest: Tensor
     ) -> tuple[Tensor, ...]:
-        x, weights = _lay(values), [weight.contiguous() for weight in (gain, bias, decoders)]
+        x = _lay(values)
         before, params = _stack(rest[:count], x, gain), dispatch.join(rest[count:], x)
         padding = plan.mask is not None and not bool(plan.mask.all())
-        real = plan.mask.T.to(torch.float32).contiguous() if plan.mask is not None and padding else x.new_empty(0, 0)
-        arguments = x, *weights, before, real, params
+        mask = plan.mask.T.to(torch.float32).contiguous() if plan.mask is not None and padding else x.new_empty(0, 0)
+        inputs = ArrayInputs(x, gain.contiguous(), bias.contiguous(), decoders.contiguous(), before, mask, params)
         # Not the memory for states: the backward pass would keep it from being used again.
         ctx.plan, ctx.count, ctx.variant = plan._replace(out=None), count, (padding, before.shape[3] == 1)
-        ctx.save_for_backward(values, gain, bias, decoders, before, real, *rest[count:])
+        ctx.save_for_backward(values, gain, bias, decoders, before, mask, *rest[count:])
         if values.is_cuda:
             from snn_action.snn.fused.triton import launch
 
             with torch.cuda.device_of(x):  # Triton takes the current GPU
-                decoded, counts, after = launch.array_forward(plan.equations, x, weights, before, real, params)
+                decoded, counts, after = launch.array_forward(plan.equations, inputs)
             if not plan.keep_states:
                 after = after[:0]
             elif plan.out is not None:
@@ -145,13 +146,14 @@ class _Fused(torch.autograd.Function):
             after = x.new_empty(0, 0, 0, 0)
             if plan.keep_states:
                 after = x.new_empty(count, *gain.shape, len(values)) if plan.out is None else plan.out[:count]
-            made = dispatch.arrays(decoded, counts, after)
             dispatch.share_out(
                 cpu.array_forward,
                 len(x),
                 x.numel() * gain.shape[1],
-                *dispatch.arrays(*arguments),
-                *(width, wide, single, *made),
+                **dispatch.arrays(**inputs._asdict(), decoded=decoded, counts=counts, after=after),
+                width=width,
+                wide=wide,
+                single=single,
             )
         states = [state.permute(2, 0, 1) for state in after]
         ctx.mark_non_differentiable(*states)
@@ -160,20 +162,22 @@ class _Fused(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         equations, rates, *_ = ctx.plan
-        values, gain, bias, decoders, before, real, *own = ctx.saved_tensors
+        values, gain, bias, decoders, before, mask, *own = ctx.saved_tensors
         if autograd.is_asked():
             steps = ctx.plan.steps
             replay = None if steps is None else partial(_replay, *steps, ctx.plan.mask, before)
             found = autograd.differentiate(replay, (values, gain, bias, decoders, *own), grads[:2])
             return None, *found[:4], None, *[None] * ctx.count, *found[4:]
-        x, weights = _lay(values.detach()), [weight.detach().contiguous() for weight in (gain, bias, decoders)]
-        params = dispatch.join(tuple(own), x)
-        of_decoded, of_spike = _lay(grads[0]), grads[1].contiguous()
+        x = _lay(values.detach())
+        weights = {"gain": gain, "bias": bias, "decoders": decoders}
+        weights = {name: weight.detach().contiguous() for name, weight in weights.items()}
+        inputs = ArrayInputs(x=x, **weights, before=before, mask=mask, params=dispatch.join(tuple(own), x))
+        grad_decoded, grad_spike, params = _lay(grads[0]), grads[1].contiguous(), inputs.params
         if x.is_cuda:
             from snn_action.snn.fused.triton import launch
 
             grad_x, grad_weights, grad_params = launch.array_backward(
-                equations, rates, x, weights, before, real, params, of_decoded, of_spike
+                equations, rates, inputs, grad_decoded, grad_spike
             )
             return _give_back(ctx.count, grad_x, grad_weights, dispatch.part(grad_params, params))
         cpu, strips = dispatch.load()
@@ -189,9 +193,18 @@ class _Fused(torch.autograd.Function):
             cpu.array_backward,
             len(x),
             x.numel() * gain.shape[1],
-            *dispatch.arrays(x, *weights, before, real, params),
-            *(width, wide, single, rates is None),
-            *dispatch.arrays(of_decoded, of_spike.unsqueeze(0), grad_x, grad_weights, grad_params),
+            **dispatch.arrays(
+                **inputs._asdict(),
+                grad_decoded=grad_decoded,
+                grad_counts=grad_spike.unsqueeze(0),
+                grad_x=grad_x,
+                grad_weights=grad_weights,
+                grad_params=grad_params,
+            ),
+            width=width,
+            wide=wide,
+            single=single,
+            through_time=rates is None,
         )
         return _give_back(ctx.count, grad_x, grad_weights, dispatch.part(grad_params.sum(0), params))
 
@@ -217,18 +230,20 @@ def _replay(
             (smooth,) = rate(current, *parameters)
             count = smooth + (count - smooth).detach()
         if mask is not None:
-            real = mask[:, t].view(-1, 1, 1)
-            count = count * real
-            after = [torch.where(real, new, old) for new, old in zip(after, held, strict=True)]
+            step_mask = mask[:, t].view(-1, 1, 1)
+            count = count * step_mask
+            after = [torch.where(step_mask, new, old) for new, old in zip(after, held, strict=True)]
         counted.append(count)
         held = tuple(after)
     counts = torch.stack(counted, 1)
     return (counts * decoders).sum(-1), counts.sum((1, 2, 3))
 
 
-def _give_back(states: int, grad_x: Tensor, grad_weights: Tensor, of_params: list[Tensor]) -> tuple[Tensor | None, ...]:
+def _give_back(
+    states: int, grad_x: Tensor, grad_weights: Tensor, grad_params: list[Tensor]
+) -> tuple[Tensor | None, ...]:
     """Gradients of what ``_Fused.forward`` was given."""
-    return None, grad_x.permute(2, 1, 0), *grad_weights.unbind(0), None, *[None] * states, *of_params
+    return None, grad_x.permute(2, 1, 0), *grad_weights.unbind(0), None, *[None] * states, *grad_params
 
 
 def _lay(values: Tensor) -> Tensor:

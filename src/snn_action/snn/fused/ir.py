@@ -1,21 +1,27 @@
-"""A neuron's equations as a list of instructions, and how such a list is written and simplified.
+"""The intermediate representation: a neuron's equations as a list of instructions on single numbers.
 
-Each instruction has a name and takes numbers or the results of earlier ones. Kernels for a processor and for a GPU are
-written from the same list, so nothing is derived or typed twice. ``tracing`` makes it of PyTorch code.
+Each instruction has a name in the table of operations and takes constants or the results of earlier ones. Kernels for a
+CPU and for a GPU are written from the same list, so nothing is derived or typed twice. ``trace`` makes it of PyTorch
+code, ``builder`` simplifies it.
 """
 
 import ctypes
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
-from snn_action.snn.fused.formulas import NEAR
-from snn_action.snn.fused.operations import FLAG, FLOAT, INSTRUCTIONS, Operation
+from snn_action.snn.fused import ranges
+from snn_action.snn.fused.operations import BOOL, FLOAT, INSTRUCTIONS, Type
+from snn_action.snn.fused.ranges import Range
 
 Step = Callable[..., tuple[Tensor, ...]]
+
+
+class UnknownOperationError(Exception):
+    """The equations use what kernels do not have, or do not know to be exactly PyTorch's."""
 
 
 class Constant(NamedTuple):
@@ -23,6 +29,11 @@ class Constant(NamedTuple):
 
     number: float
     text: str
+
+    @property
+    def type(self) -> Type:
+        """Of the value."""
+        return BOOL if isinstance(self.number, bool) else FLOAT
 
 
 def constant(number: float) -> Constant:
@@ -34,11 +45,6 @@ def constant(number: float) -> Constant:
 
 
 Value = int | Constant  # an int is the number of an input or of an instruction's result
-Range = tuple[float, float]
-
-
-class UnknownOperationError(Exception):
-    """The equations use what kernels do not have, or do not know to be exactly PyTorch's."""
 
 
 class Instruction(NamedTuple):
@@ -48,18 +54,33 @@ class Instruction(NamedTuple):
     values: tuple[Value, ...]
 
 
-class Program(NamedTuple):
+@dataclass(frozen=True)
+class Program:
     """Values 0 to ``inputs - 1`` are what is given, instruction ``i`` makes value ``inputs + i``.
 
-    What is given and the results are numbers; in between there are flags too.
+    What is given and the results are float; in between there are bools too. ``types`` are those of all values.
+
+    Raises:
+        TypeError: an instruction, or a result, has a value of another type than it takes.
+        ValueError: an instruction is not in the table, or takes what is not known where it stands.
     """
 
     inputs: int
     instructions: tuple[Instruction, ...]
     results: tuple[Value, ...]
+    types: tuple[Type, ...] = field(init=False, compare=False, repr=False)
 
-    def fixed(self, inputs: Sequence[int]) -> set[int]:
-        """Values that depend on nothing but the given inputs (and constants)."""
+    def __post_init__(self) -> None:
+        types = [FLOAT] * self.inputs
+        for instruction in self.instructions:
+            types.append(_check(instruction, types))
+        for result in self.results:
+            if _find_type(result, types, "a result") is not FLOAT:
+                raise TypeError("a result is a bool, not a float")
+        object.__setattr__(self, "types", tuple(types))
+
+    def find_invariant(self, inputs: Sequence[int]) -> set[int]:
+        """Values that depend on nothing but the given inputs (and constants): the same in all steps of a loop."""
         known, found = set(inputs), set()
         for i, instruction in enumerate(self.instructions):
             if all(isinstance(value, Constant) or value in known for value in instruction.values):
@@ -67,13 +88,36 @@ class Program(NamedTuple):
                 found.add(self.inputs + i)
         return found
 
-    def ranges(self) -> list[Range]:
+    def find_ranges(self) -> list[Range]:
         """The least and the greatest that each value can be where it is a number."""
-        ranges: list[Range] = [(-math.inf, math.inf)] * self.inputs
-        for instruction in self.instructions:
-            given = [(v.number, v.number) if isinstance(v, Constant) else ranges[v] for v in instruction.values]
-            ranges.append(_find_range(instruction.name, given))
-        return ranges
+        found: list[Range] = [ranges.ANY] * self.inputs
+        for name, values in self.instructions:
+            given = [(v.number, v.number) if isinstance(v, Constant) else found[v] for v in values]
+            found.append(INSTRUCTIONS[name].range(*given))
+        return found
+
+
+def _check(instruction: Instruction, types: Sequence[Type]) -> Type:
+    """The type of an instruction's result, whose values are those that it takes."""
+    name, values = instruction
+    if name not in INSTRUCTIONS:
+        raise ValueError(f"{name} is not an instruction of the table")
+    given = [_find_type(value, types, name) for value in values]
+    takes, result = INSTRUCTIONS[name].find_types(given)
+    if len(given) != len(takes):
+        raise TypeError(f"{name} takes {len(takes)} values, not {len(given)}")
+    for i, (got, wanted) in enumerate(zip(given, takes, strict=True)):
+        if got is not wanted:
+            raise TypeError(f"{name} takes a {wanted.value} as value {i}, not a {got.value}")
+    return result
+
+
+def _find_type(value: Value, types: Sequence[Type], name: str) -> Type:
+    if isinstance(value, Constant):
+        return value.type
+    if not 0 <= value < len(types):
+        raise ValueError(f"{name} takes value {value}, which is not known there")
+    return types[value]
 
 
 class Equations(NamedTuple):
@@ -88,190 +132,3 @@ class Equations(NamedTuple):
     parameters: int
     forward: Program
     backward: Program
-
-
-_SWAPPED = {"add", "mul", "max", "min", "eq", "ne", "and", "or", "xor"}  # the same with its values swapped
-_FOLDED = {"clamp_min": "maximum.default", "clamp_max": "minimum.default", "where": "where.self"}
-
-
-class ProgramWriter:
-    """Instructions without those that repeat, do nothing, or work on constants alone.
-
-    What is left out changes no bit of a result but the sign of a NaN.
-    """
-
-    def __init__(self, inputs: int) -> None:
-        self.inputs = inputs
-        self.instructions: list[Instruction] = []
-        self.known: dict[Instruction, int] = {}
-        self.kinds = [FLOAT] * inputs
-        self.now = ""  # PyTorch's operation, for messages
-
-    def constant(self, number: float) -> Constant:
-        """See ``constant``."""
-        return constant(number)
-
-    def refuse(self, reason: str) -> UnknownOperationError:
-        """What to raise for these arguments of the operation."""
-        return UnknownOperationError(f"{self.now} with {reason}")
-
-    def kind(self, value: Value) -> str:
-        """The type of a value."""
-        if isinstance(value, Constant):
-            return FLAG if isinstance(value.number, bool) else FLOAT
-        return self.kinds[value]
-
-    def apply(self, operation: Operation, given: Sequence[Any]) -> Value:
-        """The result of an operation of the table on values of the types that it takes."""
-        if operation.made is None:
-            return self.put(operation.name, *given)
-        kinds = operation.takes or ()
-        values = [self._fit(value, kind) for value, kind in zip(given, kinds, strict=False)]
-        result: Value = operation.made(self, *values, *given[len(values) :])
-        return result
-
-    def put(self, name: str, *values: Any) -> Value:
-        """The result of one more instruction."""
-        operation = INSTRUCTIONS[name]
-        values = tuple(constant(value) if isinstance(value, float | bool) else value for value in values)
-        takes = operation.takes
-        if takes is None:  # a choice: of flags, or of numbers
-            both = FLAG if self.kind(values[1]) == self.kind(values[2]) == FLAG else FLOAT
-            takes = (FLAG, both, both)
-        values = tuple(self._fit(value, kind) for value, kind in zip(values, takes, strict=True))
-        simple = self._simplify(name, values)
-        if simple is not None:
-            return simple
-        instruction = Instruction(name, values)
-        if instruction not in self.known:
-            self.known[instruction] = self.inputs + len(self.instructions)
-            self.instructions.append(instruction)
-            self.kinds.append(operation.gives or takes[-1])
-        return self.known[instruction]
-
-    def _fit(self, value: Value, kind: str) -> Value:
-        """A flag as the number 0 or 1, where a number is taken."""
-        if self.kind(value) == kind:
-            return value
-        if kind == FLAG:
-            raise self.refuse("a number in the place of true or false")
-        return constant(float(value.number)) if isinstance(value, Constant) else self.put("number", value)
-
-    def _maker(self, value: Value) -> Instruction | None:
-        return self.instructions[value - self.inputs] if isinstance(value, int) and value >= self.inputs else None
-
-    def _simplify(self, name: str, values: tuple[Value, ...]) -> Value | None:
-        """A value that is the same without a new instruction, or from a simpler one; None: there is none."""
-        if all(isinstance(value, Constant) for value in values):
-            return _fold(name, values)  # type: ignore[arg-type]
-        if name == "where":
-            if isinstance(values[0], Constant):
-                return values[1] if values[0].number else values[2]
-            return values[1] if values[1] == values[2] else None
-        a, b = values[0], values[-1]
-        made_a, made_b = self._maker(a), self._maker(b)
-        if name in _SWAPPED and isinstance(a, Constant):  # constants on the right
-            return self.put(name, b, a)
-        if name == "neg" and made_a is not None and made_a.name == "neg":
-            return made_a.values[0]
-        if name in ("add", "sub") and made_b is not None and made_b.name == "neg":
-            return self.put("sub" if name == "add" else "add", a, made_b.values[0])
-        if name == "add" and made_a is not None and made_a.name == "neg":
-            return self.put("sub", b, made_a.values[0])
-        if not isinstance(b, Constant):
-            return None
-        if name in ("max", "min") and not math.isnan(b.number):
-            return self.put("clamp_min" if name == "max" else "clamp_max", a, b)
-        if b.text == {"add": "-0.0", "sub": "0.0", "mul": "1.0", "div": "1.0", "xor": "False"}.get(name):
-            return a
-        if name == "div" and _is_power_of_two(b.number):
-            return self.put("mul", a, constant(1 / b.number))
-        return None
-
-    def finish(self, results: tuple[Value, ...]) -> Program:
-        """The program, without what no result needs."""
-        needed = {value for value in results if isinstance(value, int)}
-        for i in reversed(range(len(self.instructions))):
-            if self.inputs + i in needed:
-                needed.update(value for value in self.instructions[i].values if isinstance(value, int))
-        places = {i: i for i in range(self.inputs)}
-        kept: list[Instruction] = []
-
-        def moved(value: Value) -> Value:
-            return places[value] if isinstance(value, int) else value
-
-        for i, instruction in enumerate(self.instructions):
-            if self.inputs + i in needed:
-                places[self.inputs + i] = self.inputs + len(kept)
-                kept.append(Instruction(instruction.name, tuple(map(moved, instruction.values))))
-        program = Program(self.inputs, tuple(kept), tuple(map(moved, results)))
-        ranges = program.ranges()
-        simpler = [instruction._replace(name=_find_name(instruction, ranges)) for instruction in kept]
-        return program._replace(instructions=tuple(simpler))
-
-
-def _find_name(instruction: Instruction, ranges: Sequence[Range]) -> str:
-    """That of the instruction which does the same with less, where its value's range lets it."""
-    value = instruction.values[0]
-    low, high = (value.number, value.number) if isinstance(value, Constant) else ranges[value]
-    if instruction.name == "log1p" and low > -1:
-        return "log1p_above"
-    if instruction.name == "expm1" and low >= NEAR[0] and high <= NEAR[1]:
-        return "expm1_near"
-    return instruction.name
-
-
-def _is_power_of_two(number: float) -> bool:
-    """Whether a product with the inverse is the quotient, to the last bit."""
-    return abs(math.frexp(number)[0]) == 0.5 and 2.0**-100 <= abs(number) <= 2.0**100
-
-
-def _fold(name: str, values: Sequence[Constant]) -> Constant:
-    """What PyTorch makes of constants."""
-    if name == "number":
-        return constant(float(values[0].number))
-    overload = _FOLDED.get(name) or next(iter(INSTRUCTIONS[name].overloads))
-    function, variant = overload.split(".")
-    kinds = [torch.bool if isinstance(value.number, bool) else torch.float32 for value in values]
-    tensors = [torch.tensor(value.number, dtype=kind, device="cpu") for value, kind in zip(values, kinds, strict=True)]
-    number = getattr(getattr(torch.ops.aten, function), variant)(*tensors).item()
-    return constant(number)
-
-
-def _find_range(name: str, given: Sequence[Range]) -> Range:
-    """The range of an instruction's result; that of a flag is any."""
-    (low, high), (first, last) = given[0], given[-1]
-    match name:
-        case "number" | "sigmoid":
-            return 0.0, 1.0
-        case "tanh":
-            return -1.0, 1.0
-        case "exp" | "sqrt":
-            return 0.0, math.inf
-        case "expm1":
-            return -1.0, math.inf if high > 0 else 0.0
-        case "where":
-            return min(given[1][0], first), max(given[1][1], last)
-        case "neg":
-            return -high, -low
-        case "abs":
-            return (0.0 if low <= 0 <= high else min(abs(low), abs(high))), max(abs(low), abs(high))
-        case "clamp_min" | "max":
-            return max(low, first), max(high, last)
-        case "clamp_max" | "min":
-            return min(low, first), min(high, last)
-        case "add":
-            return _enclose(low + first, high + last)
-        case "sub":
-            return _enclose(low - last, high - first)
-        case "mul":
-            return _enclose(low * first, low * last, high * first, high * last)
-    return -math.inf, math.inf
-
-
-def _enclose(*ends: float) -> Range:
-    """Of results with and without rounding to float32."""
-    if any(math.isnan(end) for end in ends):
-        return -math.inf, math.inf
-    every = [*ends, *(ctypes.c_float(end).value for end in ends)]
-    return min(every), max(every)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from snn_action.snn.fused import autograd, dispatch
+from snn_action.snn.fused.inputs import NeuronInputs
 from snn_action.snn.fused.ir import Equations, Step
 
 
@@ -66,23 +67,26 @@ class _Fused(torch.autograd.Function):
     ) -> tuple[Tensor, ...]:
         ctx.equations, ctx.step = equations, step
         ctx.save_for_backward(lengths, current, *rest)
-        current, states, params = _lay(equations, current, rest)
+        inputs = _lay(equations, lengths, current, rest)
+        current = inputs.current
         if current.is_cuda:
             from snn_action.snn.fused.triton import launch
 
             with torch.cuda.device_of(current):  # Triton takes the current GPU
-                spikes, after = launch.neurons_forward(equations, current, lengths, states, params)
+                spikes, after = launch.neurons_forward(equations, inputs)
             return spikes, *after.unbind(0)
         cpu, strips = dispatch.load()
         width = strips.choose_width(equations.forward)
         wide, single = (strips.neurons_forward(equations, each) for each in (width, 1))
-        spikes, after = torch.empty_like(current), states.clone()
+        spikes, after = torch.empty_like(current), inputs.states.clone()
         dispatch.share_out(
             cpu.neurons_forward,
             len(current) * -(-current.shape[2] // (strips.LANES * width)),
             current.numel(),
-            *dispatch.arrays(current, lengths, after, params),
-            *(width, wide, single, *dispatch.arrays(spikes)),
+            **dispatch.arrays(**inputs._replace(states=after)._asdict(), spikes=spikes),
+            width=width,
+            wide=wide,
+            single=single,
         )
         return spikes, *after.unbind(0)
 
@@ -93,14 +97,13 @@ class _Fused(torch.autograd.Function):
         if autograd.is_asked():
             replay = None if ctx.step is None else partial(_replay, ctx.step, equations.states, lengths)
             return None, None, None, *autograd.differentiate(replay, given, grads)
-        current, states, params = _lay(equations, given[0], tuple(given[1:]))
-        grad_states = torch.stack(grads[1:]) if len(grads) > 1 else torch.empty_like(states)
+        inputs = _lay(equations, lengths, given[0], tuple(given[1:]))
+        current, params, grad_spikes = inputs.current, inputs.params, grads[0].contiguous()
+        grad_states = torch.stack(grads[1:]) if len(grads) > 1 else torch.empty_like(inputs.states)
         if current.is_cuda:
             from snn_action.snn.fused.triton import launch
 
-            grad_current, grad_states, summed = launch.neurons_backward(
-                equations, current, lengths, states, params, grads[0].contiguous(), grad_states
-            )
+            grad_current, grad_states, summed = launch.neurons_backward(equations, inputs, grad_spikes, grad_states)
             return None, None, None, grad_current, *grad_states.unbind(0), *dispatch.part(summed, params)
         cpu, strips = dispatch.load()
         grad_current = torch.empty_like(current)
@@ -110,9 +113,14 @@ class _Fused(torch.autograd.Function):
             cpu.neurons_backward,
             jobs,
             current.numel(),
-            *dispatch.arrays(current, lengths, states, grad_states, params),
-            strips.neurons_backward(equations),
-            *dispatch.arrays(grads[0].contiguous(), grad_current, grad_params),
+            **dispatch.arrays(
+                **inputs._asdict(),
+                grad_spikes=grad_spikes,
+                grad_states=grad_states,
+                grad_current=grad_current,
+                grad_params=grad_params,
+            ),
+            strip=strips.neurons_backward(equations),
         )
         summed = grad_params.sum(0)
         return None, None, None, grad_current, *grad_states.unbind(0), *dispatch.part(summed, params)
@@ -122,15 +130,15 @@ def _replay(step: Step, states: int, lengths: Tensor, current: Tensor, *rest: Te
     """What the kernel computes, with PyTorch's own operations."""
     held, parameters, outputs = rest[:states], rest[states:], []
     for t, now in enumerate(current.unbind(1)):
-        real = (t < lengths).unsqueeze(1)
+        mask = (t < lengths).unsqueeze(1)
         output, *after = step(now, *held, *parameters)
-        outputs.append(output * real)
-        held = tuple(torch.where(real, new, old) for new, old in zip(after, held, strict=True))
+        outputs.append(output * mask)
+        held = tuple(torch.where(mask, new, old) for new, old in zip(after, held, strict=True))
     return [torch.stack(outputs, 1), *held]
 
 
-def _lay(equations: Equations, current: Tensor, rest: tuple[Tensor, ...]) -> tuple[Tensor, Tensor, Tensor]:
-    """Currents (B, T, N), states (S, B, N) and parameters (P,) as kernels take them."""
+def _lay(equations: Equations, lengths: Tensor, current: Tensor, rest: tuple[Tensor, ...]) -> NeuronInputs:
+    """As kernels take it; ``rest`` are states and parameters."""
     current, states = current.detach().contiguous(), rest[: equations.states]
     stacked = torch.stack(states).detach() if states else current.new_empty(0, len(current), current.shape[2])
-    return current, stacked, dispatch.join(rest[equations.states :], current)
+    return NeuronInputs(current, lengths, stacked, dispatch.join(rest[equations.states :], current))

@@ -1,7 +1,7 @@
 """The equations of a neuron, taken from the very PyTorch code that defines them.
 
 A neuron's step is a function of tensors, ``(current, *state, *parameters) -> (output, *state)``. PyTorch records what
-that function and its gradient do to one number (``make_fx``); what is kept here is the record, cleaned (``program``).
+that function and its gradient do to one number (``make_fx``); ``builder`` makes a program of the record.
 """
 
 from collections.abc import Callable
@@ -11,10 +11,26 @@ import torch
 from torch import Tensor
 
 from snn_action.core.errors import ConfigError
-from snn_action.snn.fused.ir import Equations, Program, ProgramWriter, Step, UnknownOperationError, Value, constant
-from snn_action.snn.fused.operations import CONVERT, FACTORIES, FLAG, FLOAT, NO_GRADIENT, OVERLOADS, SAME, Operation
+from snn_action.snn.fused.builder import Builder
+from snn_action.snn.fused.ir import Equations, Program, Step, UnknownOperationError, Value, constant
+from snn_action.snn.fused.operations import BOOL, FLOAT, OVERLOADS, Operation, Type
 
 SHAPES = (2, 3), (2, 3, 5)  # of the examples with which a step is recorded
+
+# Operations of PyTorch that become no instruction.
+LITERAL = "aten.lift_fresh_copy.default"  # a tensor that the step makes from a number
+CONVERT = "aten._to_copy.default"  # between float32 and bool
+NO_GRADIENT = "aten._efficientzerotensor.default"  # zeros that PyTorch adds to nothing: known as a result alone
+# What gives its argument as it is: shape and type are looked at.
+SAME = {"aten.detach.default", "aten.view.default", "aten.alias.default", "aten.clone.default", "aten.expand.default"}
+# What makes a constant: the number, or the argument that is it.
+FACTORIES: dict[str, float | str] = {
+    "aten.scalar_tensor.default": "s",
+    NO_GRADIENT: 0.0,
+    **dict.fromkeys(("aten.full.default", "aten.full_like.default", "aten.new_full.default"), "fill_value"),
+    **dict.fromkeys(("aten.zeros.default", "aten.zeros_like.default", "aten.new_zeros.default"), 0.0),
+    **dict.fromkeys(("aten.ones.default", "aten.ones_like.default", "aten.new_ones.default"), 1.0),
+}
 
 
 def trace(step: Step, states: int, parameters: int) -> Equations:
@@ -67,7 +83,7 @@ def _record(function: Step, count: int, shape: tuple[int, ...]) -> Program:
 
 
 def _read(graph: torch.fx.Graph, inputs: int, shape: tuple[int, ...]) -> Program:
-    writer = ProgramWriter(inputs)
+    builder = Builder(inputs)
     values: dict[torch.fx.Node, Value] = {}
     results: tuple[Value, ...] = ()
     for node in graph.nodes:
@@ -76,16 +92,15 @@ def _read(graph: torch.fx.Graph, inputs: int, shape: tuple[int, ...]) -> Program
         elif node.op == "output":
             results = tuple(_take_result(node, argument, values, shape) for argument in node.args[0])
         elif node.op == "call_function":
-            values[node] = _translate(writer, node, values, shape)
-        elif any(str(user.target) != _LITERAL for user in node.users):
+            values[node] = _translate(builder, node, values, shape)
+        elif any(str(user.target) != LITERAL for user in node.users):
             raise UnknownOperationError("a tensor from outside of the step, which may change")
-    if any(writer.kind(result) != FLOAT for result in results):
+    if any(builder.find_type(result) is not FLOAT for result in results):
         raise UnknownOperationError("a result of another type than float32")
-    return writer.finish(results)
+    return builder.finish(results)
 
 
-_LITERAL = "aten.lift_fresh_copy.default"  # a tensor that the step makes from a number
-_KINDS = {torch.float32: FLOAT, torch.bool: FLAG}
+_TYPES = {torch.float32: FLOAT, torch.bool: BOOL}
 # Arguments that say nothing of the numbers, and the values of them that all tensors here have
 _LAYOUTS: dict[str, Callable[[Any], bool]] = {
     "dtype": lambda _: True,  # that of the result is looked at
@@ -99,7 +114,7 @@ _LAYOUTS: dict[str, Callable[[Any], bool]] = {
 }
 
 
-def _look_at(node: torch.fx.Node, shape: tuple[int, ...]) -> str:
+def _find_type(node: torch.fx.Node, shape: tuple[int, ...]) -> Type:
     """The type of a node's result.
 
     Raises:
@@ -108,11 +123,11 @@ def _look_at(node: torch.fx.Node, shape: tuple[int, ...]) -> str:
     meta = node.meta.get("tensor_meta")
     if meta is None:
         raise UnknownOperationError(f"{node.target} gives no tensor")
-    if meta.dtype not in _KINDS:
+    if meta.dtype not in _TYPES:
         raise UnknownOperationError(f"{node.target} gives {meta.dtype}")
     if tuple(meta.shape) not in (shape, ()):
         raise UnknownOperationError(f"{node.target} changes the shape")
-    return _KINDS[meta.dtype]
+    return _TYPES[meta.dtype]
 
 
 def _take_result(
@@ -127,34 +142,34 @@ def _take_result(
 
 
 def _translate(
-    writer: ProgramWriter, node: torch.fx.Node, values: dict[torch.fx.Node, Value], shape: tuple[int, ...]
+    builder: Builder, node: torch.fx.Node, values: dict[torch.fx.Node, Value], shape: tuple[int, ...]
 ) -> Value:
     name = str(node.target)
-    writer.now = name
-    if name == _LITERAL:
-        kind = _look_at(node, ())
+    builder.source = name
+    if name == LITERAL:
+        type_ = _find_type(node, ())
         literal = getattr(node.graph.owning_module, str(node.args[0].target))  # type: ignore[union-attr]
-        return constant(bool(literal) if kind == FLAG else float(literal))
+        return constant(bool(literal) if type_ is BOOL else float(literal))
     known = OVERLOADS.get(name)
     if known is None and name not in SAME and name not in FACTORIES and name != CONVERT:
         raise UnknownOperationError(name)
     if name == NO_GRADIENT and any(user.op != "output" for user in node.users):
         raise UnknownOperationError(f"{name} in the gradient")
-    kind = _look_at(node, shape)
+    type_ = _find_type(node, shape)
     taken = _bind(node, values, known)
     if known is not None:
         if node.target._schema.is_mutable:  # type: ignore[union-attr]
             _check_overwritten(node)
-        result = writer.apply(known, taken)
+        result = builder.translate(known, taken)
     elif name in FACTORIES:
         number: Any = taken[0].number if taken else FACTORIES[name]
-        result = constant(bool(number) if kind == FLAG else number)
-    elif name == CONVERT and writer.kind(taken[0]) != kind:
-        result = writer.put("number", taken[0]) if kind == FLOAT else writer.put("ne", taken[0], 0.0)
+        result = constant(bool(number) if type_ is BOOL else number)
+    elif name == CONVERT and builder.find_type(taken[0]) is not type_:
+        result = builder.emit("to_float", taken[0]) if type_ is FLOAT else builder.emit("ne", taken[0], 0.0)
     else:
         result = taken[0]
-    if writer.kind(result) != kind:
-        raise writer.refuse(f"a result of type {node.meta['tensor_meta'].dtype}")
+    if builder.find_type(result) is not type_:
+        raise builder.refuse(f"a result of type {node.meta['tensor_meta'].dtype}")
     return result
 
 
@@ -166,7 +181,7 @@ def _bind(node: torch.fx.Node, values: dict[torch.fx.Node, Value], known: Operat
     """
     name = str(node.target)
     source = FACTORIES.get(name)
-    count = known.overloads[name.removeprefix("aten.")] if known else int(name in SAME or name == CONVERT)
+    count = known.aten[name.removeprefix("aten.")] if known else int(name in SAME or name == CONVERT)
     taken: list[Any] = []
     for i, argument in enumerate(node.target._schema.arguments):  # type: ignore[union-attr]
         value = node.args[i] if i < len(node.args) else node.kwargs.get(argument.name, argument.default_value)

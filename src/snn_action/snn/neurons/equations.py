@@ -1,4 +1,8 @@
-"""What fused kernels compute in the place of a neuron's step: found once for all that the neuron is made of."""
+"""A neuron's equations for fused kernels: its ``dynamics`` (or its ``rate``), traced once for all equal neurons.
+
+Two neurons are equal where their class, settings, parts and attributes are. What may change without being seen (a
+buffer, a tensor, a dict) is not fused.
+"""
 
 import logging
 from collections.abc import Callable
@@ -50,7 +54,10 @@ def find_equations(neuron: "Neuron", unit: Unit) -> Equations | None:
 
 
 class _Loose(NamedTuple):
-    """A copy of a neuron whose step takes the current, the states and the parameters, and how many it has of these."""
+    """A neuron's step as a function of the current, the states and the parameters.
+
+    ``copied`` is the copy of the neuron that it runs on; ``clear`` takes the parameters out of it.
+    """
 
     step: Step
     states: int
@@ -60,7 +67,7 @@ class _Loose(NamedTuple):
 
 
 def loosen(neuron: "Neuron", unit: Unit) -> _Loose:
-    """The step of a copy of the neuron, as a function of the current, its states and its parameters."""
+    """One step of a copy of the neuron, so that the neuron stays as it is while parameters are put in."""
     names = [name for name, _ in neuron.named_parameters()]
     copied = _copy(neuron)
     places = [(copied.get_submodule(name.rpartition(".")[0]), name.rpartition(".")[2]) for name in names]
@@ -83,7 +90,11 @@ def loosen(neuron: "Neuron", unit: Unit) -> _Loose:
 
 
 def _trace(neuron: "Neuron", unit: Unit) -> Equations:
-    """The equations of a copy whose parameters are given like states."""
+    """The equations of the neuron's step, whose parameters are inputs of it like states.
+
+    Raises:
+        UnknownOperationError: kernels do not know it to be exactly PyTorch's; the reason is given.
+    """
     if any(parameter.numel() != 1 for parameter in neuron.parameters()):
         raise UnknownOperationError("a parameter that is not a single number")
     loose = loosen(neuron, unit)
@@ -106,7 +117,7 @@ _OF_ANY_MODULE = frozenset(vars(nn.Module())) - {"training"}
 
 
 def _describe(module: nn.Module) -> tuple[Any, ...]:
-    """All that a recorded step of a module may depend on, but for its parameters, as something that can be compared.
+    """All that a traced step of a module may depend on, but for its parameters, as something that can be compared.
 
     Raises:
         UnknownOperationError: an attribute may change without being seen.

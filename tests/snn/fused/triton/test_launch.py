@@ -9,6 +9,7 @@ import torch
 
 from snn_action.core import registry
 from snn_action.snn.fused import neurons
+from snn_action.snn.fused.inputs import ArrayInputs, NeuronInputs
 from snn_action.snn.neurons.base import Neuron
 
 NEURONS = {
@@ -75,13 +76,13 @@ def test_neurons_over_time_are_those_of_the_cpu(name, gpu, monkeypatch):
 
     states = torch.stack(leaves).detach() if leaves else current.new_empty(0, 3, 6)
     params = torch.stack([p.detach() for p in own]) if own else current.new_empty(0)
-    given = move(equations, current.detach(), lengths, states, params)
-    spikes, ended = gpu.neurons_forward(*given)
+    given = NeuronInputs(*move(current.detach(), lengths, states, params))
+    spikes, ended = gpu.neurons_forward(equations, given)
     close(spikes, output.detach())
     for i, tensor in enumerate(after):
         close(ended[i], tensor.detach())
     monkeypatch.setattr(gpu, "SCRATCH", 2 * 12 * 6 * max(1, len(leaves)))  # two clips, then one
-    grads = gpu.neurons_backward(*given, *move(weights, torch.ones_like(states)))
+    grads = gpu.neurons_backward(equations, given, *move(weights, torch.ones_like(states)))
     close(grads[0], found[0])
     for i in range(len(leaves)):
         close(grads[1][i], found[1 + i])
@@ -107,7 +108,7 @@ def test_an_array_and_its_gradients_are_those_of_the_neurons_own_steps(name, mod
     weights = torch.randn(9, 7, 2, generator=generator)
     mask = torch.arange(7) < torch.tensor([7, 2, 5, 7, 7, 1, 3, 4, 6]).unsqueeze(1) if masked else None
     noise = torch.rand(1 if shared else 9, 2, 5, generator=generator)
-    of_spike = torch.linspace(0, 0.1, 9)
+    grad_spike = torch.linspace(0, 0.1, 9)
 
     neuron = build(name, mode).double().train()
     leaves = [tensor.double().requires_grad_() for tensor in (values, gain, bias, decoders)]
@@ -116,7 +117,7 @@ def test_an_array_and_its_gradients_are_those_of_the_neurons_own_steps(name, mod
     spikes, after = neuron(leaves[1] * leaves[0].unsqueeze(-1) + leaves[2], start, mask)
     counts = neuron.count(spikes)
     decoded, total = (counts * leaves[3]).sum(-1), counts.sum((1, 2, 3))
-    found = torch.autograd.grad((decoded * weights).sum() + (total * of_spike).sum(), [*leaves, *neuron.parameters()])
+    found = torch.autograd.grad((decoded * weights).sum() + (total * grad_spike).sum(), [*leaves, *neuron.parameters()])
 
     neuron = build(name)
     through_time = mode == "surrogate" or not neuron.spiking
@@ -124,20 +125,21 @@ def test_an_array_and_its_gradients_are_those_of_the_neurons_own_steps(name, mod
     equations = rates if mode == "rate" and rates else neuron.equations("count")
     own = [parameter.detach() for parameter in neuron.parameters()]
     states = [tensor[: 1 if shared else 9].permute(1, 2, 0).float() for tensor in start[: equations.states]]
-    given = move(
-        *(values.permute(2, 1, 0).contiguous(), (gain, bias.float().contiguous(), decoders)),
+    tensors = move(
+        *(values.permute(2, 1, 0).contiguous(), gain, bias.float().contiguous(), decoders),
         torch.stack(states).contiguous() if states else values.new_empty(0, 2, 5, 1),
         mask.T.float().contiguous() if masked else values.new_empty(0, 0),
         torch.stack(own) if own else values.new_empty(0),
     )
-    made, counts, ended = gpu.array_forward(equations, *given)
+    given = ArrayInputs(*tensors)
+    made, counts, ended = gpu.array_forward(equations, given)
     close(made.permute(2, 1, 0), decoded.detach())
     close(counts.sum(0), total.detach())
     for got, wanted in zip(ended, after, strict=False):  # rates leave the state
         close(got.permute(2, 0, 1), wanted.detach())
     monkeypatch.setattr(gpu, "SCRATCH", 1)  # one ensemble after another
     grad_x, grad_weights, grad_params = gpu.array_backward(
-        equations, rates, *given, *move(weights.permute(2, 1, 0).contiguous(), of_spike)
+        equations, rates, given, *move(weights.permute(2, 1, 0).contiguous(), grad_spike)
     )
     close(grad_x.permute(2, 1, 0), found[0])
     for got, wanted in zip((*grad_weights, *grad_params), found[1:], strict=True):

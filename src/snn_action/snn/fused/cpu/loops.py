@@ -1,8 +1,9 @@
 """Fused loops on the CPU (Numba): strips of neurons over all time steps.
 
-``strips`` writes what is done for 16 neurons, this module which strips there are and where their numbers lie. A
-function does its jobs from ``begin`` to ``end``, which depend on no others, and holds no lock while it does:
-``dispatch`` shares them out among threads. Each result is summed in the same order whatever the number of threads.
+``strips`` writes what is done for 16 neurons, this module which strips there are and where their numbers lie (in a
+structure of ``arguments``). A function does its jobs from ``begin`` to ``end``, which depend on no others, and holds no
+lock while it does: ``dispatch`` shares them out among threads. Each result is summed in the same order whatever the
+number of threads. Call a function by the names of its arguments.
 """
 
 import hashlib
@@ -14,6 +15,15 @@ import numpy as np
 import numpy.typing as npt
 
 from snn_action.snn.fused.cpu import cache
+from snn_action.snn.fused.cpu.arguments import (
+    ArrayBackward,
+    ArrayBackwardOfRates,
+    ArrayForward,
+    NeuronsBackward,
+    NeuronsForward,
+    States,
+    Weights,
+)
 from snn_action.snn.fused.cpu.machine_code import call
 from snn_action.snn.fused.cpu.vector import LANES
 
@@ -26,8 +36,9 @@ _WHOLE, _WHOLES = numba.intp, numba.intp[::1]
 
 # Numba keeps machine code on disk by the file of a function alone; what is called here stands in another too. Strips
 # are called by their address: their code is kept by what it does.
+_FILES = "loops.py", "arguments.py", "machine_code.py"
 _SOURCES = hashlib.sha256(
-    b"".join(Path(__file__).with_name(name).read_bytes() for name in ("loops.py", "machine_code.py")) + bytes([LANES])
+    b"".join(Path(__file__).with_name(name).read_bytes() for name in _FILES) + bytes([LANES])
 ).hexdigest()
 
 
@@ -53,7 +64,7 @@ def _compile(*types: Any) -> Any:
 
 
 @_inline
-def _room(rows: int) -> Array:
+def _make_scratch(rows: int) -> Array:
     """(rows, 16) zeros, on a boundary of 64 bytes.
 
     Numba frees an array that from here on is named by its address alone: touch it after its last use.
@@ -64,31 +75,31 @@ def _room(rows: int) -> Array:
 
 
 @_inline
-def _take(source: Array, first: int, room: Array) -> None:
+def _take(source: Array, first: int, scratch: Array) -> None:
     """Copy 16 columns of (rows, B) into (rows, 16), those that there are; one column alone stands for all."""
     width = min(source.shape[1] - first, LANES)
     for t in range(source.shape[0]):
         if source.shape[1] == 1:
-            room[t, :] = source[t, 0]
+            scratch[t, :] = source[t, 0]
         elif width == LANES:
             for b in range(LANES):  # of constant length: one load, one store
-                room[t, b] = source[t, first + b]
+                scratch[t, b] = source[t, first + b]
         else:
             for b in range(width):
-                room[t, b] = source[t, first + b]
+                scratch[t, b] = source[t, first + b]
 
 
 @_inline
-def _give(room: Array, first: int, target: Array) -> None:
+def _give(scratch: Array, first: int, target: Array) -> None:
     """Copy (rows, 16) to 16 columns of (rows, B), those that there are."""
     width = min(target.shape[1] - first, LANES)
     for t in range(target.shape[0]):
         if width == LANES:
             for b in range(LANES):
-                target[t, first + b] = room[t, b]
+                target[t, first + b] = scratch[t, b]
         else:
             for b in range(width):
-                target[t, first + b] = room[t, b]
+                target[t, first + b] = scratch[t, b]
 
 
 @_inline
@@ -108,24 +119,24 @@ def _place_states(states: Array, e: int, first: int) -> Any:
 @_compile(_CUBE, *[_MATRIX] * 3, _STATES, _MATRIX, _LINE, *[_WHOLE] * 3, _CUBE, _MATRIX, _STATES)
 def array_forward(
     begin: int, end: int,
-    x: Array, gain: Array, bias: Array, decoders: Array, before: Array, real: Array, params: Array,
+    x: Array, gain: Array, bias: Array, decoders: Array, before: Array, mask: Array, params: Array,
     width: int, wide: int, single: int, decoded: Array, counts: Array, after: Array,
 ) -> None:  # fmt: skip
     """Write decoded values (E, T, B), spike counts (E, B) and states (S, E, N, B) after the last step, if not empty.
 
     ``x`` is (E, T, B); ``gain``, ``bias`` and ``decoders`` are (E, N); ``before`` is (S, E, N, B), or (S, E, N, 1) for
-    all clips. ``real`` (T, B) is 1 on real steps and 0 on padding, empty where every step is real. ``wide`` is the
+    all clips. ``mask`` (T, B) is 1 on real steps and 0 on padding, empty where every step is real. ``wide`` is the
     strip of ``width`` neurons, ``single`` that of one.
     """
     ensembles, steps, batch = x.shape
     states, _, neurons, clips = before.shape
-    masked, kept, ps = real.size > 0, after.size > 0, _place(params)
+    masked, kept, ps = mask.size > 0, after.size > 0, _place(params)
     for e in range(begin, end):
-        values, mask, sums, count = _room(steps), _room(steps), _room(steps), _room(1)
-        v = _room(states * neurons)
+        values, masks, sums, count = _make_scratch(steps), _make_scratch(steps), _make_scratch(steps), _make_scratch(1)
+        v = _make_scratch(states * neurons)
         decoded[e] = 0
         for first in range(0, batch, LANES):
-            stride, xs, ms, ss = batch, _place(x[e], first), _place(real, first), _place(decoded[e], first)
+            stride, xs, ms, ss = batch, _place(x[e], first), _place(mask, first), _place(decoded[e], first)
             old, old_row, old_apart = _place_states(before, e, first), clips, ensembles * neurons * clips
             new, row, apart = _place(v), LANES, neurons * LANES
             if kept and batch - first >= LANES:
@@ -134,8 +145,8 @@ def array_forward(
                 _take(x[e], first, values)
                 sums[:] = 0
                 if masked:
-                    _take(real, first, mask)
-                stride, xs, ms, ss = LANES, _place(values), _place(mask), _place(sums)
+                    _take(mask, first, masks)
+                stride, xs, ms, ss = LANES, _place(values), _place(masks), _place(sums)
                 if clips > 1:
                     for s in range(states):
                         _take(before[s, e], first, v[s * neurons : (s + 1) * neurons])
@@ -144,17 +155,20 @@ def array_forward(
             i = 0
             while i < neurons:
                 strip, together = (wide, width) if i + width <= neurons else (single, 1)
-                weights = _place(gain[e], i), _place(bias[e], i), _place(decoders[e], i)
-                place, target = old + 4 * old_row * i, new + 4 * row * i
-                rest = ps, place, old_row, old_apart, ss, _place(count), target, row, apart
-                call(strip, (steps, stride, xs, ms, *weights, *rest))
+                given = ArrayForward(
+                    steps=steps, stride=stride, x=xs, mask=ms, params=ps, decoded=ss, spikes=_place(count),
+                    weights=Weights(gain=_place(gain[e], i), bias=_place(bias[e], i), decoder=_place(decoders[e], i)),
+                    before=States(address=old + 4 * old_row * i, row=old_row, apart=old_apart),
+                    after=States(address=new + 4 * row * i, row=row, apart=apart),
+                )  # fmt: skip
+                call(strip, given)
                 i += together
             if batch - first < LANES:
                 _give(sums, first, decoded[e])
                 for s in range(states if kept else 0):
                     _give(v[s * neurons : (s + 1) * neurons], first, after[s, e])
             _give(count, first, counts[e : e + 1])
-        mask[:] = 0
+        masks[:] = 0
         v[:] = 0
 
 
@@ -163,7 +177,7 @@ def array_forward(
 )
 def array_backward(
     begin: int, end: int,
-    x: Array, gain: Array, bias: Array, decoders: Array, before: Array, real: Array, params: Array,
+    x: Array, gain: Array, bias: Array, decoders: Array, before: Array, mask: Array, params: Array,
     width: int, wide: int, single: int, through_time: bool,
     grad_decoded: Array, grad_counts: Array, grad_x: Array, grad_weights: Array, grad_params: Array,
 ) -> None:  # fmt: skip
@@ -173,14 +187,15 @@ def array_backward(
     """
     ensembles, steps, batch = x.shape
     states, _, neurons, clips = before.shape
-    masked, ps = real.size > 0, _place(params)
+    masked, ps = mask.size > 0, _place(params)
     for e in range(begin, end):
-        values, mask, wanted, out = _room(steps), _room(steps), _room(steps), _room(steps)
-        v, each, of, totals = _room(states * neurons), _room(1), _room(3 * neurons), _room(params.size)
-        passed = _room(steps * states if through_time else 0)
+        values, masks, wanted = _make_scratch(steps), _make_scratch(steps), _make_scratch(steps)
+        out, v, each = _make_scratch(steps), _make_scratch(states * neurons), _make_scratch(1)
+        sums, totals = _make_scratch(3 * neurons), _make_scratch(params.size)
+        passed = _make_scratch(steps * states if through_time else 0)
         grad_x[e] = 0
         for first in range(0, batch, LANES):
-            stride, xs, ms = batch, _place(x[e], first), _place(real, first)
+            stride, xs, ms = batch, _place(x[e], first), _place(mask, first)
             ws, ss = _place(grad_decoded[e], first), _place(grad_x[e], first)
             old, row, apart = _place_states(before, e, first), clips, ensembles * neurons * clips
             if batch - first < LANES:
@@ -191,9 +206,9 @@ def array_backward(
                 _take(x[e], first, values)
                 _take(grad_decoded[e], first, wanted)
                 if masked:
-                    mask[:] = 0
-                    _take(real, first, mask)
-                stride, xs, ms, ws, ss = LANES, _place(values), _place(mask), _place(wanted), _place(out)
+                    masks[:] = 0
+                    _take(mask, first, masks)
+                stride, xs, ms, ws, ss = LANES, _place(values), _place(masks), _place(wanted), _place(out)
                 if clips > 1:
                     v[:] = 0
                     for s in range(states):
@@ -203,27 +218,33 @@ def array_backward(
             i = 0
             while i < neurons:
                 strip, together = (wide, width) if i + width <= neurons else (single, 1)
-                weights = _place(gain[e], i), _place(bias[e], i), _place(decoders[e], i)
-                rest = ps, old + 4 * row * i, row, apart, ws, _place(each), ss, _place(of[3 * i :]), _place(totals)
+                given = ArrayBackwardOfRates(
+                    steps=steps, stride=stride, x=xs, mask=ms, params=ps,
+                    weights=Weights(gain=_place(gain[e], i), bias=_place(bias[e], i), decoder=_place(decoders[e], i)),
+                    before=States(address=old + 4 * row * i, row=row, apart=apart),
+                    grad_decoded=ws, grad_spike=_place(each), grad_x=ss,
+                    grad_weights=_place(sums[3 * i :]), grad_params=_place(totals),
+                )  # fmt: skip
                 if through_time:
-                    call(strip, (steps, stride, xs, ms, *weights, *rest, _place(passed)))
+                    call(strip, ArrayBackward(given=given, scratch=_place(passed)))
                 else:
-                    call(strip, (steps, stride, xs, ms, *weights, *rest))
+                    call(strip, given)
                 i += together
             if batch - first < LANES:
                 _give(out, first, grad_x[e])
         for i in range(neurons):
             for kind in range(3):
-                grad_weights[kind, e, i] = of[3 * i + kind].sum()
+                grad_weights[kind, e, i] = sums[3 * i + kind].sum()
         for p in range(params.size):
             grad_params[e, p] = totals[p].sum()
         passed[:] = 0
-        mask[:] = 0
+        masks[:] = 0
 
 
 @_compile(_CUBE, _WHOLES, _CUBE, _LINE, *[_WHOLE] * 3, _CUBE)
 def neurons_forward(
-    begin: int, end: int, current: Array, lengths: Any, states: Array, params: Array,
+    begin: int, end: int,
+    current: Array, lengths: Any, states: Array, params: Array,
     width: int, wide: int, single: int, spikes: Array,
 ) -> None:  # fmt: skip
     """Write spikes (B, T, N), zero on padding; replace ``states`` (S, B, N) by those after each clip's last real step.
@@ -243,23 +264,30 @@ def neurons_forward(
             cs, ss, filled = _place(current[clip], n), _place(spikes[clip], n), min(last - n, LANES * together)
             if filled >= LANES:
                 state = _place(states[0], clip * neurons + n) if states.size else 0
-                call(strip, (length, neurons, cs, ss, state, batch * neurons, ps))
+                given = NeuronsForward(
+                    steps=length, stride=neurons, current=cs, spikes=ss, state=state, apart=batch * neurons, params=ps
+                )
+                call(strip, given)
             else:
-                values, made, v = _room(steps), _room(steps), _room(states.shape[0])
+                values, made, v = _make_scratch(steps), _make_scratch(steps), _make_scratch(states.shape[0])
                 _take(current[clip], n, values)
                 _take(states[:, clip], n, v)
-                places = _place(values), _place(made), _place(v)
-                call(strip, (length, LANES, *places, LANES, ps))
+                given = NeuronsForward(
+                    steps=length, stride=LANES, current=_place(values), spikes=_place(made),
+                    state=_place(v), apart=LANES, params=ps,
+                )  # fmt: skip
+                call(strip, given)
                 _give(made[:length], n, spikes[clip, :length])
                 _give(v, n, states[:, clip])
                 values[:] = 0
             n += filled
 
 
-@_compile(_CUBE, _WHOLES, _CUBE, _CUBE, _LINE, _WHOLE, _CUBE, _CUBE, _MATRIX)
+@_compile(_CUBE, _WHOLES, _CUBE, _LINE, _WHOLE, _CUBE, _CUBE, _CUBE, _MATRIX)
 def neurons_backward(
-    begin: int, end: int, current: Array, lengths: Any, states: Array, grad_states: Array, params: Array, strip: int,
-    grads: Array, grad_current: Array, grad_params: Array,
+    begin: int, end: int,
+    current: Array, lengths: Any, states: Array, params: Array, strip: int,
+    grad_spikes: Array, grad_states: Array, grad_current: Array, grad_params: Array,
 ) -> None:  # fmt: skip
     """Write gradients of ``current`` (B, T, N) and of each job's parameters (B ceil(N / 16), P).
 
@@ -273,29 +301,33 @@ def neurons_backward(
         clip, n = job // blocks, job % blocks * LANES
         length, filled = lengths[clip], min(neurons - n, LANES)
         grad_current[clip, length:, n : n + filled] = 0
-        totals, passed = _room(params.size), _room(steps * states.shape[0])
+        totals, passed = _make_scratch(params.size), _make_scratch(steps * states.shape[0])
         if filled == LANES:
-            cs, ws, ss = _place(current[clip], n), _place(grads[clip], n), _place(grad_current[clip], n)
-            before, of = 0, 0
+            cs, ws, ss = _place(current[clip], n), _place(grad_spikes[clip], n), _place(grad_current[clip], n)
+            before, grad_before = 0, 0
             if states.size:
-                before, of = (
-                    _place(states[0], clip * neurons + n),
-                    _place(grad_states[0], clip * neurons + n),
-                )
-            rooms = ss, _place(totals), _place(passed)
-            call(strip, (length, neurons, cs, ws, before, of, batch * neurons, ps, *rooms))
+                before = _place(states[0], clip * neurons + n)
+                grad_before = _place(grad_states[0], clip * neurons + n)
+            given = NeuronsBackward(
+                steps=length, stride=neurons, current=cs, grad_spikes=ws, state=before, grad_state=grad_before,
+                apart=batch * neurons, params=ps, grad_current=ss, grad_params=_place(totals), scratch=_place(passed),
+            )  # fmt: skip
+            call(strip, given)
         else:
-            values, wanted, out = _room(steps), _room(steps), _room(steps)
-            v, of_v = _room(states.shape[0]), _room(states.shape[0])
+            values, wanted, out = _make_scratch(steps), _make_scratch(steps), _make_scratch(steps)
+            v, grad_v = _make_scratch(states.shape[0]), _make_scratch(states.shape[0])
             _take(current[clip], n, values)
-            _take(grads[clip], n, wanted)
+            _take(grad_spikes[clip], n, wanted)
             _take(states[:, clip], n, v)
-            _take(grad_states[:, clip], n, of_v)
-            rows = _place(values), _place(wanted), _place(v), _place(of_v)
-            rooms = _place(out), _place(totals), _place(passed)
-            call(strip, (length, LANES, *rows, LANES, ps, *rooms))
+            _take(grad_states[:, clip], n, grad_v)
+            given = NeuronsBackward(
+                steps=length, stride=LANES, current=_place(values), grad_spikes=_place(wanted),
+                state=_place(v), grad_state=_place(grad_v), apart=LANES, params=ps,
+                grad_current=_place(out), grad_params=_place(totals), scratch=_place(passed),
+            )  # fmt: skip
+            call(strip, given)
             _give(out[:length], n, grad_current[clip, :length])
-            _give(of_v, n, grad_states[:, clip])
+            _give(grad_v, n, grad_states[:, clip])
             values[:] = 0
             wanted[:] = 0
             v[:] = 0

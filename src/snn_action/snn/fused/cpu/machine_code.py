@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 FOLDER = "strips"
 settings: Any = numba_config
 _ADDRESS = ir.IntType(64)
+_TUPLE: Any = types.BaseTuple
 _engines: list[Any] = []  # what owns the machine code; it lives as long as the process
 
 
@@ -81,18 +82,22 @@ def _fetch(key: str, text: str, target: Any) -> Any:
     return binding.ObjectFileRef.from_data(code)
 
 
-def _call(_: Any, address: Any, integers: Any) -> Any:
-    """Call the function at an address with a tuple of integers, from Numba code."""
+def _call(_: Any, address: Any, structure: Any) -> Any:
+    """Call the function at an address with the integers of a tuple, and of tuples in it, from Numba code."""
+
+    def flatten(context: Any, builder: Any, value: Any, kind: Any) -> list[Any]:
+        if not isinstance(kind, _TUPLE):
+            return [context.cast(builder, value, kind, types.int64)]
+        parts = cgutils.unpack_tuple(builder, value, len(kind))
+        return [each for part, of in zip(parts, kind, strict=True) for each in flatten(context, builder, part, of)]
 
     def lower(context: Any, builder: Any, __: Any, arguments: Any) -> Any:
+        integers = flatten(context, builder, arguments[1], structure)
         signature = ir.FunctionType(ir.VoidType(), [_ADDRESS] * len(integers))
-        function = builder.inttoptr(arguments[0], signature.as_pointer())
-        given = cgutils.unpack_tuple(builder, arguments[1], len(integers))
-        casts = [context.cast(builder, value, kind, types.int64) for value, kind in zip(given, integers, strict=True)]
-        builder.call(function, casts)
+        builder.call(builder.inttoptr(arguments[0], signature.as_pointer()), integers)
         return context.get_dummy_value()
 
-    return types.void(address, integers), lower
+    return types.void(address, structure), lower
 
 
-call: Any = intrinsic(_call)  # in Numba code: call(address, integers)
+call: Any = intrinsic(_call)  # in Numba code: call(address, structure)

@@ -1,17 +1,27 @@
 """What one thread does for 16 (or a few times 16) neurons over all time steps, written for any neuron's equations.
 
-A strip is a function of addresses and counts in machine code. States stay in registers from step to step. Strips of
-an ensemble array have 16 clips in a vector and a few neurons of one ensemble side by side, which share the value that
-they stand for; strips of neurons over time have 16 neurons of one clip in a vector.
+A strip is a function in machine code, of the addresses and counts of a structure in ``arguments``. States stay in
+registers from step to step. Strips of an ensemble array have 16 clips in a vector and a few neurons of one ensemble
+side by side, which share the value that they stand for; strips of neurons over time have 16 neurons of one clip in a
+vector.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
 from llvmlite import ir
 
-from snn_action.snn.fused.cpu import machine_code
+from snn_action.snn.fused.cpu import arguments, machine_code
+from snn_action.snn.fused.cpu.arguments import (
+    ArrayBackward,
+    ArrayBackwardOfRates,
+    ArrayForward,
+    NeuronsBackward,
+    NeuronsForward,
+    States,
+    Structure,
+)
 from snn_action.snn.fused.cpu.vector import (
     LANES,
     Memory,
@@ -43,21 +53,17 @@ def choose_backward_width(forward: Program, rates: Program) -> int:
 
 @cache
 def array_forward(equations: Equations, width: int, masked: bool, shared: bool) -> int:
-    """steps, stride, x, real, gain, bias, decoder, params, before, row, apart, sums, count, after, row, apart.
+    """``ArrayForward``: ``width`` neurons of one ensemble, in 16 clips.
 
-    ``x``, ``real`` and ``sums`` are rows of 16 numbers, ``stride`` numbers apart. Adds to ``sums`` what the neurons'
-    spikes decode to and to ``count`` (16,) the spikes. The states ``before`` and ``after`` lie ``row`` numbers from
-    neuron to neuron and ``apart`` from state to state; ``shared`` are single numbers before, the same in all clips.
+    Adds to ``decoded`` what the neurons' spikes decode to and to ``spikes`` (16,) how many there were. Where states
+    before are ``shared`` they are single numbers, the same in all clips.
     """
     program, states = equations.forward, equations.states
 
-    def emit(b: Any, places: list[Any]) -> None:
-        steps, stride, x, real, *weights, params, before, row, apart, sums, count, after, row_after, apart_after = (
-            places
-        )
-        gains, biases, decoders = (spread(b, place, width) for place in weights)
-        values, masks, totals = (Memory(b, place, stride) for place in (x, real, sums))
-        counts, fixed = Memory(b, count), _prepare(b, program, equations, params)
+    def emit(b: Any, given: ArrayForward) -> None:
+        gains, biases, decoders = (spread(b, place, width) for place in given.weights)
+        values, masks, totals = (Memory(b, place, given.stride) for place in (given.x, given.mask, given.decoded))
+        counts, fixed = Memory(b, given.spikes), _prepare(b, program, equations, given.params)
 
         def body(t: Any, carried: list[Vector]) -> list[Vector]:
             now, total, fired, after = values.load(t), totals.load(t), [], []
@@ -71,59 +77,57 @@ def array_forward(equations: Equations, width: int, masked: bool, shared: bool) 
             totals.store(t, total)
             return [*after, add(b, carried[-1], _sum(b, fired))]
 
-        start = _load_states(b, before, row, apart, states, width, shared)
-        ends = [_state_place(b, after, row_after, apart_after, i, s) for i in range(width) for s in range(states)]
-        *last, n = loop(b, steps, [*start, counts.load(0)], body)
+        start = _load_states(b, given.before, states, width, shared)
+        ends = [_state_place(b, given.after, i, s) for i in range(width) for s in range(states)]
+        *last, n = loop(b, given.steps, [*start, counts.load(0)], body)
         for end, vector in zip(ends, last, strict=True):
             Memory(b, end).store(0, vector)
         counts.store(0, n)
 
-    return machine_code.compile_function("array_forward", 16, emit)
+    return _compile("array_forward", ArrayForward, emit)
 
 
 @cache
 def array_backward_of_rates(equations: Equations, rates: Equations, width: int, masked: bool, shared: bool) -> int:
-    """steps, stride, x, real, gain, bias, decoder, params, before, row, apart, grads, of_spike, sums, results, totals.
+    """``ArrayBackwardOfRates``: the backward pass of ``array_forward``.
 
-    Spikes as ``equations`` have them, the derivative of each step's output that of ``rates``. Adds to ``sums`` the
-    gradient of x, to ``results`` (width, 3, 16) those of gain, bias and decoder, to ``totals`` (parameters, 16) those
-    of the parameters.
+    Spikes as ``equations`` have them, the derivative of each step's output that of ``rates``. Adds to ``grad_x``, to
+    ``grad_weights`` (width, 3, 16), of gain, bias and decoder, and to ``grad_params`` (parameters, 16).
     """
     program, states, parameters = equations.forward, equations.states, equations.parameters
 
-    def emit(b: Any, places: list[Any]) -> None:
-        steps, stride, x, real, *weights, params, before, row, apart, grads, of_spike, sums, results, totals = places
-        gains, biases, decoders = (spread(b, place, width) for place in weights)
-        values, masks, wanted, gathered = (Memory(b, place, stride) for place in (x, real, grads, sums))
-        fixed, fixed_back = (
-            _prepare(b, program, equations, params),
-            _prepare(b, rates.backward, rates, params),
-        )
-        for_itself, given = Memory(b, of_spike).load(0), spread(b, params, parameters)
+    def emit(b: Any, given: ArrayBackwardOfRates) -> None:
+        gains, biases, decoders = (spread(b, place, width) for place in given.weights)
+        rows = given.x, given.mask, given.grad_decoded, given.grad_x
+        values, masks, wanted, gathered = (Memory(b, place, given.stride) for place in rows)
+        fixed = _prepare(b, program, equations, given.params)
+        fixed_back = _prepare(b, rates.backward, rates, given.params)
+        grad_spike, params = Memory(b, given.grad_spike).load(0), spread(b, given.params, parameters)
         size = states + 3
 
         def body(t: Any, carried: list[Vector]) -> list[Vector]:
             now, grad, total, after = values.load(t), wanted.load(t), gathered.load(t), []
-            mask, sums_of_params = masks.load(t) if masked else None, carried[size * width :]
+            mask, grad_params = masks.load(t) if masked else None, carried[size * width :]
             for i in range(width):
-                before, (of_gain, of_bias, of_decoder) = _split(carried[i * size : (i + 1) * size], states)
+                before, (grad_gain, grad_bias, grad_decoder) = _split(carried[i * size : (i + 1) * size], states)
                 current = fma(b, gains[i], now, biases[i])
                 spikes, new = _advance(b, program, current, before, fixed, mask)
-                of_output = fma(b, grad, decoders[i], for_itself)
+                grad_output = fma(b, grad, decoders[i], grad_spike)
                 if mask is not None:
-                    of_output = choose(b, mask, of_output, constant(0.0))
-                slope, *of_params = apply(b, rates.backward, [current, *given, of_output], fixed_back)
+                    grad_output = choose(b, mask, grad_output, constant(0.0))
+                slope, *shares = apply(b, rates.backward, [current, *params, grad_output], fixed_back)
                 total = fma(b, slope, gains[i], total)
-                after += [*new, fma(b, slope, now, of_gain), add(b, of_bias, slope), fma(b, grad, spikes, of_decoder)]
-                sums_of_params = [add(b, old, new) for old, new in zip(sums_of_params, of_params, strict=True)]
+                after += [*new, fma(b, slope, now, grad_gain), add(b, grad_bias, slope)]
+                after.append(fma(b, grad, spikes, grad_decoder))
+                grad_params = [add(b, old, new) for old, new in zip(grad_params, shares, strict=True)]
             gathered.store(t, total)
-            return [*after, *sums_of_params]
+            return [*after, *grad_params]
 
-        zero, found = constant(0.0), Memory(b, results)
-        loaded = _load_states(b, before, row, apart, states, width, shared)
+        zero, found = constant(0.0), Memory(b, given.grad_weights)
+        loaded = _load_states(b, given.before, states, width, shared)
         start = [v for i in range(width) for v in (*loaded[i * states : (i + 1) * states], zero, zero, zero)]
-        kept = Memory(b, totals)
-        last = loop(b, steps, [*start, *(kept.load(p) for p in range(parameters))], body)
+        kept = Memory(b, given.grad_params)
+        last = loop(b, given.steps, [*start, *(kept.load(p) for p in range(parameters))], body)
         for i in range(width):
             for kind in range(3):
                 place = 3 * i + kind
@@ -131,26 +135,25 @@ def array_backward_of_rates(equations: Equations, rates: Equations, width: int, 
         for p in range(parameters):
             kept.store(p, last[size * width + p])
 
-    return machine_code.compile_function("array_backward_of_rates", 16, emit)
+    return _compile("array_backward_of_rates", ArrayBackwardOfRates, emit)
 
 
 @cache
 def array_backward(equations: Equations, masked: bool, shared: bool) -> int:
-    """As ``array_backward_of_rates`` and then room: one neuron, back through time.
+    """``ArrayBackward``: as ``array_backward_of_rates``, but one neuron, back through time.
 
-    Its states before each step pass through ``room`` (steps, states, 16).
+    Its states before each step pass through ``scratch`` (steps, states, 16).
     """
     program, back, states, parameters = equations.forward, equations.backward, equations.states, equations.parameters
 
-    def emit(b: Any, places: list[Any]) -> None:
-        steps, stride, x, real, *weights, params, before, row, apart, grads, of_spike, sums, results, totals, room = (
-            places
-        )
-        (gain,), (bias,), (decoder,) = (spread(b, place, 1) for place in weights)
-        values, masks, wanted, gathered = (Memory(b, place, stride) for place in (x, real, grads, sums))
-        for_itself, given = Memory(b, of_spike).load(0), spread(b, params, parameters)
-        fixed, fixed_back = _prepare(b, program, equations, params), _prepare(b, back, equations, params)
-        passed = Memory(b, room)
+    def emit(b: Any, given_and_scratch: ArrayBackward) -> None:
+        given, scratch = given_and_scratch
+        (gain,), (bias,), (decoder,) = (spread(b, place, 1) for place in given.weights)
+        rows = given.x, given.mask, given.grad_decoded, given.grad_x
+        values, masks, wanted, gathered = (Memory(b, place, given.stride) for place in rows)
+        grad_spike, params = Memory(b, given.grad_spike).load(0), spread(b, given.params, parameters)
+        fixed, fixed_back = _prepare(b, program, equations, given.params), _prepare(b, back, equations, given.params)
+        passed = Memory(b, scratch)
 
         def onward(t: Any, carried: list[Vector]) -> list[Vector]:
             mask = masks.load(t) if masked else None
@@ -161,45 +164,43 @@ def array_backward(equations: Equations, masked: bool, shared: bool) -> int:
             return [*new, fma(b, wanted.load(t), spikes, carried[-1])]
 
         def backward(turn: Any, carried: list[Vector]) -> list[Vector]:
-            t = b.sub(b.sub(steps, turn), turn.type(1))
+            t = b.sub(b.sub(given.steps, turn), turn.type(1))
             now, mask = values.load(t), masks.load(t) if masked else None
-            of_states, (of_gain, of_bias, *of_params) = _split(carried, states)
+            grad_states, (grad_gain, grad_bias, *grad_params) = _split(carried, states)
             earlier = [passed.load(_index(b, t, states, s)) for s in range(states)]
             current = fma(b, gain, now, bias)
-            of_output = fma(b, wanted.load(t), decoder, for_itself)
-            slope, earlier, shares = _retreat(b, back, current, earlier, given, of_output, of_states, fixed_back, mask)
+            grad_output = fma(b, wanted.load(t), decoder, grad_spike)
+            slope, earlier, shares = _retreat(
+                b, back, current, earlier, params, grad_output, grad_states, fixed_back, mask
+            )
             gathered.store(t, fma(b, slope, gain, gathered.load(t)))
-            of_params = [add(b, old, new) for old, new in zip(of_params, shares, strict=True)]
-            return [*earlier, fma(b, slope, now, of_gain), add(b, of_bias, slope), *of_params]
+            grad_params = [add(b, old, new) for old, new in zip(grad_params, shares, strict=True)]
+            return [*earlier, fma(b, slope, now, grad_gain), add(b, grad_bias, slope), *grad_params]
 
-        zero, kept = constant(0.0), Memory(b, totals)
-        start = _load_states(b, before, row, apart, states, 1, shared)
-        *_, of_decoder = loop(b, steps, [*start, zero], onward)
-        sums_of_params = [kept.load(p) for p in range(parameters)]
-        last = loop(b, steps, [*[zero] * states, zero, zero, *sums_of_params], backward)
-        found = Memory(b, results)
-        for i, vector in enumerate((*last[states : states + 2], of_decoder)):
+        zero, kept = constant(0.0), Memory(b, given.grad_params)
+        start = _load_states(b, given.before, states, 1, shared)
+        *_, grad_decoder = loop(b, given.steps, [*start, zero], onward)
+        grad_params = [kept.load(p) for p in range(parameters)]
+        last = loop(b, given.steps, [*[zero] * states, zero, zero, *grad_params], backward)
+        found = Memory(b, given.grad_weights)
+        for i, vector in enumerate((*last[states : states + 2], grad_decoder)):
             found.store(i, add(b, found.load(i), vector))
         for p in range(parameters):
             kept.store(p, last[states + 2 + p])
 
-    return machine_code.compile_function("array_backward", 17, emit)
+    return _compile("array_backward", ArrayBackward, emit)
 
 
 @cache
 def neurons_forward(equations: Equations, width: int) -> int:
-    """steps, stride, current, spikes, state, apart, params: ``width`` vectors of neurons, over the steps of one clip.
-
-    ``current`` and ``spikes`` are rows, ``stride`` numbers apart; the states lie ``apart`` numbers from each other and
-    are replaced.
-    """
+    """``NeuronsForward``: ``width`` vectors of neurons, over the steps of one clip; ``state`` is replaced."""
     program, states = equations.forward, equations.states
 
-    def emit(b: Any, places: list[Any]) -> None:
-        steps, stride, current, spikes, state, apart, params = places
-        fixed = _prepare(b, program, equations, params)
-        currents, made = ([Memory(b, _shift(b, place, i), stride) for i in range(width)] for place in (current, spikes))
-        rooms = [Memory(b, _shift(b, state, i), apart) for i in range(width)]
+    def emit(b: Any, given: NeuronsForward) -> None:
+        fixed = _prepare(b, program, equations, given.params)
+        currents = [Memory(b, _shift(b, given.current, i), given.stride) for i in range(width)]
+        made = [Memory(b, _shift(b, given.spikes, i), given.stride) for i in range(width)]
+        places = [Memory(b, _shift(b, given.state, i), given.apart) for i in range(width)]
 
         def body(t: Any, carried: list[Vector]) -> list[Vector]:
             after = []
@@ -210,29 +211,30 @@ def neurons_forward(equations: Equations, width: int) -> int:
                 after += new
             return after
 
-        last = loop(b, steps, [room.load(s) for room in rooms for s in range(states)], body)
-        for i, room in enumerate(rooms):
+        last = loop(b, given.steps, [place.load(s) for place in places for s in range(states)], body)
+        for i, place in enumerate(places):
             for s in range(states):
-                room.store(s, last[i * states + s])
+                place.store(s, last[i * states + s])
 
-    return machine_code.compile_function("neurons_forward", 7, emit)
+    return _compile("neurons_forward", NeuronsForward, emit)
 
 
 @cache
 def neurons_backward(equations: Equations) -> int:
-    """steps, stride, current, grads, state, of_state, apart, params, sums, totals, room: 16 neurons, back through time.
+    """``NeuronsBackward``: 16 neurons, back through time.
 
-    ``of_state`` holds the gradients of the states after the last step and is replaced by those of the states before
-    the first; ``sums`` are rows for the gradient of the current; the rest as in ``array_backward``.
+    ``grad_state`` holds the gradients of the states after the last step and is replaced by those of the states before
+    the first; ``grad_params`` and ``scratch`` are as in ``array_backward``.
     """
     program, back, states, parameters = equations.forward, equations.backward, equations.states, equations.parameters
 
-    def emit(b: Any, places: list[Any]) -> None:
-        steps, stride, current, grads, state, of_state, apart, params, sums, totals, room = places
-        given = spread(b, params, parameters)
-        fixed, fixed_back = _prepare(b, program, equations, params), _prepare(b, back, equations, params)
-        currents, wanted, gathered = (Memory(b, place, stride) for place in (current, grads, sums))
-        passed, kept, gradients = Memory(b, room), Memory(b, totals), Memory(b, of_state, apart)
+    def emit(b: Any, given: NeuronsBackward) -> None:
+        params = spread(b, given.params, parameters)
+        fixed, fixed_back = _prepare(b, program, equations, given.params), _prepare(b, back, equations, given.params)
+        rows = given.current, given.grad_spikes, given.grad_current
+        currents, wanted, gathered = (Memory(b, place, given.stride) for place in rows)
+        passed, kept = Memory(b, given.scratch), Memory(b, given.grad_params)
+        gradients = Memory(b, given.grad_state, given.apart)
 
         def onward(t: Any, carried: list[Vector]) -> list[Vector]:
             for s in range(states):
@@ -240,24 +242,33 @@ def neurons_backward(equations: Equations) -> int:
             return _advance(b, program, currents.load(t), carried, fixed, None)[1]
 
         def backward(turn: Any, carried: list[Vector]) -> list[Vector]:
-            t = b.sub(b.sub(steps, turn), turn.type(1))
-            of_states, of_params = _split(carried, states)
+            t = b.sub(b.sub(given.steps, turn), turn.type(1))
+            grad_states, grad_params = _split(carried, states)
             before = [passed.load(_index(b, t, states, s)) for s in range(states)]
             slope, earlier, shares = _retreat(
-                b, back, currents.load(t), before, given, wanted.load(t), of_states, fixed_back, None
+                b, back, currents.load(t), before, params, wanted.load(t), grad_states, fixed_back, None
             )
             gathered.store(t, slope)
-            return [*earlier, *(add(b, old, new) for old, new in zip(of_params, shares, strict=True))]
+            return [*earlier, *(add(b, old, new) for old, new in zip(grad_params, shares, strict=True))]
 
-        loop(b, steps, [Memory(b, state, apart).load(s) for s in range(states)], onward)
+        loop(b, given.steps, [Memory(b, given.state, given.apart).load(s) for s in range(states)], onward)
         start = [gradients.load(s) for s in range(states)] + [kept.load(p) for p in range(parameters)]
-        last = loop(b, steps, start, backward)
+        last = loop(b, given.steps, start, backward)
         for s in range(states):
             gradients.store(s, last[s])
         for p in range(parameters):
             kept.store(p, last[states + p])
 
-    return machine_code.compile_function("neurons_backward", 11, emit)
+    return _compile("neurons_backward", NeuronsBackward, emit)
+
+
+def _compile(name: str, structure: type[Structure], emit: Callable[[Any, Structure], None]) -> int:
+    """The address of a function of a structure's integers; ``emit(builder, structure)`` writes what it does."""
+
+    def emit_unpacked(b: Any, integers: list[Any]) -> None:
+        emit(b, arguments.unpack(structure, integers))
+
+    return machine_code.compile_function(name, arguments.count(structure), emit_unpacked)
 
 
 def _prepare(b: Any, program: Program, equations: Equations, params: Any) -> dict[int, Vector]:
@@ -282,18 +293,18 @@ def _retreat(
     current: Vector,
     states: Sequence[Vector],
     parameters: Sequence[Vector],
-    of_output: Vector,
-    of_states: Sequence[Vector],
+    grad_output: Vector,
+    grad_states: Sequence[Vector],
     fixed: dict[int, Vector],
     mask: Vector | None,
 ) -> tuple[Vector, list[Vector], list[Vector]]:
     """Gradients of the current, of the states before one step and of the parameters."""
-    found = apply(b, program, [current, *states, *parameters, of_output, *of_states], fixed)
+    found = apply(b, program, [current, *states, *parameters, grad_output, *grad_states], fixed)
     slope, (earlier, shares) = found[0], _split(found[1:], len(states))
     if mask is None:
         return slope, earlier, shares
     zero = constant(0.0)
-    held = [choose(b, mask, new, old) for new, old in zip(earlier, of_states, strict=True)]
+    held = [choose(b, mask, new, old) for new, old in zip(earlier, grad_states, strict=True)]
     return choose(b, mask, slope, zero), held, [choose(b, mask, share, zero) for share in shares]
 
 
@@ -309,14 +320,14 @@ def _split(vectors: Sequence[Vector], at: int) -> tuple[list[Vector], list[Vecto
     return list(vectors[:at]), list(vectors[at:])
 
 
-def _state_place(b: Any, address: Any, row: Any, apart: Any, neuron: int, state: int) -> Any:
-    numbers = b.add(b.mul(row, _long(neuron)), b.mul(apart, _long(state)))
-    return b.add(address, b.mul(numbers, _long(4)))
+def _state_place(b: Any, places: States, neuron: int, state: int) -> Any:
+    numbers = b.add(b.mul(places.row, _long(neuron)), b.mul(places.apart, _long(state)))
+    return b.add(places.address, b.mul(numbers, _long(4)))
 
 
-def _load_states(b: Any, address: Any, row: Any, apart: Any, states: int, width: int, shared: bool) -> list[Vector]:
+def _load_states(b: Any, given: States, states: int, width: int, shared: bool) -> list[Vector]:
     """The states of ``width`` neurons, one neuron after another."""
-    places = [_state_place(b, address, row, apart, i, s) for i in range(width) for s in range(states)]
+    places = [_state_place(b, given, i, s) for i in range(width) for s in range(states)]
     return [spread(b, place, 1)[0] if shared else Memory(b, place).load(0) for place in places]
 
 

@@ -13,15 +13,16 @@ from typing import Any, ClassVar
 
 from llvmlite import ir
 
-from snn_action.snn.fused.ir import Constant, Instruction, Program, Range, Value
-from snn_action.snn.fused.operations import INSTRUCTIONS
+from snn_action.snn.fused.ir import Constant, Instruction, Program, Value
+from snn_action.snn.fused.operations import BOOL, INSTRUCTIONS
+from snn_action.snn.fused.ranges import Range
 
 LANES = 16
 _INT = ir.IntType(32)
 _LONG = ir.IntType(64)
 _TYPE = ir.VectorType(ir.FloatType(), LANES)
 _INTS = ir.VectorType(_INT, LANES)
-_FLAGS = ir.VectorType(ir.IntType(1), LANES)
+_BOOLS = ir.VectorType(ir.IntType(1), LANES)
 _CONTRACT: tuple[str, ...] = ("contract",)
 
 Vector = Any  # an LLVM value of 16 numbers
@@ -92,8 +93,8 @@ def loop(
 
 def prepare(builder: Any, program: Program, inputs: Mapping[int, Vector]) -> dict[int, Vector]:
     """Those values of a program that follow from some of its inputs alone: written before a loop, not inside it."""
-    values, ranges = dict(inputs), program.ranges()
-    for i in sorted(program.fixed(list(inputs))):
+    values, ranges = dict(inputs), program.find_ranges()
+    for i in sorted(program.find_invariant(list(inputs))):
         values[i] = _write(builder, program, i, values, ranges)
     return values
 
@@ -103,7 +104,7 @@ def apply(
 ) -> list[Vector]:
     """The results of a program."""
     values: dict[int, Vector] = {**dict(enumerate(inputs)), **(prepared or {})}
-    ranges = program.ranges()
+    ranges = program.find_ranges()
     for i in range(program.inputs, program.inputs + len(program.instructions)):
         if i not in values:
             values[i] = _write(builder, program, i, values, ranges)
@@ -125,9 +126,9 @@ def mul(builder: Any, a: Vector, b: Vector) -> Vector:
     return builder.fmul(a, b, flags=_CONTRACT)
 
 
-def choose(builder: Any, real: Vector, a: Vector, b: Vector) -> Vector:
-    """``a`` where ``real > 0``, else ``b``."""
-    return builder.select(builder.fcmp_ordered(">", real, constant(0.0)), a, b)
+def choose(builder: Any, mask: Vector, a: Vector, b: Vector) -> Vector:
+    """``a`` where ``mask > 0``, else ``b``."""
+    return builder.select(builder.fcmp_ordered(">", mask, constant(0.0)), a, b)
 
 
 def call(builder: Any, name: str, *vectors: Vector) -> Vector:
@@ -140,27 +141,28 @@ def call(builder: Any, name: str, *vectors: Vector) -> Vector:
 def _operand(value: Value, values: Mapping[int, Vector]) -> Vector:
     if not isinstance(value, Constant):
         return values[value]
-    if isinstance(value.number, bool):
-        return ir.Constant(_FLAGS, [int(value.number)] * LANES)
+    if value.type is BOOL:
+        return ir.Constant(_BOOLS, [int(value.number)] * LANES)
     return constant(value.number)
 
 
 def _write(builder: Any, program: Program, place: int, values: Mapping[int, Vector], ranges: Sequence[Range]) -> Vector:
     instruction = program.instructions[place - program.inputs]
     operands = [_operand(value, values) for value in instruction.values]
-    if instruction.name == "mul":
-        return mul(builder, *operands)  # what adds it says whether both are rounded once
-    if instruction.name in ("add", "sub"):
-        write = builder.fadd if instruction.name == "add" else builder.fsub
-        return write(*operands, flags=_CONTRACT if _may_contract(program, instruction, ranges) else ())
-    return INSTRUCTIONS[instruction.name].formula(_Vectors(builder), *operands)  # type: ignore[misc]
+    target = _Vectors(builder, _CONTRACT if _may_contract(program, instruction, ranges) else ())
+    return INSTRUCTIONS[instruction.name].lower(target, *operands)  # type: ignore[misc]
 
 
 _LARGE = 2.0**60  # what is smaller does not bring an infinite product back
 
 
 def _may_contract(program: Program, instruction: Instruction, ranges: Sequence[Range]) -> bool:
-    """Whether a sum's products may be rounded with it: those by 1 at most, those to which nothing large is added."""
+    """Whether a sum's products may be rounded with it: those by 1 at most, those to which nothing large is added.
+
+    A product itself does not decide it, and a formula knows its own numbers.
+    """
+    if instruction.name not in ("add", "sub"):
+        return True
 
     def size(value: Value) -> float:
         return abs(value.number) if isinstance(value, Constant) else max(map(abs, ranges[value]))
@@ -178,13 +180,16 @@ def _may_contract(program: Program, instruction: Instruction, ranges: Sequence[R
 
 
 class _Vectors:
-    """The machine of ``operations``: vectors of 16 numbers, of 16 whole numbers and of 16 flags."""
+    """The target of ``formulas``: vectors of 16 numbers, of 16 whole numbers and of 16 bools.
 
-    _INTEGER: ClassVar = {"+": "add", "-": "sub", "&": "and_", "|": "or_", "<<": "shl", ">>": "ashr"}
-    _LOGIC: ClassVar = {"and": "and_", "or": "or_", "xor": "xor"}
+    ``contract``: the flags of sums.
+    """
 
-    def __init__(self, builder: Any) -> None:
+    _INTEGER: ClassVar = {"+": "add", "-": "sub", "&": "and_", "|": "or_", "^": "xor", "<<": "shl", ">>": "ashr"}
+
+    def __init__(self, builder: Any, contract: tuple[str, ...]) -> None:
         self.builder = builder
+        self.contract = contract
 
     def number(self, number: float) -> Vector:
         return constant(number)
@@ -193,10 +198,10 @@ class _Vectors:
         return ir.Constant(_INTS, [number] * LANES)
 
     def add(self, x: Vector, y: Vector) -> Vector:
-        return add(self.builder, x, y)
+        return self.builder.fadd(x, y, flags=self.contract)
 
     def subtract(self, x: Vector, y: Vector) -> Vector:
-        return self.builder.fsub(x, y, flags=_CONTRACT)
+        return self.builder.fsub(x, y, flags=self.contract)
 
     def multiply(self, x: Vector, y: Vector) -> Vector:
         return mul(self.builder, x, y)
@@ -210,8 +215,8 @@ class _Vectors:
     def negate(self, x: Vector) -> Vector:
         return self.builder.fneg(x)
 
-    def call(self, name: str, x: Vector) -> Vector:
-        return call(self.builder, "llvm.fabs" if name == "abs" else f"llvm.{name}", x)
+    def call(self, x: Vector, *, llvm: str, triton: str) -> Vector:  # noqa: ARG002
+        return call(self.builder, llvm, x)
 
     def compare(self, sign: str, x: Vector, y: Vector) -> Vector:
         compare = self.builder.fcmp_unordered if sign == "!=" else self.builder.fcmp_ordered
@@ -220,8 +225,8 @@ class _Vectors:
     def choose(self, flag: Vector, x: Vector, y: Vector) -> Vector:
         return self.builder.select(flag, x, y)
 
-    def logic(self, name: str, x: Vector, y: Vector) -> Vector:
-        return getattr(self.builder, self._LOGIC[name])(x, y)
+    def logic(self, sign: str, x: Vector, y: Vector) -> Vector:
+        return self.integer(sign, x, y)
 
     def bits(self, x: Vector) -> Vector:
         return self.builder.bitcast(x, _INTS)
@@ -232,8 +237,8 @@ class _Vectors:
     def from_whole(self, whole: Vector) -> Vector:
         return self.builder.sitofp(whole, _TYPE)
 
-    def integer(self, name: str, x: Vector, y: Vector) -> Vector:
-        return getattr(self.builder, self._INTEGER[name])(x, y)
+    def integer(self, sign: str, x: Vector, y: Vector) -> Vector:
+        return getattr(self.builder, self._INTEGER[sign])(x, y)
 
 
 def _long(number: Any) -> Any:

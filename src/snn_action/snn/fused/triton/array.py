@@ -29,36 +29,36 @@ _NOW = """
         now = tl.load(x + row, mask=fine, other=0.0)[:, None]
         awake = ok
         if masked:
-            awake = ok & (tl.load(real + t * B + b, mask=fine, other=0.0) > 0)[:, None]
+            awake = ok & (tl.load(mask + t * B + b, mask=fine, other=0.0) > 0)[:, None]
         a0 = g * now + o"""
 
 _BEGIN_GRADIENTS = """
-    each = tl.load(of_spike + b, mask=fine, other=0.0)[:, None]
-    of_gain = zero
-    of_bias = zero
-    of_decoder = zero
+    each = tl.load(grad_spike + b, mask=fine, other=0.0)[:, None]
+    grad_gain = zero
+    grad_bias = zero
+    grad_decoder = zero
     {zero_params}"""
 
 _SLOPE = """
         g0 = tl.where(awake, wanted * d + each, 0.0)
         {back}
-        slope = tl.where(awake, {of_current}, 0.0)
+        slope = tl.where(awake, {slope}, 0.0)
         tl.store(grad_x + row, tl.sum(slope * g, 1), mask=fine)
-        of_gain += slope * now
-        of_bias += slope
+        grad_gain += slope * now
+        grad_bias += slope
         {add_params}"""
 
 _STORE_GRADIENTS = """
     part = tl.program_id(1) * 3
-    tl.store(grad_weights + (part * E + e) * N + n, tl.sum(of_gain, 0), mask=n < N)
-    tl.store(grad_weights + ((part + 1) * E + e) * N + n, tl.sum(of_bias, 0), mask=n < N)
-    tl.store(grad_weights + ((part + 2) * E + e) * N + n, tl.sum(of_decoder, 0), mask=n < N)
+    tl.store(grad_weights + (part * E + e) * N + n, tl.sum(grad_gain, 0), mask=n < N)
+    tl.store(grad_weights + ((part + 1) * E + e) * N + n, tl.sum(grad_bias, 0), mask=n < N)
+    tl.store(grad_weights + ((part + 2) * E + e) * N + n, tl.sum(grad_decoder, 0), mask=n < N)
     {store_params}
 """
 
 _FORWARD = f"""
 @triton.jit
-def array_forward(x, gain, bias, decoders, before, real, own, decoded, counts, after, E, T, B, N, stride, masked,
+def array_forward(x, gain, bias, decoders, before, mask, own, decoded, counts, after, E, T, B, N, stride, masked,
                   CLIPS: tl.constexpr, NEURONS: tl.constexpr):
     e = tl.program_id(0).to(tl.int64){_BEGIN}
     total = zero
@@ -74,19 +74,19 @@ def array_forward(x, gain, bias, decoders, before, real, own, decoded, counts, a
 
 _BACKWARD_OF_RATES = f"""
 @triton.jit
-def array_backward_of_rates(x, gain, bias, decoders, before, real, own, grads, of_spike, grad_x, grad_weights,
+def array_backward_of_rates(x, gain, bias, decoders, before, mask, own, grads, grad_spike, grad_x, grad_weights,
                             grad_params, E, T, B, N, stride, masked, CLIPS: tl.constexpr, NEURONS: tl.constexpr):
     e = tl.program_id(0).to(tl.int64){_BEGIN}{_BEGIN_GRADIENTS}
     for t in range(T):{_NOW}
         {{step}}
         wanted = tl.load(grads + row, mask=fine, other=0.0)[:, None]
-        of_decoder += tl.where(awake, wanted * {{output}}, 0.0){_SLOPE}
+        grad_decoder += tl.where(awake, wanted * {{output}}, 0.0){_SLOPE}
         {{hold}}{_STORE_GRADIENTS}"""
 
 _BACKWARD = f"""
 @triton.jit
-def array_backward(x, gain, bias, decoders, before, real, own, grads, of_spike, grad_x, grad_weights, grad_params,
-                   room, E, T, B, N, stride, masked, first, CLIPS: tl.constexpr, NEURONS: tl.constexpr):
+def array_backward(x, gain, bias, decoders, before, mask, own, grads, grad_spike, grad_x, grad_weights, grad_params,
+                   scratch, E, T, B, N, stride, masked, first, CLIPS: tl.constexpr, NEURONS: tl.constexpr):
     e = tl.program_id(0).to(tl.int64) + first{_BEGIN}{_BEGIN_GRADIENTS}
     own = (tl.program_id(0) * tl.num_programs(1) + tl.program_id(1)).to(tl.int64) * T
     cell = tl.arange(0, CLIPS)[:, None] * NEURONS + n[None, :]
@@ -94,7 +94,7 @@ def array_backward(x, gain, bias, decoders, before, real, own, grads, of_spike, 
         {{keep}}
         {{step}}
         wanted = tl.load(grads + row, mask=fine, other=0.0)[:, None]
-        of_decoder += tl.where(awake, wanted * {{output}}, 0.0)
+        grad_decoder += tl.where(awake, wanted * {{output}}, 0.0)
         {{hold}}
     tl.debug_barrier()
     {{zero_gradients}}
@@ -141,14 +141,14 @@ def _describe_slope(equations: Equations, states: int) -> Parts:
     place = f"((own + t) * {states} + {{0}}) * (CLIPS * NEURONS) + cell"
     return {
         "back": back.lines,
-        "of_current": back.results[0],
+        "slope": back.results[0],
         "zero_params": [f"q{i} = zero" for i in params],
         "add_params": [f"q{i} += tl.where(awake, {found[states + i]}, 0.0)" for i in params],
         "store_params": [
             f"tl.store(grad_params + {row} * {len(params)} + {i}, tl.sum(tl.sum(q{i}, 1), 0))" for i in params
         ],
-        "keep": [f"tl.store(room + {place.format(i)}, s{i})" for i in range(states)],
-        "recall": [f"s{i} = tl.load(room + {place.format(i)})" for i in range(states)],
+        "keep": [f"tl.store(scratch + {place.format(i)}, s{i})" for i in range(states)],
+        "recall": [f"s{i} = tl.load(scratch + {place.format(i)})" for i in range(states)],
         "zero_gradients": [f"h{i} = zero" for i in range(states)],
         "hold_gradients": [f"k{i} = {found[i]}" for i in range(states)]
         + [f"h{i} = tl.where(awake, k{i}, h{i})" for i in range(states)],

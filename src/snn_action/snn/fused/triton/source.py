@@ -45,8 +45,8 @@ def neurons_forward(current, spikes, before, after, lengths, own, B, T, N, BLOCK
 
 _NEURONS_BACKWARD = """
 @triton.jit
-def neurons_backward(current, grads, before, of_state, lengths, own, room, grad_current, grad_params, B, T, N, first,
-                     BLOCK: tl.constexpr):
+def neurons_backward(current, grads, before, grad_states, lengths, own, scratch, grad_current, grad_params, B, T, N,
+                     first, BLOCK: tl.constexpr):
     local = tl.program_id(0).to(tl.int64)
     clip = local + first
     n = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
@@ -69,8 +69,8 @@ def neurons_backward(current, grads, before, of_state, lengths, own, room, grad_
         {recall}
         g0 = tl.load(grads + row, mask=ok, other=0.0)
         {back}
-        real = ok & (t < length)
-        tl.store(grad_current + row, tl.where(real, {of_current}, tl.zeros([BLOCK], tl.float32)), mask=ok)
+        mask = ok & (t < length)
+        tl.store(grad_current + row, tl.where(mask, {slope}, tl.zeros([BLOCK], tl.float32)), mask=ok)
         {hold_gradients}
     {store_gradients}
     {store_params}
@@ -82,11 +82,11 @@ class Text:
 
     def __init__(self, program: Program, names: Sequence[str], prefix: str) -> None:
         self.names = [*names]
-        machine = _Lines(prefix)
+        target = _Lines(prefix)
         for instruction in program.instructions:
             operands = [self.operand(value) for value in instruction.values]
-            self.names.append(INSTRUCTIONS[instruction.name].formula(machine, *operands))  # type: ignore[misc]
-        self.lines = machine.lines
+            self.names.append(INSTRUCTIONS[instruction.name].lower(target, *operands))  # type: ignore[misc]
+        self.lines = target.lines
         self.results = [self.operand(value) for value in program.results]
 
     def operand(self, value: Value) -> str:
@@ -105,7 +105,7 @@ def write_number(number: float) -> str:
 
 
 class _Lines:
-    """The machine of ``operations``: a line of text each, whose result has a name."""
+    """The target of ``formulas``: a line of text each, whose result has a name."""
 
     def __init__(self, prefix: str) -> None:
         self.prefix = prefix
@@ -140,9 +140,8 @@ class _Lines:
     def negate(self, x: str) -> str:
         return self._name(f"{x} * -1.0")  # Triton takes -x for 0 - x, which has no -0
 
-    def call(self, name: str, x: str) -> str:
-        function = {"rint": "rint", "sqrt": "tl.sqrt_rn"}.get(name, f"tl.{name}")
-        return self._name(f"{function}({x})")
+    def call(self, x: str, *, llvm: str, triton: str) -> str:  # noqa: ARG002
+        return self._name(f"{triton}({x})")
 
     def compare(self, sign: str, x: str, y: str) -> str:
         return self._name(f"{x} {sign} {y}")
@@ -150,8 +149,8 @@ class _Lines:
     def choose(self, flag: str, x: str, y: str) -> str:
         return self._name(f"tl.where({flag}, {x}, {y})")
 
-    def logic(self, name: str, x: str, y: str) -> str:
-        return self._name(f"{x} {dict(zip(('and', 'or', 'xor'), '&|^', strict=True))[name]} {y}")
+    def logic(self, sign: str, x: str, y: str) -> str:
+        return self._name(f"{x} {sign} {y}")
 
     def bits(self, x: str) -> str:
         return self._name(f"{x}.to(tl.int32, bitcast=True)")
@@ -162,8 +161,8 @@ class _Lines:
     def from_whole(self, whole: str) -> str:
         return self._name(f"{whole}.to(tl.float32)")
 
-    def integer(self, name: str, x: str, y: str) -> str:
-        return self._name(f"{x} {name} {y}")
+    def integer(self, sign: str, x: str, y: str) -> str:
+        return self._name(f"{x} {sign} {y}")
 
 
 def fill(template: str, **parts: Sequence[str] | str) -> str:
@@ -197,16 +196,16 @@ def write_neurons(equations: Equations) -> str:
     place = "(((local * T + t) * {0} + {1}) * N + n)"
     backward: dict[str, Sequence[str] | str] = {
         **forward,
-        "keep": [f"tl.store(room + {place.format(len(states), i)}, s{i}, mask=ok)" for i in states],
-        "recall": [f"s{i} = tl.load(room + {place.format(len(states), i)}, mask=ok, other=0.0)" for i in states],
-        "load_gradients": [f"h{i} = tl.load(of_state + {i} * B * N + {one}, mask=ok, other=0.0)" for i in states],
+        "keep": [f"tl.store(scratch + {place.format(len(states), i)}, s{i}, mask=ok)" for i in states],
+        "recall": [f"s{i} = tl.load(scratch + {place.format(len(states), i)}, mask=ok, other=0.0)" for i in states],
+        "load_gradients": [f"h{i} = tl.load(grad_states + {i} * B * N + {one}, mask=ok, other=0.0)" for i in states],
         "zero_params": [f"q{i} = tl.zeros([BLOCK], tl.float32)" for i in params],
         "back": back.lines,
-        "of_current": back.results[0],
+        "slope": back.results[0],
         "hold_gradients": [f"k{i} = {found[i]}" for i in states]
-        + [f"q{i} += tl.where(real, {found[len(states) + i]}, 0.0)" for i in params]
+        + [f"q{i} += tl.where(mask, {found[len(states) + i]}, 0.0)" for i in params]
         + [f"h{i} = tl.where(t < length, k{i}, h{i})" for i in states],
-        "store_gradients": [f"tl.store(of_state + {i} * B * N + {one}, h{i}, mask=ok)" for i in states],
+        "store_gradients": [f"tl.store(grad_states + {i} * B * N + {one}, h{i}, mask=ok)" for i in states],
         "store_params": [
             f"tl.store(grad_params + (clip * tl.num_programs(1) + tl.program_id(1)) * {len(params)} + {i}, "
             f"tl.sum(q{i}, 0))"
