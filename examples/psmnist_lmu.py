@@ -2,7 +2,7 @@
 
 python examples/psmnist_lmu.py mnist.npz [--epochs 10] [--images 3000]
 
-A small part of the task, to see that it learns; benchmarks/psmnist.py trains on all of it.
+A small part of the task, to see that it learns; benchmarks/accuracy/psmnist.py trains on all of it.
 mnist.npz holds x_train (60000, 28, 28) uint8, y_train, x_test and y_test, as Keras distributes it.
 """
 

@@ -11,8 +11,8 @@ CONFIGS = ROOT / "configs"
 
 @pytest.fixture
 def script(monkeypatch):
-    monkeypatch.syspath_prepend(ROOT / "benchmarks")
-    return runpy.run_path(str(ROOT / "benchmarks" / "configs.py"))
+    monkeypatch.syspath_prepend(ROOT)
+    return runpy.run_path(str(ROOT / "benchmarks" / "accuracy" / "configs.py"))
 
 
 def test_every_configuration_has_a_row_and_none_is_of_another(script):
@@ -21,7 +21,7 @@ def test_every_configuration_has_a_row_and_none_is_of_another(script):
 
 def test_the_page_is_what_the_script_makes_of_its_rows(script):
     page = (CONFIGS / "README.md").read_text(encoding="utf-8")
-    assert page == script["make_page"](script["read_rows"]()), "run: python benchmarks/configs.py"
+    assert page == script["make_page"](script["read_rows"]()), "run: python benchmarks/accuracy/configs.py"
 
 
 def test_a_row_has_all_figures_or_says_that_it_has_none(script):

@@ -1,4 +1,4 @@
-"""A small part of ``benchmarks/fuzz.py``: damaged real videos never crash, hang or lie about their frames."""
+"""A small part of ``benchmarks/robustness/fuzz.py``: damaged videos never crash, hang or lie about their frames."""
 
 import importlib.util
 import sys
@@ -8,7 +8,7 @@ import pytest
 
 from snn_action.datasets.check import find_all_videos
 
-BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "fuzz.py"
+BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "robustness" / "fuzz.py"
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
 """Frames per second of feature extraction, end to end, against the bare backbone and a plain loop.
 
-    python benchmarks/extraction.py VIDEOS --weights mobilenet_v2.safetensors
+    python benchmarks/speed/extraction.py VIDEOS --weights mobilenet_v2.safetensors
 
 VIDEOS is a folder that holds videos at any depth. Three things are timed, in turns, several times over:
 

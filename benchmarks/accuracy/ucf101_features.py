@@ -1,16 +1,19 @@
 """Accuracy of every temporal model on a file of UCF101 features.
 
-    python benchmarks/ucf101_features.py FEATURES.npz [--seeds 3] [--models lmu ...]
+    python benchmarks/accuracy/ucf101_features.py FEATURES.npz [--seeds 3] [--models lmu ...]
 
 Settings are those of ``configs/ucf101_features_<model>.json``, found on groups of the training videos: the models train
 on all training videos and the last epoch counts. The test videos are opened once, at the end of each run.
 """
 
 import argparse
+import sys
 import tempfile
 from pathlib import Path
 
-from table import SET, headline, make_table, run_seeds, show, write_section
+sys.path.insert(0, str(Path(__file__).parents[2]))  # the repository
+
+from benchmarks.lib.table import SET, headline, make_table, run_seeds, show, write_section
 
 MODELS = (
     *("mean_pool", "lstm", "lmu", "stacked_lmu"),

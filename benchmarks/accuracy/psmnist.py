@@ -1,6 +1,6 @@
 """Permuted sequential MNIST: parallel LMU and spiking LMU, one pixel a step, 784 steps.
 
-    python benchmarks/psmnist.py MNIST.npz [--seeds 3]
+    python benchmarks/accuracy/psmnist.py MNIST.npz [--seeds 3]
 
 One memory of order 468 and theta 784 and 346 hidden units, as Chilkuri and Eliasmith (2021) have it; the permutation is
 one for all seeds. The prediction is that of the last step. Settings were chosen with each sixth of the training images
@@ -32,10 +32,13 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from table import make_table, write_section
+
+sys.path.insert(0, str(Path(__file__).parents[2]))  # the repository
+
 from torch import Tensor
 from torch.nn import functional as F
 
+from benchmarks.lib.table import make_table, write_section
 from snn_action.models import build_model
 from snn_action.models.lmu import LMU
 from snn_action.models.spiking_lmu import SpikingLMU

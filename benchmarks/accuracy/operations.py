@@ -1,20 +1,23 @@
 """Operations of every temporal model on a file of UCF101 features: what the spikes of one save, and what they cost.
 
-    python benchmarks/operations.py FEATURES.npz [--models lmu ...] [--epochs N]
+    python benchmarks/accuracy/operations.py FEATURES.npz [--models lmu ...] [--epochs N]
 
 Each model is trained as ``configs/ucf101_features_<model>.json`` says, with seed 0; ``--epochs`` shortens the training.
 What is counted, and how, is said in ``src/snn_action/evaluation/operations.py``.
 """
 
 import argparse
+import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
 import torch
-from table import make_table, run_seeds, write_section
-from ucf101_features import MODELS
 
+sys.path.insert(0, str(Path(__file__).parents[2]))  # the repository
+
+from benchmarks.accuracy.ucf101_features import MODELS
+from benchmarks.lib.table import make_table, run_seeds, write_section
 from snn_action.core.compat import torchvision
 from snn_action.evaluation import count_operations
 

@@ -1,6 +1,6 @@
 """The original project's spiking LMU, ours beside the same network in NengoDL, on a file of UCF101 features.
 
-    python benchmarks/spiking_lmu_2020.py FEATURES.npz --peers FOLDER [--seeds 3]
+    python benchmarks/accuracy/spiking_lmu_2020.py FEATURES.npz --peers FOLDER [--seeds 3]
 
 FOLDER holds the virtual environment ``nengo_dl``, made as ``benchmarks/peers/README.md`` says. Both train on the same
 training videos, scaled alike, with the settings of ``configs/ucf101_features_spiking_lmu_2020.json``; the test videos
@@ -13,14 +13,15 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from table import ROOT, SET, headline, make_table, show, write_section
-from timing import ask
+sys.path.insert(0, str(Path(__file__).parents[2]))  # the repository
 
+from benchmarks.lib.table import ROOT, SET, headline, make_table, show, write_section
+from benchmarks.lib.timing import ask
 from snn_action.config import load_config
 from snn_action.runs import pipeline
 
 CONFIG = ROOT / "configs" / "ucf101_features_spiking_lmu_2020.json"
-PEER = Path(__file__).parent / "peers" / "nengo_dl_spiking_lmu.py"
+PEER = Path(__file__).parents[1] / "peers" / "nengo_dl_spiking_lmu.py"
 RATES = ('model.neuron={"type": "lif_rate"}', "model.gradient=rate")  # the one mode that such a neuron has
 
 

@@ -1,6 +1,6 @@
 """Speed of single neurons and of an array's neurons on the CPU, against snnTorch, SpikingJelly and Norse.
 
-    python benchmarks/neurons.py --peers FOLDER [--dry]
+    python benchmarks/speed/neurons.py --peers FOLDER [--dry]
 
 FOLDER holds the virtual environment ``torch``, made as ``benchmarks/peers/README.md`` says; without it only this
 project is measured. docs/results.md is written only with FOLDER and without ``--dry``.
@@ -18,17 +18,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from machine import BACKWARD, FORWARD, measure_vector
-from table import make_table, write_section
-from timing import REPETITIONS, ask, time_of
 
+sys.path.insert(0, str(Path(__file__).parents[2]))  # the repository
+
+from benchmarks.lib.machine import BACKWARD, FORWARD, measure_vector
+from benchmarks.lib.table import make_table, write_section
+from benchmarks.lib.timing import REPETITIONS, ask, time_of
 from snn_action.core import registry
 from snn_action.core.malloc import keep_freed_memory
 from snn_action.snn.fused import ensemble_array as fused
 
 LIF_BATCH, LIF_STEPS, LIF_NEURONS = 16, 100, 1024
 STEPS, ENSEMBLES, NEURONS = 25, 1000, 50
-PEER = Path(__file__).parent / "peers" / "torch_neurons.py"
+PEER = Path(__file__).parents[1] / "peers" / "torch_neurons.py"
 OURS, LIMIT = "snn_action", "limit of the machine"
 TASKS = {"lif train": "LIF, forward and backward", "array infer": "array, forward", "array train": "array, training"}
 MODES = {"lif train": ["surrogate"], "array infer": ["spike_aware"], "array train": ["surrogate", "spike_aware"]}

@@ -3,8 +3,8 @@
 import numba
 import numpy as np
 import torch
-from timing import time_of
 
+from benchmarks.lib.timing import time_of
 from snn_action.snn.fused.cpu.machine_code import call, compile_function
 from snn_action.snn.fused.cpu.vector import LANES, Memory, Vector, constant, fma, loop
 

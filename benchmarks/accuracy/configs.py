@@ -1,6 +1,6 @@
 """What each configuration is for, what it reached, how long it took and how much memory: ``configs/README.md``.
 
-    python benchmarks/configs.py [NAME ...] [-o dataset.path=PATH ...]
+    python benchmarks/accuracy/configs.py [NAME ...] [-o dataset.path=PATH ...]
 
 Each NAME (a file of ``configs/`` without ``.json``) is run once, in a process of its own, with the overrides put over
 it; its row is replaced. The rows of all others stay as they are, so machines with other data can add theirs. Without
@@ -19,8 +19,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from table import ROOT, find_commit, headline, make_table
+sys.path.insert(0, str(Path(__file__).parents[2]))  # the repository
 
+from benchmarks.lib.table import ROOT, find_commit, headline, make_table
 from snn_action.cli.examples import describe
 
 CONFIGS = ROOT / "configs"
@@ -92,7 +93,7 @@ def measure(name: str, overrides: list[str]) -> list[str]:
 def make_page(rows: dict[str, list[str]]) -> str:
     """The page, given the columns from ``video %`` on of the configurations that have been run."""
     table = [[f"`{name}`", explain(name), *rows.get(name, NO_FIGURES)] for name in list_names()]
-    return f"{TEXT}{make_table(HEADER, table)}\n\nWritten by `python benchmarks/configs.py`.\n"
+    return f"{TEXT}{make_table(HEADER, table)}\n\nWritten by `python benchmarks/accuracy/configs.py`.\n"
 
 
 def list_names() -> list[str]:

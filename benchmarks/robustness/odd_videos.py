@@ -1,6 +1,6 @@
 """Videos of many containers and codecs: have they the frames, and the pixels, that FFmpeg's program gives?
 
-    python benchmarks/odd_videos.py
+    python benchmarks/robustness/odd_videos.py
 
 It needs the program ``ffmpeg``, which makes the videos and is the reference; what it cannot encode is left out. A row
 is right where the number of frames is equal, each frame differs by less than 6 of 255 on average, and frames read alone
@@ -9,12 +9,15 @@ are those read together.
 
 import shutil
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
 
 from snn_action.video.decode import VideoFile, count_frames, open_video, read_frames
+
+sys.path.insert(0, str(Path(__file__).parents[2]))  # the repository
 
 SOURCE = "-f lavfi -i testsrc2=s=96x64:r=25:d=1.2"
 CIF = "-f lavfi -i testsrc2=s=176x144:r=25:d=1"
@@ -84,7 +87,7 @@ def compare(path: Path) -> tuple[int, int, float, bool, bool]:
 
 
 def main() -> None:
-    from table import make_table, write_section
+    from benchmarks.lib.table import make_table, write_section
 
     if shutil.which("ffmpeg") is None:
         raise SystemExit("there is no program ffmpeg")
@@ -103,7 +106,7 @@ def main() -> None:
             how = "decoding" if counted else "packets"
             rows.append([name, str(ours), str(theirs), f"{difference:.2f}", how, "yes" if right else "NO"])
     header = ("video", "frames", "frames of FFmpeg", "largest mean difference", "counted by", "right")
-    write_section("Odd videos", "Of 255; see `benchmarks/odd_videos.py`.", make_table(header, rows))
+    write_section("Odd videos", "Of 255; see `benchmarks/robustness/odd_videos.py`.", make_table(header, rows))
 
 
 if __name__ == "__main__":

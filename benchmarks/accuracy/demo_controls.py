@@ -1,6 +1,6 @@
 """Does the demo tell its pairs apart by time? The same weights on frames in order, shuffled, and on the first alone.
 
-    OMP_NUM_THREADS=1 python benchmarks/demo_controls.py [--seeds 3] [--persons 16] [--jobs 1] [--folder FOLDER]
+    OMP_NUM_THREADS=1 python benchmarks/accuracy/demo_controls.py [--seeds 3] [--persons 16] [--jobs 1] [--folder F]
 
 For each seed, ``configs/config.json`` runs on videos of that seed. Then its weights are tested on its own test videos
 and on those of ``--persons`` further persons, of another seed of the generator. Frames reach the model as features of
@@ -9,6 +9,7 @@ one frame each, so features in another order are those of frames in another orde
 
 import argparse
 import math
+import sys
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -18,9 +19,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from table import ROOT, make_table, show, write_section
+
+sys.path.insert(0, str(Path(__file__).parents[2]))  # the repository
+
 from torch import Tensor
 
+from benchmarks.lib.table import ROOT, make_table, show, write_section
 from snn_action.config import load_config
 from snn_action.evaluation import predict_clips
 from snn_action.evaluation.accuracy import average_steps

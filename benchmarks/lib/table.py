@@ -14,7 +14,7 @@ from typing import Any
 from snn_action.config import load_config
 from snn_action.runs import pipeline
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SET = "8 of 101 classes of UCF101, 297 test videos"  # stands in the heading of every table on this file of features
 FEATURES = "Frozen VGG16 features of official split 1 (772 training and 297 test videos)"
 RESULTS = ROOT / "docs" / "results.md"
@@ -61,7 +61,7 @@ def find_commit() -> str:
 
 def write_section(title: str, text: str, table: str) -> None:
     """Print a section and put it into docs/results.md in the place of the last one of that title."""
-    command = f"python benchmarks/{Path(sys.argv[0]).name}"
+    command = f"python {Path(sys.argv[0]).resolve().relative_to(ROOT)}"
     stamp = f"`{command}`, {datetime.now(UTC):%Y-%m-%d}, commit {find_commit()}, {os.cpu_count()} CPU cores."
     section = f"## {title}\n\n{wrap(text)}\n\n{table}\n\n{stamp}\n"
     print(section)

@@ -1,6 +1,6 @@
 """The original 2020 project's configuration on real features: its pickles and its ``config.json``, ready to run.
 
-    python benchmarks/original_config.py FEATURES.npz FOLDER
+    python benchmarks/accuracy/original_config.py FEATURES.npz FOLDER
     python main.py -c FOLDER/config.json
 
 FEATURES.npz is a features file (``features (V, T, D)``, ``labels``, ``class_names``, ``split`` of "train" and "test").

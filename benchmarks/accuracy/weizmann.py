@@ -1,6 +1,6 @@
 """What motion is worth on Weizmann: streams rgb, difference and both, for the baseline, the LMU and the spiking LMU.
 
-    python benchmarks/weizmann.py VIDEOS WEIGHTS [--store FOLDER] [--keep FOLDER] [--seeds 10] [--validate]
+    python benchmarks/accuracy/weizmann.py VIDEOS WEIGHTS [--store FOLDER] [--keep FOLDER] [--seeds 10] [--validate]
 
 Each fold trains on eight subjects and tests the ninth; the baseline is fitted to the same features. With ``--validate``
 each fold trains on seven subjects and looks at an eighth, never at the ninth, and test videos stay closed. Features are
@@ -21,9 +21,10 @@ from multiprocessing import get_context
 from pathlib import Path
 from statistics import mean
 
-from paired import Tested, compare, join
-from table import ROOT, find_commit, make_table, show, write_section
+sys.path.insert(0, str(Path(__file__).parents[2]))  # the repository
 
+from benchmarks.lib.paired import Tested, compare, join
+from benchmarks.lib.table import ROOT, find_commit, make_table, show, write_section
 from snn_action.config import Config, load_config
 from snn_action.core.files import write_atomic
 from snn_action.runs import pipeline

@@ -1,6 +1,6 @@
 """Accuracy of models trained by two processes under torchrun beside that of one, seed by seed.
 
-    python benchmarks/distributed.py FEATURES.npz [--seeds 3] [--processes 2] [-o key=value ...]
+    python benchmarks/speed/distributed.py FEATURES.npz [--seeds 3] [--processes 2] [-o key=value ...]
 
 Settings are those of ``configs/ucf101_features_<model>.json``; ``-o`` makes them smaller. Runs differ in the number of
 processes alone: batches hold the same clips, dropout and noise are drawn anew by each process.
@@ -16,7 +16,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from table import ROOT, SET, make_table, show, write_section
+sys.path.insert(0, str(Path(__file__).parents[2]))  # the repository
+
+from benchmarks.lib.table import ROOT, SET, make_table, show, write_section
 
 MODELS = {
     "lmu": [],

@@ -1,6 +1,6 @@
 """Clips per second and memory of the ensemble array, against the machine's own limit and against NengoDL.
 
-    python benchmarks/ensemble_array.py [--peers FOLDER] [--ensembles 1000 10000]
+    python benchmarks/speed/ensemble_array.py [--peers FOLDER] [--ensembles 1000 10000]
 
 FOLDER holds the virtual environment ``nengo_dl``, made as ``benchmarks/peers/README.md`` says; without it only the
 limit is compared. 25 steps, 512 inputs, 14 outputs, ensembles of 50 SpikingRectifiedLinear neurons, medians of 5.
@@ -17,16 +17,18 @@ import time
 from pathlib import Path
 
 import torch
-from machine import BACKWARD, FORWARD, measure_product, measure_vector
-from table import make_table, write_section
-from timing import REPETITIONS, ask, time_of
 
+sys.path.insert(0, str(Path(__file__).parents[2]))  # the repository
+
+from benchmarks.lib.machine import BACKWARD, FORWARD, measure_product, measure_vector
+from benchmarks.lib.table import make_table, write_section
+from benchmarks.lib.timing import REPETITIONS, ask, time_of
 from snn_action.core.malloc import keep_freed_memory
 from snn_action.models import build_model
 
 STEPS, INPUTS, OUTPUTS, NEURONS = 25, 512, 14, 50
 PEAK_BATCH = 100  # at which memory is measured; clips a second at a batch that fills vectors of 16 clips
-PEER = Path(__file__).parent / "peers" / "nengo_dl_array.py"
+PEER = Path(__file__).parents[1] / "peers" / "nengo_dl_array.py"
 
 
 def least_seconds(ensembles: int, batch: int, train: bool, machine: tuple[float, float]) -> float:

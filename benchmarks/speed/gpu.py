@@ -1,6 +1,6 @@
 """Speed on a GPU: neurons over time and training steps of ensemble arrays, fused against PyTorch's own operations.
 
-    python benchmarks/gpu.py [--dry] [--device cuda]
+    python benchmarks/speed/gpu.py [--dry] [--device cuda]
 
 ``--dry`` leaves docs/results.md as it is. Lines are printed as they come.
 """
@@ -12,11 +12,14 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from unittest import mock
 
 import torch
-from table import make_table, write_section
 
+sys.path.insert(0, str(Path(__file__).parents[2]))  # the repository
+
+from benchmarks.lib.table import make_table, write_section
 from snn_action.core import registry
 from snn_action.models import build_model
 from snn_action.snn.fused import dispatch

@@ -1,6 +1,6 @@
 """What spikes cost a Legendre Memory Unit: the same network with and without them, video by video.
 
-    python benchmarks/spiking_lmu.py FEATURES.npz [--seeds 10] [--validate] [--sweep] [--cases lmu ...]
+    python benchmarks/accuracy/spiking_lmu.py FEATURES.npz [--seeds 10] [--validate] [--sweep] [--cases lmu ...]
 
 Settings are those of ``configs/ucf101_features_<model>.json`` and what a case names here. All were chosen with
 ``--validate``, which trains on four fifths of the groups of training videos and tests the other fifth, another draw of
@@ -16,9 +16,10 @@ from multiprocessing import get_context
 from pathlib import Path
 from statistics import mean
 
-from paired import Tested, compare, join
-from table import FEATURES, ROOT, SET, make_table, show, write_section
+sys.path.insert(0, str(Path(__file__).parents[2]))  # the repository
 
+from benchmarks.lib.paired import Tested, compare, join
+from benchmarks.lib.table import FEATURES, ROOT, SET, make_table, show, write_section
 from snn_action.config import load_config
 from snn_action.runs import pipeline
 from snn_action.training import read_lines

@@ -1,6 +1,6 @@
 """Speed of the LMU family, against the machine's own limit, NengoDL and keras-lmu.
 
-    python benchmarks/lmu.py [--peers FOLDER] [--rounds 5]
+    python benchmarks/speed/lmu.py [--peers FOLDER] [--rounds 5]
 
 FOLDER holds the virtual environments ``nengo_dl`` and ``keras_lmu``, made as ``benchmarks/peers/README.md`` says;
 without it only the limit is compared. Processes take turns, one of each in a round; figures are medians over rounds of
@@ -24,15 +24,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from table import make_table, write_section
-from timing import ask, turns_of
 
+sys.path.insert(0, str(Path(__file__).parents[2]))  # the repository
+
+from benchmarks.lib.table import make_table, write_section
+from benchmarks.lib.timing import ask, turns_of
 from snn_action.config import TrainingSettings
 from snn_action.core.malloc import keep_freed_memory
 from snn_action.models import TemporalModel, build_model
 from snn_action.training.optimizer import make_optimizer
 
-PEERS = Path(__file__).parent / "peers"
+PEERS = Path(__file__).parents[1] / "peers"
 INPUTS, OUTPUTS, STEPS, UNITS, BATCH, PRODUCT = 512, 14, 25, 800, 100, 3000
 ORIGINAL = {
     "type": "lmu",

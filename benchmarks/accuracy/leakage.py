@@ -1,6 +1,6 @@
 """The original project's leak, made again on real features: what a test gains when the encoder has seen its videos.
 
-    python benchmarks/leakage.py UCF101_FEATURES.npz [--weizmann VIDEOS WEIGHTS] [--seeds 3]
+    python benchmarks/accuracy/leakage.py UCF101_FEATURES.npz [--weizmann VIDEOS WEIGHTS] [--seeds 3]
 
 The original trained the last layers of its CNN, D-1024-BN-ReLU-768-BN-ReLU-512, on a random 75 % of all videos, and
 then tested a temporal model on its features on an official split. Here such an encoder head learns, on frozen features
@@ -28,9 +28,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from table import RESULTS, ROOT, headline, make_table, show, write_section
+
+sys.path.insert(0, str(Path(__file__).parents[2]))  # the repository
+
 from torch import nn
 
+from benchmarks.lib.table import RESULTS, ROOT, headline, make_table, show, write_section
 from snn_action.config import load_config
 from snn_action.core.errors import ConfigError
 from snn_action.runs import pipeline

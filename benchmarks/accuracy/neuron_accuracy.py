@@ -1,6 +1,6 @@
 """Accuracy of the ensemble array by neuron and gradient mode, by its size, and the seconds of the original's preset.
 
-    python benchmarks/neuron_accuracy.py FEATURES.npz [--seeds 5]
+    python benchmarks/accuracy/neuron_accuracy.py FEATURES.npz [--seeds 5]
 
 Settings are those of ``configs/ucf101_features_ensemble_array.json``, chosen by three-fold validation on groups of the
 training videos; nothing but what a row names differs from them. The test videos are opened once, at each run's end.
@@ -14,9 +14,11 @@ import tempfile
 from pathlib import Path
 
 import torch
-from table import FEATURES, ROOT, SET, headline, make_table, run_seeds, show, write_section
-from timing import ask
 
+sys.path.insert(0, str(Path(__file__).parents[2]))  # the repository
+
+from benchmarks.lib.table import FEATURES, ROOT, SET, headline, make_table, run_seeds, show, write_section
+from benchmarks.lib.timing import ask
 from snn_action.config import load_config
 
 CONFIG = "ucf101_features_ensemble_array.json"

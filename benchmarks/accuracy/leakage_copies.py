@@ -1,6 +1,6 @@
 """What the leakage guard's search for copies finds: real videos, altered in many ways, and pairs of different videos.
 
-    python benchmarks/leakage_copies.py JHMDB WEIZMANN [--half chosen] [--videos 100] [--workers 2]
+    python benchmarks/accuracy/leakage_copies.py JHMDB WEIZMANN [--half chosen] [--videos 100] [--workers 2]
 
 Videos are drawn from J-HMDB (four of five) and Weizmann. Films of J-HMDB and subjects of Weizmann are cut into halves:
 the thresholds of ``snn_action.video.copies`` were chosen on the half ``chosen``; the table is made on the half
@@ -27,8 +27,10 @@ from pathlib import Path
 import av
 import numpy as np
 from PIL import Image
-from table import ROOT, make_table, wrap
 
+sys.path.insert(0, str(Path(__file__).parents[2]))  # the repository
+
+from benchmarks.lib.table import ROOT, make_table, wrap
 from snn_action.datasets.check import find_all_videos
 from snn_action.video.copies import find_copies
 from snn_action.video.decode import open_video

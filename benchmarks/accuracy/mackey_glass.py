@@ -1,6 +1,6 @@
 """Mackey-Glass series (tau 17), predicted 15 steps ahead: stacked LMU and LSTM of about 18,000 parameters.
 
-    python benchmarks/mackey_glass.py [--seeds 3]
+    python benchmarks/accuracy/mackey_glass.py [--seeds 3]
 
 The data are made as in the notebook of the LMU's authors (``experiments/mackey-glass.ipynb`` of keras-lmu): 128 series
 of 5,000 steps, the first half to learn from, the second to test on. Learning rates were chosen on the last 16 of the
@@ -12,13 +12,17 @@ import math
 import statistics
 import sys
 import time
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from table import make_table, write_section
+
+sys.path.insert(0, str(Path(__file__).parents[2]))  # the repository
+
 from torch import Tensor, nn
 
+from benchmarks.lib.table import make_table, write_section
 from snn_action.models import TemporalModel, build_model
 
 TAU, AHEAD = 17, 15

@@ -1,6 +1,6 @@
 """Why the original's spiking LMU fails: its accuracy as each cause is removed, alone and one after another.
 
-    python benchmarks/spiking_lmu_causes.py FEATURES.npz [--seeds 3] [--jobs 1]
+    python benchmarks/accuracy/spiking_lmu_causes.py FEATURES.npz [--seeds 3] [--jobs 1]
 
 Three causes, each removed by one setting of ``spiking_lmu_2020``; the values were fixed on groups of the training
 videos, before a test video was opened:
@@ -25,8 +25,11 @@ from statistics import mean
 from typing import NamedTuple
 
 import matplotlib
-from spiking_lmu_2020 import CONFIG, RATES, run_ours
-from table import FEATURES, RESULTS, ROOT, SET, make_table, show, write_section
+
+sys.path.insert(0, str(Path(__file__).parents[2]))  # the repository
+
+from benchmarks.accuracy.spiking_lmu_2020 import CONFIG, RATES, run_ours
+from benchmarks.lib.table import FEATURES, RESULTS, ROOT, SET, make_table, show, write_section
 
 matplotlib.use("agg")
 from matplotlib import pyplot as plt

@@ -1,6 +1,6 @@
 """Opening a feature store and reading random batches from it, beside a store a hundredth of its size and a plain array.
 
-    python benchmarks/store.py [--clips 1000000] [--small 10000] [--folder FOLDER]
+    python benchmarks/speed/store.py [--clips 1000000] [--small 10000] [--folder FOLDER]
 
 Stores are synthetic and sparse: real shards of 64 videos of one clip each, whose features are holes in the files, so
 that a million clips take little disk. The plain array is such a file too, of the shape (clips, steps, features), mapped
@@ -29,8 +29,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from table import make_table, write_section
 
+sys.path.insert(0, str(Path(__file__).parents[2]))  # the repository
+
+from benchmarks.lib.table import make_table, write_section
 from snn_action.datasets.catalog import Catalog, Fold, Video
 from snn_action.features.extraction.assembly import assemble
 from snn_action.features.feature_set import FeatureSet, StreamRows

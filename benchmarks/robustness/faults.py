@@ -1,6 +1,6 @@
 """Processes that share one extraction are killed at random moments: is anything lost, doubled or changed?
 
-    python benchmarks/faults.py [VIDEOS] [--backbone mobilenet_v2 --weights FILE] [--kills 60]
+    python benchmarks/robustness/faults.py [VIDEOS] [--backbone mobilenet_v2 --weights FILE] [--kills 60]
 
 VIDEOS is a folder with videos at any depth; without it, synthetic ones are generated. Two processes extract the
 features of all of them into one store. After a random time, from a twentieth of a second to a few seconds, one of them
@@ -41,6 +41,8 @@ from snn_action.features.extraction import extract, locks, sharing
 from snn_action.features.store import store
 from snn_action.features.store.store import FeatureStore
 from snn_action.video.settings import ClipSettings
+
+sys.path.insert(0, str(Path(__file__).parents[2]))  # the repository
 
 STEPS: dict[str, list[tuple[Any, str]]] = {
     "start: keys, opening the store": [],
@@ -153,7 +155,7 @@ def make_catalog(paths: list[Path], root: Path) -> Catalog:
 
 
 def main() -> None:
-    from table import make_table, write_section
+    from benchmarks.lib.table import make_table, write_section
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("videos", type=Path, nargs="?")

@@ -1,6 +1,6 @@
 """Real videos that were damaged at random: does reading them ever crash, hang, or lie about the number of frames?
 
-    python benchmarks/fuzz.py VIDEOS [--mutations 2000]
+    python benchmarks/robustness/fuzz.py VIDEOS [--mutations 2000]
 
 VIDEOS is a folder with videos at any depth. Each mutation takes one of them and flips bits, cuts the end off, or swaps
 blocks; the seed is fixed. What is damaged is then
@@ -32,6 +32,8 @@ from snn_action.datasets.check import VideoCheck, check_videos, find_all_videos
 from snn_action.video.clips import read_video
 from snn_action.video.settings import ClipSettings, LimitSettings
 from snn_action.video.workers import Failure, map_apart
+
+sys.path.insert(0, str(Path(__file__).parents[2]))  # the repository
 
 KINDS = ("bit flips", "truncation", "swapped blocks")
 LIMITS = LimitSettings(timeout=30.0)
@@ -172,7 +174,7 @@ def fuzz(sources: Sequence[Path], count: int, seed: int, workers: int, keep: Pat
 
 
 def main() -> None:
-    from table import make_table, write_section
+    from benchmarks.lib.table import make_table, write_section
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("videos", type=Path)
