@@ -16,7 +16,7 @@ def test_the_page_is_current():
     assert page == make_page(), "run: python benchmarks/lib/index.py"
 
 
-@pytest.mark.parametrize("name", ["accuracy/ucf101_features", "speed/neurons", "robustness/odd_videos"])
+@pytest.mark.parametrize("name", ["accuracy/ucf101_features", "speed/neurons", "robustness/faults"])
 def test_a_script_is_found_from_anywhere(name, tmp_path):
     command = [sys.executable, BENCHMARKS / f"{name}.py", "--help"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
