@@ -51,4 +51,4 @@ def test_the_old_name_of_a_model_is_read():
 
 
 def test_the_old_spelling_of_a_key_is_read():
-    assert parse("model", {"type": "lmu", "normalize": True}) == parse("model", {"type": "lmu", "normalize": True})
+    assert parse("model", {"type": "lmu", "normalise": True}) == parse("model", {"type": "lmu", "normalize": True})

@@ -28,7 +28,7 @@ def test_weights_come_back_and_no_other_file_stays(tmp_path):
 def test_names_of_earlier_versions_are_read(tmp_path):
     model, other = make(0), make(1)
     model.standardizer.mean += 2
-    old = {key.replace("standardizer", "standardizer"): value for key, value in model.state_dict().items()}
+    old = {key.replace("standardizer", "standardiser"): value for key, value in model.state_dict().items()}
     assert old.keys() != model.state_dict().keys()
     torch.save({"state_dict": {f"model.{key}": value for key, value in old.items()}}, tmp_path / "old.ckpt")
     load_weights(other, tmp_path / "old.ckpt")

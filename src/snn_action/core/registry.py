@@ -85,7 +85,7 @@ _defined: dict[Kind, dict[str, type["ItemSettings"]]] = {}  # outside this packa
 ANY_BACKBONE = "snn_action.backbones.settings:BackboneSettings"  # of names that are not registered
 # names and keys of earlier versions, which configurations and run folders still have
 OLD_NAMES: dict[Kind, dict[str, str]] = {"model": {"frame_average": "mean_pool"}}
-OLD_KEYS: dict[Kind, dict[str, str]] = {"model": {"normalize": "normalize"}}
+OLD_KEYS: dict[Kind, dict[str, str]] = {"model": {"normalise": "normalize"}}
 
 # configurations of other projects: modules with NAME, matches(raw) and translate(raw) -> (ours, notes)
 FOREIGN_CONFIGURATIONS = ("snn_action.original_2020.translate",)

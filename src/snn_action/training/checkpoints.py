@@ -19,7 +19,7 @@ from snn_action.models import TemporalModel
 from snn_action.training.nengo_dl import check_weights
 
 PREFIX = "model."  # of the temporal model's weights in a checkpoint
-_OLD_PART = re.compile(r"^standardizer\.")  # its name in checkpoints of earlier versions
+_OLD_PART = re.compile(r"^standardiser\.")  # its name in checkpoints of earlier versions
 TRAINED_ON = "trained_on"  # key of what the weights learned from
 
 
