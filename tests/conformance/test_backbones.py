@@ -16,7 +16,7 @@ from snn_action.core.registry import describe_settings
 OF_TORCHVISION = "squeezenet1_1"
 
 
-@pytest.fixture(scope="module", params=[*registry.list_items("backbone"), OF_TORCHVISION])
+@pytest.fixture(scope="module", params=[*(name for name, _ in registry.items("backbone")), OF_TORCHVISION])
 def settings(request: pytest.FixtureRequest) -> BackboneSettings:
     parsed: BackboneSettings = registry.parse("backbone", {"name": request.param, "weights": "random"})
     return parsed
