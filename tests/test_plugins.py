@@ -97,8 +97,8 @@ def test_an_installed_package_is_found_by_its_entry_points(folder):
     run_python(folder, "-m", "snn_action", "run", "-c", "config.json", "--run-id", "gru")
     printed = run_python(folder, "-m", "snn_action", "predict", "save/newcomer/gru", "flat/Bow-g01-c01.avi")
     assert printed.count("%") == 2
-    saved = json.loads((folder / "save" / "newcomer" / "gru" / "config.json").read_text())
-    assert (saved["model"], saved["backbone"]["cells"]) == ({"type": "gru", "units": 8}, 2)
+    config = json.loads((folder / "save" / "newcomer" / "gru" / "config.json").read_text())
+    assert (config["model"], config["backbone"]["cells"]) == ({"type": "gru", "units": 8}, 2)
     script = folder / "script.py"
     script.write_text(
         "import json\n"
@@ -107,12 +107,13 @@ def test_an_installed_package_is_found_by_its_entry_points(folder):
         "print(*s.list_neurons('q*'), *s.list_models('g*'), *s.list_datasets('fl*'), *s.list_backbones('grid'))\n"
         "print(s.build_neuron('qif').settings.peak)\n"
         f"config = s.load_config('config.json', ['model={json.dumps(SPIKING)}'])\n"
-        "print(s.run(config).metrics['spikes']['per_clip'] > 0)\n"
+        "saved = json.loads((s.run(config).folder / 'config.json').read_text())\n"
+        "print(saved['model']['neuron']['type'])\n"
         "print(*make_schema()['$defs'])\n"
     )
-    names, peak, spikes, definitions = run_python(folder, "script.py").splitlines()
+    names, peak, saved, definitions = run_python(folder, "script.py").splitlines()
     assert names.split() == ["qif", "gru", "flat", "grid"]
-    assert (peak, spikes) == ("5.0", "True")
+    assert (peak, saved) == ("5.0", "qif")
     assert {f"{kind}_{line.split()[0]}" for kind, line in ITEMS.items()} <= set(definitions.split())
 
 
