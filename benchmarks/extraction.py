@@ -4,7 +4,7 @@
 
 VIDEOS is a folder that holds videos at any depth. Three things are timed, in turns, several times over:
 
-bare         the backbone on one batch that is already decoded, resized, normalised and in memory, again and again
+bare         the backbone on one batch that is already decoded, resized, normalized and in memory, again and again
 end to end   ``extract_features`` into an empty store: digests, decoding beside the network, shards written
 plain loop   each video decoded with PyAV, transformed by torchvision and put through the network, one after another
 """
@@ -29,7 +29,7 @@ from snn_action.features.extraction.embed import prepare
 from snn_action.features.extraction.extract import extract_features
 from snn_action.video.clips import read_video
 from snn_action.video.settings import ClipSettings
-from snn_action.video.transforms import normalise
+from snn_action.video.transforms import normalize
 
 
 def make_config(arguments: argparse.Namespace, store: Path) -> Config:
@@ -46,7 +46,7 @@ def run_bare(paths: list[Path], config: Config, backbone: Backbone, device: str)
     """Frames per second on the first video's batch, for as many batches as there are videos."""
     clips = read_video(paths[0], config.clip, backbone.input_size, 0, "")
     frames = clips.streams["rgb"][: config.backbone.batch_size].to(device)
-    batch = normalise(frames, backbone.mean, backbone.std).contiguous(memory_format=torch.channels_last)
+    batch = normalize(frames, backbone.mean, backbone.std).contiguous(memory_format=torch.channels_last)
     with keep_freed_memory():  # as the extraction does
         infer(backbone, batch)
         begin = time.perf_counter()

@@ -79,7 +79,7 @@ def learn_head(clips: Clips, chosen: np.ndarray, seed: int) -> np.ndarray:
     optimizer = torch.optim.Adam(head.parameters(), RATE)
     for _ in range(EPOCHS):
         for batch in torch.randperm(len(frames)).split(BATCH):
-            if len(batch) > 1:  # batch normalisation needs two
+            if len(batch) > 1:  # batch normalization needs two
                 optimizer.zero_grad()
                 nn.functional.cross_entropy(head(frames[batch]), labels[batch]).backward()
                 optimizer.step()

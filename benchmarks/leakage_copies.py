@@ -60,7 +60,7 @@ def crop(frame: np.ndarray, share: float = 0.0, pixels: int = 0) -> np.ndarray:
 
 
 def map_levels(frame: np.ndarray, function: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """A frame whose grey levels, 0 to 1, are others."""
+    """A frame whose gray levels, 0 to 1, are others."""
     return np.clip(255 * function(np.arange(256) / 255), 0, 255).round().astype(np.uint8)[frame]
 
 
@@ -89,7 +89,7 @@ def put_into(frame: np.ndarray) -> np.ndarray:
 
 
 def add_noise(frames: Frames) -> Frames:
-    """Noise of 8 grey levels."""
+    """Noise of 8 gray levels."""
     rng = np.random.default_rng(0)
     return [np.clip(frame + rng.normal(0, 8, frame.shape), 0, 255).astype(np.uint8) for frame in frames]
 

@@ -8,8 +8,8 @@ held out in turn (as ``--validate 0`` to ``--validate 5`` does), two seeds or th
 and the test images are opened once, at each run's end.
 
 How it is trained. The memory does not learn, so that of every training image is computed once, and what learns is a
-network of one hidden layer on its coefficients (centred, all divided by one deviation; both are folded into the weights
-afterwards). Two things hold it back from learning images by heart, and helped more on the held-out images than noise on
+network of one hidden layer on its coefficients (centered, all divided by one deviation; both are folded into the
+weights afterwards). Two things keep it from memorizing images, and helped more on the held-out images than noise on
 the input, label smoothing or mixed images: each batch is moved a fixed distance up the loss's gradient before it is
 learned (Goodfellow et al. 2015), and in training what each hidden unit gives is multiplied by a number drawn around 1.
 The weights are a running mean. What mattered most on the held-out images was the hidden units' positive part in the
@@ -46,7 +46,7 @@ LMU_SETTINGS = {"type": "lmu", **MEMORY, "activation": "relu"}
 SPIKING_SETTINGS = {
     "type": "spiking_lmu",
     **MEMORY,
-    "normalise": False,
+    "normalize": False,
     "gradient": "spike_aware",
     "max_rates": (1000.0, 1000.0),
     "tau_readout": 0.0002,
@@ -95,7 +95,7 @@ def make_model(settings: dict[str, object], seed: int) -> LMU | SpikingLMU:
 def remember(model: LMU | SpikingLMU, pixels: Tensor) -> Tensor:
     """The memory (N, order) after the last step."""
     empty = torch.zeros(1, 1, model.settings.order)
-    parts = [model.memory.last(model.encoder(model.standardiser(part)), empty) for part in pixels.split(5000)]
+    parts = [model.memory.last(model.encoder(model.standardizer(part)), empty) for part in pixels.split(5000)]
     return torch.cat(parts).flatten(1)
 
 

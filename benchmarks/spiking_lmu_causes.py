@@ -71,9 +71,9 @@ def draw(found: dict[str, list[dict[str, float]]]) -> None:
     """Bars of ``timestep`` accuracy with rates and with spikes."""
     figure, axes = plt.subplots(figsize=(8, 3.6), layout="constrained")
     places = range(len(found))
-    for kind, shift, colour in (("rates", 0.2, "#b8b8b8"), ("spikes", -0.2, "#c0392b")):
+    for kind, shift, color in (("rates", 0.2, "#b8b8b8"), ("spikes", -0.2, "#c0392b")):
         values = [100 * mean(run[kind] for run in runs) for runs in found.values()]
-        axes.barh([place - shift for place in places], values, 0.38, label=f"with {kind}", color=colour)
+        axes.barh([place - shift for place in places], values, 0.38, label=f"with {kind}", color=color)
         for place, value in zip(places, values, strict=True):
             axes.text(value + 0.5, place - shift, f"{value:.0f}", va="center", fontsize=8)
     axes.set_yticks(list(places), [name.replace("`", "") for name in found])
@@ -91,7 +91,7 @@ def show_table() -> None:
     section = re.sub(r"\s+See\s+\[[^]]*\]\(explanation/spiking-lmu\.md\)\.", "", section)  # the page itself
     text, table, stamp = section.strip().split("\n\n")
     figure = f"![Accuracy with rates and with spikes, as causes are removed](../images/{FIGURE.name})"
-    caption = "*The same as a figure. Grey: rates in the place of spikes. Red: spikes.*"
+    caption = "*The same as a figure. Gray: rates in the place of spikes. Red: spikes.*"
     page = PAGE.read_text(encoding="utf-8")
     new = re.sub(
         r"(<!-- from here .*?-->\n).*?(<!-- end -->)",

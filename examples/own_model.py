@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from snn_action.models import ModelSettings, TemporalModel, build_model
-from snn_action.models.base import InputStandardiser
+from snn_action.models.base import InputStandardizer
 
 
 class GRUSettings(ModelSettings):
@@ -31,7 +31,7 @@ class GRU(TemporalModel):
     Settings = GRUSettings
 
     def make_parts(self):
-        self.standardiser = InputStandardiser(self.in_features, "global")
+        self.standardizer = InputStandardizer(self.in_features, "global")
         self.cell = nn.GRUCell(self.in_features, self.settings.units)
         self.readout = nn.Linear(self.settings.units, self.num_classes)
 

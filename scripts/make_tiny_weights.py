@@ -33,7 +33,7 @@ from snn_action.datasets.synthetic.generate import VERSION
 from snn_action.datasets.synthetic.motions import ACTIONS
 from snn_action.datasets.synthetic.render import render_clip
 from snn_action.datasets.synthetic.video_file import encode_avi
-from snn_action.video.transforms import normalise, resize
+from snn_action.video.transforms import normalize, resize
 
 SEED = 20_200_602
 GROUPS = range(1001, 1301)
@@ -67,7 +67,7 @@ def make_targets(joints: Tensor) -> Tensor:
 
 
 def augment(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Other light and colours: images (n, 3, S, S) in 0..255."""
+    """Other light and colors: images (n, 3, S, S) in 0..255."""
     shape = (len(images), 3, 1, 1)
     gain = (
         1
@@ -78,7 +78,7 @@ def augment(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 class Learner(nn.Module):
-    """The network with batch normalisation while it learns, and two linear maps from its features."""
+    """The network with batch normalization while it learns, and two linear maps from its features."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -88,7 +88,7 @@ class Learner(nn.Module):
         self.movement = nn.Linear(FEATURES, len(MOVEMENTS))
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Targets and logits of movements of normalised images."""
+        """Targets and logits of movements of normalized images."""
         x = images
         for convolution, norm in zip(self.network.convolutions, self.norms, strict=True):
             x = torch.relu(norm(convolution(x)))
@@ -96,7 +96,7 @@ class Learner(nn.Module):
         return self.pose(features), self.movement(features)
 
     def fused(self) -> TinyNetwork:
-        """The network with the batch normalisation folded into its convolutions."""
+        """The network with the batch normalization folded into its convolutions."""
         self.eval()
         network = TinyNetwork().eval()
         network.linear = self.network.linear
@@ -108,7 +108,7 @@ class Learner(nn.Module):
 
 def see(images: Tensor) -> Tensor:
     """Images in 0..255 as the backbone sees them, channels last."""
-    return normalise(images, IMAGENET_MEAN, IMAGENET_STD).contiguous(memory_format=torch.channels_last)
+    return normalize(images, IMAGENET_MEAN, IMAGENET_STD).contiguous(memory_format=torch.channels_last)
 
 
 def train(images: Tensor, targets: Tensor, movements: Tensor) -> Learner:
@@ -163,7 +163,7 @@ def main() -> None:
         "joint_error": round(float(error), 4),
         "joint_error_unit": "sides of the picture, mean over joints of held-out groups, from the pelvis",
         "movement_accuracy": round(float(accuracy), 4),
-        "licence": "MIT, as the package",
+        "license": "MIT, as the package",
     }
     (folder / WEIGHTS.name).with_suffix(".json").write_text(json.dumps(provenance, indent=2) + "\n")
     print(json.dumps(provenance, indent=2))

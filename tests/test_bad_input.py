@@ -209,9 +209,9 @@ def test_labels_of_a_wrong_shape_and_range(refuse, change_features, features_fil
 
 def test_one_class_only(refuse, change_features, video_config, video_set):
     one = {"labels": np.zeros(48, np.int64), "class_names": np.array(["Archery"])}
-    refuse(change_features(**one), 2, "dataset: a recogniser needs at least two classes, found ['Archery']")
+    refuse(change_features(**one), 2, "dataset: a recognizer needs at least two classes, found ['Archery']")
     (video_set / "Right").rename(video_set.parent / "Right")
-    refuse(video_config(), 2, "dataset: a recogniser needs at least two classes, found ['Left']")
+    refuse(video_config(), 2, "dataset: a recognizer needs at least two classes, found ['Left']")
 
 
 def test_a_test_class_absent_from_training(refuse, change_features, features_file):

@@ -168,14 +168,14 @@ def test_a_malicious_pickle_and_a_missing_one_are_refused_by_name(main, pickles)
 
 
 def write_frames(folder: Path, counts: dict[str, int]) -> None:
-    """Folders of JPEG frames; each class has a colour, each frame its own noise."""
+    """Folders of JPEG frames; each class has a color, each frame its own noise."""
     rng = np.random.default_rng(0)
-    colours = {"walk": (200, 60, 60), "archery": (60, 200, 60), "run": (60, 60, 200)}
+    colors = {"walk": (200, 60, 60), "archery": (60, 200, 60), "run": (60, 60, 200)}
     for place, frames in counts.items():
         (folder / place).mkdir(parents=True)
-        colour = colours[place.split("_")[1].lower()]
+        color = colors[place.split("_")[1].lower()]
         for number in range(1, frames + 1):
-            image = rng.integers(-40, 40, (24, 32, 1)) + np.array(colour)
+            image = rng.integers(-40, 40, (24, 32, 1)) + np.array(color)
             Image.fromarray(image.astype(np.uint8)).save(folder / place / f"frame{number:06d}.jpg")
 
 

@@ -1,4 +1,4 @@
-"""Recognise human actions in video with spiking neural networks."""
+"""Recognize human actions in video with spiking neural networks."""
 
 import importlib
 from typing import TYPE_CHECKING, Any

@@ -56,7 +56,7 @@ class TrainingSettings(Settings):
     warmup_epochs: int = Field(0, ge=0, le=10**6, description="Epochs in which the learning rate rises from 0")
     loss: LossSettings = Field(LossSettings(), description="Weights of the terms of the loss")
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="Share of the target spread evenly over all classes")
-    feature_noise: float = Field(0.0, ge=0, description="Deviation of noise on standardised inputs, new at each step")
+    feature_noise: float = Field(0.0, ge=0, description="Deviation of noise on standardized inputs, new at each step")
     gradient_clip: float | None = Field(None, gt=0, description="Largest norm of the gradient; null: not clipped")
     validation_share: float = Field(0.2, ge=0, lt=1, description="Share of training groups; 0: the last epoch counts")
     patience: int | None = Field(

@@ -91,7 +91,7 @@ def test_random_weights_come_from_the_seed_alone() -> None:
     assert build_backbone(settings, seed=2).digest != first.digest
 
 
-def test_normalisation_comes_from_the_published_weights() -> None:
+def test_normalization_comes_from_the_published_weights() -> None:
     usual = build_backbone(BackboneSettings(name="shufflenet_v2_x0_5", weights="random"))
     assert usual.mean == (0.485, 0.456, 0.406)
     assert usual.std == (0.229, 0.224, 0.225)

@@ -163,13 +163,13 @@ SMALL = {
 }
 OFTEN = {"max_rates": (400.0, 800.0)}  # enough spikes in a few steps
 MODELS: list[tuple[str, dict[str, Any]]] = [(name, {}) for name, _ in registry.items("model")] + [
-    ("lmu", {"differences": 2, "normalise": True, "activation": "relu"}),
+    ("lmu", {"differences": 2, "normalize": True, "activation": "relu"}),
     ("lmu", {"hidden_to_memory": True, "memory_to_memory": True, "hidden_recurrence": True, "input_to_hidden": True}),
     ("lmu", {"trained": "matrices", "hidden_to_memory": True}),
     ("lmu", {"trained": "theta", "order": 8}),
     ("lmu", {"encoders": "on_off", "readout": "logistic"}),
     ("stacked_lmu", {"order": 64, "theta": 64.0}),
-    ("stacked_lmu", {"trained": "theta", "normalise": True}),
+    ("stacked_lmu", {"trained": "theta", "normalize": True}),
     ("spiking_lmu", {**OFTEN, "gradient": "rate"}),
     ("spiking_lmu", {**OFTEN, "gradient": "spike_aware", "differences": 1}),
     ("spiking_lmu", {**OFTEN, "spiking_input": True, "spiking_memory": True, "input_to_hidden": True}),

@@ -48,3 +48,7 @@ def test_the_old_name_of_a_model_is_read():
     old, new = (parse("model", {"type": name}) for name in ("frame_average", "mean_pool"))
     assert old == new
     assert old.type == "mean_pool"
+
+
+def test_the_old_spelling_of_a_key_is_read():
+    assert parse("model", {"type": "lmu", "normalize": True}) == parse("model", {"type": "lmu", "normalize": True})

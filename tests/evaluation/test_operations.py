@@ -162,7 +162,7 @@ def test_stacked_lmu(input_to_hidden):
 SPIKING = {"type": "spiking_lmu", **MEMORY, "units": 30, "max_rates": (300.0, 900.0), "ensemble_neurons": 6}
 
 
-@pytest.mark.parametrize("more", [{}, {"input_to_hidden": True}, {"normalise": False}, {"tau_readout": 0.0005}])
+@pytest.mark.parametrize("more", [{}, {"input_to_hidden": True}, {"normalize": False}, {"tau_readout": 0.0005}])
 def test_spiking_lmu(more):
     _, counted, (spikes,) = count({**SPIKING, **more})
     assert spikes > 0

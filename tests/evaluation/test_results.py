@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from snn_action.datasets.catalog import Catalog, Fold, Video
-from snn_action.evaluation import FoldResult, summarise, write_confusion_csv, write_predictions_csv
+from snn_action.evaluation import FoldResult, summarize, write_confusion_csv, write_predictions_csv
 from snn_action.evaluation.predictions import ClipPredictions
 from snn_action.evaluation.results import join_folds
 from snn_action.models import Population
@@ -47,7 +47,7 @@ def test_folds_are_joined_without_mixing_a_video_that_both_tested(folds):
 
 
 def test_summary_of_several_folds(catalog, folds):
-    found = summarise(catalog, folds, [Population("a", 8, 3), Population("b", 2, 4)])
+    found = summarize(catalog, folds, [Population("a", 8, 3), Population("b", 2, 4)])
     assert found["accuracy"]["video"] == pytest.approx(5 / 7)
     assert found["test_videos"] == 7
     assert [fold["accuracy"]["video"] for fold in found["folds"]] == pytest.approx([2 / 3, 3 / 4])
@@ -83,7 +83,7 @@ def test_summary_of_several_folds(catalog, folds):
 
 def test_one_fold_has_no_spread_and_may_lack_a_baseline_and_spikes(catalog):
     alone = FoldResult("1", said([0, 1], [0, 1], [0, 0], 3), None, 3, 0)
-    found = summarise(catalog, [alone], ())
+    found = summarize(catalog, [alone], ())
     assert "folds" not in found
     assert "mean" not in found
     assert found["baseline"] is None

@@ -3,7 +3,7 @@ from typing import NamedTuple
 import torch
 
 from snn_action.models import find_spikes
-from snn_action.models.base import InputStandardiser, drop
+from snn_action.models.base import InputStandardizer, drop
 
 
 class Layer(NamedTuple):
@@ -25,14 +25,14 @@ def test_spikes_are_found_wherever_they_stand():
     assert find_spikes(torch.ones(2)) == []
 
 
-def test_normalised_steps_have_a_root_mean_square_of_one():
-    standardiser = InputStandardiser(4, "global", normalise=True).double()
+def test_normalized_steps_have_a_root_mean_square_of_one():
+    standardizer = InputStandardizer(4, "global", normalize=True).double()
     clips = torch.randn(3, 5, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 7 + 2
-    standardiser.fit(clips, torch.ones(3, 5, dtype=torch.bool))
-    plain = (clips - standardiser.mean) * standardiser.scale
+    standardizer.fit(clips, torch.ones(3, 5, dtype=torch.bool))
+    plain = (clips - standardizer.mean) * standardizer.scale
     expected = plain / plain.square().mean(-1, keepdim=True).sqrt()
-    torch.testing.assert_close(standardiser(clips), expected, rtol=1e-4, atol=1e-4)
-    assert bool(standardiser(standardiser.mean.expand(1, 1, 4)).isfinite().all())  # a step of nothing
+    torch.testing.assert_close(standardizer(clips), expected, rtol=1e-4, atol=1e-4)
+    assert bool(standardizer(standardizer.mean.expand(1, 1, 4)).isfinite().all())  # a step of nothing
 
 
 def test_units_are_dropped_for_a_whole_clip_and_only_in_training():

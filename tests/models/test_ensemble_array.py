@@ -284,7 +284,7 @@ def test_settings_out_of_range_are_named(options, says):
 
 
 def test_solved_output_weights_are_the_regression_on_what_ensembles_stand_for():
-    """At the minimum of the penalised likelihood its gradient is zero, here written out."""
+    """At the minimum of the penalized likelihood its gradient is zero, here written out."""
     model = make(readout="logistic", readout_strength=2.0, n_ensembles=5)
     x, labels = features(12, 9, seed=3), torch.arange(12) % 3
     mask = torch.arange(9) < torch.tensor([9, 4] * 6).unsqueeze(1)
@@ -292,7 +292,7 @@ def test_solved_output_weights_are_the_regression_on_what_ensembles_stand_for():
     means = []
     for clip, length in zip(x, mask.sum(1).tolist(), strict=True):
         value, total = torch.zeros(4, dtype=torch.float64), torch.zeros(5, dtype=torch.float64)
-        for now in (clip[:length] - model.standardiser.mean) * model.standardiser.scale:
+        for now in (clip[:length] - model.standardizer.mean) * model.standardizer.scale:
             value = value * 2.718281828459045**-0.2 + now * (1 - 2.718281828459045**-0.2)
             total = total + model.input_kernel.weight @ value
         means.append(total / length)

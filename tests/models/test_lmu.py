@@ -98,7 +98,7 @@ def test_every_combination_of_connections_follows_the_equations(options):
             torch.testing.assert_close(logits[clip], reference(model, x[clip]))
 
 
-def test_initialisation_is_that_of_keras_lmu():
+def test_initialization_is_that_of_keras_lmu():
     options = {**EVERY, "units": 60, "order": 5, "memory_d": 8}
     model = make(in_features=90, **options)
     for part, limit in [
@@ -152,14 +152,14 @@ def test_scaling(scaling):
     x = torch.randn(50, 4, 3, dtype=torch.float64) * torch.tensor([1.0, 10.0, 0.0]) + 5
     mask = torch.arange(4) < torch.tensor([4, 1] * 25).unsqueeze(1)
     model.prepare(x.masked_fill(~mask.unsqueeze(-1), float("nan")), mask, torch.zeros(len(x), dtype=torch.long))
-    scaled = model.standardiser(x[mask])
+    scaled = model.standardizer(x[mask])
     torch.testing.assert_close(scaled.mean(0), torch.zeros(3, dtype=torch.float64), rtol=0, atol=1e-6)
     deviation = scaled.std(0, correction=0)
     if scaling == "feature":
         torch.testing.assert_close(deviation, torch.tensor([1.0, 1, 0], dtype=torch.float64))
     else:
         torch.testing.assert_close(deviation.square().mean().item(), 1.0)
-        torch.testing.assert_close(deviation, x[mask].std(0, correction=0) * model.standardiser.scale[0])
+        torch.testing.assert_close(deviation, x[mask].std(0, correction=0) * model.standardizer.scale[0])
 
 
 @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ def test_an_opposed_readout_reads_coefficients_whatever_the_axes_of_features():
     turned = torch.linalg.qr(torch.randn(4, 4, generator=generator, dtype=torch.float64)).Q
     said = []
     for seen in (features, features @ turned):
-        model = build_model({**OPPOSED, "memory_d": 4, "order": 2, "units": 32, "normalise": True}, 4, 3, seed=0)
+        model = build_model({**OPPOSED, "memory_d": 4, "order": 2, "units": 32, "normalize": True}, 4, 3, seed=0)
         model.double().prepare(seen, mask, torch.arange(12) % 3)
         weight = model.readout.weight
         assert torch.equal(weight[:, ::2], -weight[:, 1::2])

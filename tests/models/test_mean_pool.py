@@ -12,8 +12,8 @@ def clips(clips: int, steps: int, features: int, classes: int, seed: int, noise:
     """Clips whose mean tells the class, of different lengths, NaN where padded."""
     generator = torch.Generator().manual_seed(seed)
     labels = torch.arange(clips) % classes
-    centres = torch.randn(classes, features, generator=torch.Generator().manual_seed(99))
-    x = centres[labels].unsqueeze(1) + noise * torch.randn(clips, 1, features, generator=generator)
+    centers = torch.randn(classes, features, generator=torch.Generator().manual_seed(99))
+    x = centers[labels].unsqueeze(1) + noise * torch.randn(clips, 1, features, generator=generator)
     x = 5 * (x + 0.5 * torch.randn(clips, steps, features, generator=generator)) + 3
     lengths = torch.randint(1, steps + 1, (clips,), generator=generator)
     mask = torch.arange(steps) < lengths.unsqueeze(1)
@@ -21,7 +21,7 @@ def clips(clips: int, steps: int, features: int, classes: int, seed: int, noise:
 
 
 def gradient(x: Tensor, labels: Tensor, weight: Tensor, bias: Tensor, strength: float) -> tuple[Tensor, Tensor]:
-    """Of the penalised likelihood, by hand."""
+    """Of the penalized likelihood, by hand."""
     error = torch.softmax(x @ weight.T + bias, 1) - F.one_hot(labels, len(bias))
     return error.T @ x + strength * weight, error.sum(0)
 
@@ -103,7 +103,7 @@ def test_scaling_and_strength_are_the_best_on_validation_and_both_sets_are_then_
             logits = means(validation, frames, scaling) @ weight.T + bias
             losses[scaling, strength] = float(F.cross_entropy(logits, validation[2]))
     scaling, strength = min(losses, key=losses.__getitem__)
-    assert (model.standardiser.scaling, float(model.strength)) == (scaling, pytest.approx(strength))
+    assert (model.standardizer.scaling, float(model.strength)) == (scaling, pytest.approx(strength))
     if spread > 1:
         assert scaling == "feature"
     frames = torch.cat([train[0][train[1]], validation[0][validation[1]]]).double()

@@ -21,7 +21,7 @@ def clips(steps: int = 20, batch: int = 2, seed: int = 0) -> torch.Tensor:
 
 def test_spikes_are_those_of_the_memory_and_logits_a_leaky_sum_of_them():
     """Step by step from the equations: IF neurons that integrate the current, a leaky integrator a class."""
-    model = make(normalise=False, neuron={"type": "spiking_rectified_linear"})
+    model = make(normalize=False, neuron={"type": "spiking_rectified_linear"})
     x = clips()
     logits, state = model(x)
     a, b = model.memory.matrices(x)
@@ -56,7 +56,7 @@ def test_hidden_units_begin_with_the_rates_that_are_asked_for():
 
 def test_a_spiking_memory_follows_the_exact_one():
     """With many neurons each, what its ensembles decode to averages to what the linear filter holds."""
-    options = {"ensemble_neurons": 400, "memory_d": 2, "order": 3, "theta": 40.0, "normalise": False}
+    options = {"ensemble_neurons": 400, "memory_d": 2, "order": 3, "theta": 40.0, "normalize": False}
     exact, spiking = make(**options), make(**options, spiking_memory=True, spiking_input=True)
     spiking.load_state_dict(exact.state_dict(), strict=False)
     time = torch.arange(80, dtype=torch.float64)

@@ -23,9 +23,9 @@ def make(in_features: int = 3, classes: int = 2, **options) -> StackedLMU:
     return model.double().eval()
 
 
-def normalise(h: Tensor, gain: Tensor, offset: Tensor) -> Tensor:
-    centred = h - h.sum() / len(h)
-    return gain * centred / ((centred * centred).sum() / len(h) + 1e-5).sqrt() + offset
+def normalize(h: Tensor, gain: Tensor, offset: Tensor) -> Tensor:
+    centered = h - h.sum() / len(h)
+    return gain * centered / ((centered * centered).sum() / len(h) + 1e-5).sqrt() + offset
 
 
 def reference(model: StackedLMU, x: Tensor) -> tuple[Tensor, list[Tensor]]:
@@ -36,7 +36,7 @@ def reference(model: StackedLMU, x: Tensor) -> tuple[Tensor, list[Tensor]]:
     for now in x:
         h = model.entry.weight @ now + model.entry.bias
         for level, block in enumerate(model.blocks):
-            n = normalise(h, block.norm.weight, block.norm.bias)
+            n = normalize(h, block.norm.weight, block.norm.bias)
             u = block.encoder.weight @ n
             a, b = block.memory.matrices(u)
             memories[level] = torch.stack([a @ memories[level][d] + b * u[d] for d in range(s.memory_d)])
@@ -44,7 +44,7 @@ def reference(model: StackedLMU, x: Tensor) -> tuple[Tensor, list[Tensor]]:
             if block.input_kernel is not None:
                 total = total + block.input_kernel.weight @ n
             h = h + total.tanh()
-        last = normalise(h, model.norm.weight, model.norm.bias)
+        last = normalize(h, model.norm.weight, model.norm.bias)
         logits.append(model.readout.weight @ last + model.readout.bias)
     return torch.stack(logits), memories
 

@@ -36,7 +36,7 @@ def reference() -> Reference:
     with torch.random.fork_rng():
         torch.manual_seed(1)
         module = Reference().eval()
-        for layer in module.modules():  # small scales, so that 50 blocks without normalisation stay within range
+        for layer in module.modules():  # small scales, so that 50 blocks without normalization stay within range
             if isinstance(layer, nn.BatchNorm2d | nn.BatchNorm1d):
                 layer.running_mean.normal_(0, 0.1)
                 layer.running_var.uniform_(0.5, 2)

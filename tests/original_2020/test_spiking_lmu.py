@@ -124,7 +124,7 @@ def test_at_the_start_rates_of_many_neurons_carry_the_legendre_memory(tau, order
     assert float(torch.stack(far).max()) < 0.03
 
 
-def test_initialisation_is_that_of_the_original():
+def test_initialization_is_that_of_the_original():
     model = make(512, classes=8, ensemble_neurons=100, units=800, order=2, theta=25.0)
     sizes = {name: tuple(weight.shape) for name, weight in model.weights.items()}
     assert sizes["ah"] == (800, 100)

@@ -10,7 +10,7 @@ from snn_action.backbones.settings import BackboneSettings
 from snn_action.core.compat import torchvision
 from snn_action.core.errors import ConfigError
 from snn_action.video.decode import read_frames
-from snn_action.video.transforms import normalise, resize
+from snn_action.video.transforms import normalize, resize
 
 
 def settings(shared: Path, name: str, weights: str | None = None) -> BackboneSettings:
@@ -21,7 +21,7 @@ def settings(shared: Path, name: str, weights: str | None = None) -> BackboneSet
 def test_features_of_real_frames_are_those_of_torchvision_s_network(shared: Path, name: str, dim: int) -> None:
     clips = ("run/daria_run", "bend/denis_bend")
     frames = [read_frames(shared / "data" / "weizmann" / f"{clip}.avi", [10]) for clip in clips]
-    images = torch.cat([normalise(resize(frame, 224), IMAGENET_MEAN, IMAGENET_STD) for frame in frames])
+    images = torch.cat([normalize(resize(frame, 224), IMAGENET_MEAN, IMAGENET_STD) for frame in frames])
     whole = torchvision.models.get_model(name, weights=None).eval()
     state = safetensors.torch.load_file(shared / "weights" / f"{name}.safetensors")
     missing, foreign = whole.load_state_dict(state, strict=False)

@@ -226,7 +226,7 @@ def test_svg_follows_the_page_and_is_the_same_each_time(make_run):
     one, two = (style.to_svg(figures.draw_clip(run.examples[0]), "clip_1") for _ in range(2))
     assert one == two
     assert "var(--model)" in one
-    assert not any(colour in one for colour in style.COLOURS.values())
+    assert not any(color in one for color in style.COLORS.values())
     assert "<style" not in one
     assert "<g id=" not in one
 

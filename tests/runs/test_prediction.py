@@ -34,12 +34,12 @@ def write_frames(folder, n=10):
 def test_it_says_what_the_run_said_of_its_test_videos(video_config, video_set, clip):
     path = video_config(clip={"frames": 8, **clip})
     folder = pipeline.run(load_config(path), run_id="one").folder
-    recogniser = load_run(folder)
+    recognizer = load_run(folder)
     with (folder / "predictions.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 4
     for row in rows:
-        prediction = recogniser.predict(video_set / row["video"])
+        prediction = recognizer.predict(video_set / row["video"])
         ((name, probability),) = prediction.top(1)
         assert name == row["predicted"]
         assert probability == pytest.approx(float(row["probability"]), abs=2e-3)  # features are kept as float16
@@ -89,9 +89,9 @@ def test_other_containers(trained, write_clip, tmp_path, name, codec):
 
 
 def test_a_folder_of_frames_and_a_clip_shorter_than_asked(trained, write_clip, tmp_path):
-    recogniser = load_run(trained)
-    assert recogniser.predict(write_frames(tmp_path / "frames")).over_time[0].shape == (8, 2)
-    short = recogniser.predict(write_clip(tmp_path / "short.avi", frames=3))
+    recognizer = load_run(trained)
+    assert recognizer.predict(write_frames(tmp_path / "frames")).over_time[0].shape == (8, 2)
+    short = recognizer.predict(write_clip(tmp_path / "short.avi", frames=3))
     assert short.over_time[0].shape == (3, 2)
     assert short.frames[0].tolist() == [0, 1, 2]
 
@@ -207,12 +207,12 @@ def write_lossless(path, frames):
 )
 def test_frames_in_memory_are_seen_as_those_of_a_file(video_config, tmp_path, clip):
     folder = pipeline.run(load_config(video_config(clip={"frames": 8, **clip})), run_id="one").folder
-    recogniser = load_run(folder)
+    recognizer = load_run(folder)
     frames = np.random.default_rng(0).integers(0, 256, (13, 40, 56, 3), np.uint8)
     write_lossless(tmp_path / "frames.avi", frames)
-    of_file = recogniser.predict(tmp_path / "frames.avi")
+    of_file = recognizer.predict(tmp_path / "frames.avi")
     for given in (frames, torch.from_numpy(frames), list(frames), frames[::-1][::-1]):
-        prediction = recogniser.predict(given)
+        prediction = recognizer.predict(given)
         assert prediction.video == "frames"
         np.testing.assert_allclose(prediction.probabilities, of_file.probabilities, rtol=0, atol=1e-5)
         for found, wanted in zip(prediction.over_time, of_file.over_time, strict=True):
@@ -222,12 +222,12 @@ def test_frames_in_memory_are_seen_as_those_of_a_file(video_config, tmp_path, cl
 
 
 def test_many_frames_in_memory_go_through_in_parts(trained, monkeypatch):
-    recogniser = load_run(trained)
+    recognizer = load_run(trained)
     frames = np.random.default_rng(0).integers(0, 256, (40, 32, 32, 3), np.uint8)
-    at_once = recogniser.predict(frames)
+    at_once = recognizer.predict(frames)
     monkeypatch.setattr(clips, "PART", 1)
     monkeypatch.setattr(clips, "RESIZED_TOGETHER", 3)
-    np.testing.assert_allclose(recogniser.predict(frames).probabilities, at_once.probabilities, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(recognizer.predict(frames).probabilities, at_once.probabilities, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ def make(clips: int, features: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def solve(x: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """With an unpenalised constant feature, by the normal equations."""
+    """With an unpenalized constant feature, by the normal equations."""
     target = 2.0 * F.one_hot(labels, CLASSES).double() - 1
     wide = torch.cat([x, torch.ones(len(x), 1, dtype=torch.float64)], 1)
     penalty = STRENGTH * torch.eye(wide.shape[1], dtype=torch.float64)

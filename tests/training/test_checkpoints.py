@@ -18,11 +18,21 @@ def make(seed: int = 0, features: int = 5, classes: int = 3, **extra):
 
 def test_weights_come_back_and_no_other_file_stays(tmp_path):
     model, other = make(0), make(1)
-    model.standardiser.mean += 2
+    model.standardizer.mean += 2
     save_weights(model, tmp_path / "deep" / "a.ckpt")
     load_weights(other, tmp_path / "deep" / "a.ckpt")
     assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), other.state_dict().values(), strict=True))
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["a.ckpt"]
+
+
+def test_names_of_earlier_versions_are_read(tmp_path):
+    model, other = make(0), make(1)
+    model.standardizer.mean += 2
+    old = {key.replace("standardizer", "standardizer"): value for key, value in model.state_dict().items()}
+    assert old.keys() != model.state_dict().keys()
+    torch.save({"state_dict": {f"model.{key}": value for key, value in old.items()}}, tmp_path / "old.ckpt")
+    load_weights(other, tmp_path / "old.ckpt")
+    assert torch.equal(other.standardizer.mean, model.standardizer.mean)
 
 
 @pytest.mark.parametrize(

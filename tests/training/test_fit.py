@@ -136,7 +136,7 @@ def test_patience_stops_and_a_finished_run_is_not_trained_on(tmp_path, train, se
 def test_standardization_sees_training_clips_only(tmp_path, train, settings, features):
     model = train(tmp_path, settings(epochs=1), features=features)
     x, mask = features.read(range(24))
-    torch.testing.assert_close(model.standardiser.mean, x[mask].mean(0))
+    torch.testing.assert_close(model.standardizer.mean, x[mask].mean(0))
 
 
 def test_initial_accuracy_is_measured_before_training(tmp_path, train, settings):

@@ -31,7 +31,7 @@ def test_noise_is_in_units_of_each_features_deviation(settings):
     config = settings(feature_noise=0.5, loss={"timestep": 1.0})
     model = build_model({"type": "mean_pool"}, 2, 3)
     deviation = torch.tensor([10.0, 0.01])
-    model.standardiser.scale = 1 / deviation
+    model.standardizer.scale = 1 / deviation
     seen = []
     model.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
     features, mask = torch.full((400, 10, 2), 3.0), torch.ones(400, 10, dtype=torch.bool)

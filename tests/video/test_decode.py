@@ -262,18 +262,18 @@ def test_packets_of_garbage_are_an_error_or_whole_frames_but_never_a_crash(tmp_p
 
 
 @pytest.mark.parametrize(
-    ("name", "codec", "pix_fmt", "grey"),
+    ("name", "codec", "pix_fmt", "gray"),
     [
-        ("grey.avi", "ffv1", "gray", True),
+        ("gray.avi", "ffv1", "gray", True),
         ("rgba.mov", "qtrle", "argb", False),
         ("ten.mkv", "ffv1", "yuv444p10le", False),
         ("bgr.avi", "rawvideo", "bgr24", False),
     ],
 )
-def test_other_pixel_formats_become_rgb(tmp_path, videos, name, codec, pix_fmt, grey):
+def test_other_pixel_formats_become_rgb(tmp_path, videos, name, codec, pix_fmt, gray):
     path = videos.write(tmp_path / name, 3, codec, pix_fmt=pix_fmt)
     frame, painted = read_frames(path, [1])[0].astype(int), videos.paint(1).astype(int)
-    if grey:
+    if gray:
         painted = np.repeat((painted @ [0.299, 0.587, 0.114])[..., None], 3, axis=2)
     assert abs(frame - painted).max() <= 4
 
@@ -281,7 +281,7 @@ def test_other_pixel_formats_become_rgb(tmp_path, videos, name, codec, pix_fmt, 
 DEEP = {
     "ten.mkv": ("ffv1", "yuv420p10le", {}),
     "hevc10.mkv": ("libx265", "yuv420p10le", {"x265-params": "crf=1:log-level=none:pools=none:frame-threads=1"}),
-    "grey10.mkv": ("ffv1", "gray10le", {}),
+    "gray10.mkv": ("ffv1", "gray10le", {}),
     "rgba.mov": ("png", "rgba", {}),
     "full.avi": ("mjpeg", "yuvj444p", {"qscale": "1"}),
 }
@@ -289,8 +289,8 @@ DEEP = {
 
 @pytest.mark.parametrize("size", [(48, 64), (35, 51)], ids=["even", "odd"])
 @pytest.mark.parametrize("name", DEEP)
-def test_grey_transparent_deep_and_odd_sized_videos_have_the_painted_pixels(tmp_path, videos, name, size):
-    """Smooth images, so that the colours that 4:2:0 shares among four pixels are nearly their own."""
+def test_gray_transparent_deep_and_odd_sized_videos_have_the_painted_pixels(tmp_path, videos, name, size):
+    """Smooth images, so that the colors that 4:2:0 shares among four pixels are nearly their own."""
     codec, pix_fmt, options = DEEP[name]
     if codec == "libx265" and size[0] % 2:
         size = (36, 50)  # it encodes no odd sizes

@@ -19,7 +19,7 @@ LIMITS = LimitSettings()
 
 
 def paint(rng, n=6, height=96, width=128, contrast=60.0):
-    """Smooth pictures in colour."""
+    """Smooth pictures in color."""
     small = rng.normal(128, contrast, (n, 6, 8, 3)).clip(0, 255).astype(np.uint8)
     return [np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC)) for image in small]
 

@@ -44,13 +44,13 @@ def test_random_takes_one_frame_of_each_equal_part(n_frames, frames, name):
 
 
 @given(lengths, st.integers(1, 40))
-def test_uniform_is_the_centre_of_each_equal_part(n_frames, frames):
+def test_uniform_is_the_center_of_each_equal_part(n_frames, frames):
     (indices,) = clips_of(n_frames, frames=frames, sampling="uniform")
     if n_frames <= frames:
         assert indices == list(range(n_frames))
     else:
-        centres = (np.arange(frames) + 0.5) * n_frames / frames
-        assert (np.abs(np.array(indices) + 0.5 - centres) <= 0.5 + 1e-9).all()
+        centers = (np.arange(frames) + 0.5) * n_frames / frames
+        assert (np.abs(np.array(indices) + 0.5 - centers) <= 0.5 + 1e-9).all()
 
 
 @given(lengths, settings.filter(lambda clip: clip.sampling == "sliding"))

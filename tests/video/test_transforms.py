@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
-from snn_action.video.transforms import difference_image, normalise, resize
+from snn_action.video.transforms import difference_image, normalize, resize
 
 
 def make_frames(*shape):
@@ -30,13 +30,13 @@ def test_a_frame_does_not_depend_on_the_others():
     assert torch.equal(resize(frames[::-1], 32)[1], resize(frames, 32)[2])  # a view with negative strides
 
 
-def test_normalise():
+def test_normalize():
     clip = torch.randint(0, 256, (2, 3, 3, 5, 5), dtype=torch.uint8)
     mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
     expected = (clip.double() / 255 - torch.tensor(mean).double().view(3, 1, 1)) / torch.tensor(std).double().view(
         3, 1, 1
     )
-    result = normalise(clip, mean, std)
+    result = normalize(clip, mean, std)
     assert result.dtype == torch.float32
     torch.testing.assert_close(result, expected.float())
 
@@ -49,6 +49,6 @@ def test_the_difference_image_is_its_formula(later, earlier):
         assert value == min(255, max(0, 128 + 2 * (int(new) - int(old))))
 
 
-def test_where_nothing_moves_the_difference_is_grey():
+def test_where_nothing_moves_the_difference_is_gray():
     frame = make_frames(4, 5, 3)
     assert (difference_image(frame, frame) == 128).all()

@@ -270,7 +270,7 @@ def test_of_several_streams_the_one_is_read_that_ffmpeg_takes(tmp_path, videos, 
         assert len(shown) == sizes[taken][0] * sizes[taken][1] * 3
 
 
-def test_colours_of_a_video_that_is_marked_as_interlaced_are_its_own(tmp_path, videos):
+def test_colors_of_a_video_that_is_marked_as_interlaced_are_its_own(tmp_path, videos):
     rows, columns = np.mgrid[:48, :64]
     image = np.stack([np.where(rows // 4 % 2, 200, 40), 60 + 2 * columns, 90 + 0 * rows], -1).astype(np.uint8)
     found = {}

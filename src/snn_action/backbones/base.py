@@ -1,4 +1,4 @@
-"""The contract of backbones: normalised images, or windows of them, to vectors, and what must be known about them."""
+"""The contract of backbones: normalized images, or windows of them, to vectors, and what must be known about them."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -21,7 +21,7 @@ class Backbone(nn.Module):
 
     Attributes:
         name: Its name in ``backbone.name``.
-        network: From normalised images ``(N, 3, S, S)``, or windows ``(N, W, 3, S, S)`` with W above 1, to features
+        network: From normalized images ``(N, 3, S, S)``, or windows ``(N, W, 3, S, S)`` with W above 1, to features
             ``(N, D)``, its weights already loaded.
         feature_dim: D.
         input_size: The side S of the images that it was made for.
@@ -68,7 +68,7 @@ class Backbone(nn.Module):
         return self.name, self.digest, self.mean, self.std, *([own] if own else [])
 
     def forward(self, images: Tensor) -> Tensor:
-        """Features ``(N, D)`` of normalised images ``(N, 3, S, S)``, or windows ``(N, W, 3, S, S)``.
+        """Features ``(N, D)`` of normalized images ``(N, 3, S, S)``, or windows ``(N, W, 3, S, S)``.
 
         Raises:
             ValueError: the images have another shape.
@@ -83,7 +83,7 @@ class Backbone(nn.Module):
 
 
 def infer(backbone: Backbone, images: Tensor, precision: str = "32") -> Tensor:
-    """Features ``(N, D)`` float32 of normalised ``images`` as ``Backbone.forward`` takes them, without gradients.
+    """Features ``(N, D)`` float32 of normalized ``images`` as ``Backbone.forward`` takes them, without gradients.
 
     ``precision`` ``"bf16"`` computes in bfloat16 where that is safe. On a GPU, ``"32"`` is true single precision and
     the algorithms are deterministic ones, so that equal images get equal features.

@@ -31,7 +31,7 @@ class TinyNetwork(nn.Module):
         self.linear = nn.Linear(LAYERS[-1][1] * (SIZE // 16) ** 2, FEATURES)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Features ``(N, 128)`` of normalised ``images``.
+        """Features ``(N, 128)`` of normalized ``images``.
 
         Raises:
             ValueError: the images have another size.

@@ -94,7 +94,7 @@ def make_network(name: str, input_size: int) -> nn.Module:
     """A classifier with freshly drawn weights, built as for its published weights, no auxiliary heads."""
     options: dict[str, object] = {}
     if name in ("googlenet", "inception_v3"):
-        # Their published weights expect inputs in [-1, 1]; the network converts from the usual normalisation itself.
+        # Their published weights expect inputs in [-1, 1]; the network converts from the usual normalization itself.
         options = {"aux_logits": False, "transform_input": True, "init_weights": True}
     elif name.startswith("vit_"):
         options = {"image_size": input_size}

@@ -17,7 +17,7 @@ from snn_action.core.errors import ConfigError, WorkError
 from snn_action.core.reading import explain, parse_json, read_text, reading
 
 SUFFIXES = (".pth", ".pt", ".safetensors")
-_COUNTER = "num_batches_tracked"  # of batch normalisation: no influence on what it computes, absent in old files
+_COUNTER = "num_batches_tracked"  # of batch normalization: no influence on what it computes, absent in old files
 _HASH = re.compile(r"-([0-9a-f]{8,})\.")  # in the name of a published file, as PyTorch looks for it
 _OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12])\.")  # torchvision's own files name them so
 

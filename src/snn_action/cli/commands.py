@@ -27,7 +27,7 @@ from snn_action.core.errors import ConfigError, WorkError, printable
 
 app = typer.Typer(
     name="snn-action",
-    help="Recognise human actions in video with spiking neural networks.",
+    help="Recognize human actions in video with spiking neural networks.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -57,7 +57,7 @@ def common(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop.")
     ] = False,
 ) -> None:
-    """Recognise human actions in video with spiking neural networks."""
+    """Recognize human actions in video with spiking neural networks."""
     del debug, version  # ``main`` looks for the first, wherever it stands; the second has stopped
 
 
@@ -146,7 +146,7 @@ def evaluate(
 
 @app.command()
 def predict(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of a trained recogniser.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of a trained recognizer.")],
     videos: Annotated[list[Path], typer.Argument(metavar="VIDEO...", help="Video files or folders of frames.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
     over_time: Annotated[bool, typer.Option("--over-time", help="Also print the course over time.")] = False,
@@ -158,10 +158,10 @@ def predict(
     """Name the action in videos, with probabilities."""
     from snn_action.runs.prediction import load_run
 
-    recogniser = load_run(run, fold=fold, overrides=put_device(override, device))
+    recognizer = load_run(run, fold=fold, overrides=put_device(override, device))
     failed: list[str] = []
     results: list[dict[str, Any]] = []
-    for video, prediction in zip(videos, recogniser.predict_each(videos), strict=True):
+    for video, prediction in zip(videos, recognizer.predict_each(videos), strict=True):
         if isinstance(prediction, WorkError):
             failed.append(printable(str(video)))
             typer.echo(f"error: {prediction}", err=True)

@@ -37,7 +37,7 @@ def load_tensors(path: Path, mapped: bool = False) -> Any:
 
 
 def is_plain(value: object) -> bool:
-    """Whether this is a tensor of numbers in memory: not sparse, quantised, complex or without content."""
+    """Whether this is a tensor of numbers in memory: not sparse, quantized, complex or without content."""
     return (
         isinstance(value, torch.Tensor)
         and value.layout == torch.strided

@@ -83,8 +83,9 @@ REGISTRY: dict[Kind, dict[str, str]] = {
 }
 _defined: dict[Kind, dict[str, type["ItemSettings"]]] = {}  # outside this package, in modules that have been imported
 ANY_BACKBONE = "snn_action.backbones.settings:BackboneSettings"  # of names that are not registered
-# names of earlier versions, which configurations and run folders still have
+# names and keys of earlier versions, which configurations and run folders still have
 OLD_NAMES: dict[Kind, dict[str, str]] = {"model": {"frame_average": "mean_pool"}}
+OLD_KEYS: dict[Kind, dict[str, str]] = {"model": {"normalize": "normalize"}}
 
 # configurations of other projects: modules with NAME, matches(raw) and translate(raw) -> (ours, notes)
 FOREIGN_CONFIGURATIONS = ("snn_action.original_2020.translate",)
@@ -304,7 +305,8 @@ def parse(kind: Kind, value: Any) -> Any:
         cls = find_settings(kind, name)
     except ConfigError as error:
         raise SettingsError([((tag,), str(error))]) from None
-    return validate(cls, {**value, tag: name})
+    old = OLD_KEYS.get(kind, {})
+    return validate(cls, {old.get(key, key): setting for key, setting in {**value, tag: name}.items()})
 
 
 @dataclass(frozen=True)

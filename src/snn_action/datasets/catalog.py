@@ -131,7 +131,7 @@ class Catalog:
     def __post_init__(self) -> None:
         if len(self.class_names) < 2:
             raise ConfigError(
-                f"dataset: a recogniser needs at least two classes, found {list(self.class_names)}; add a class"
+                f"dataset: a recognizer needs at least two classes, found {list(self.class_names)}; add a class"
             )
         if not self.folds:
             raise ConfigError("dataset: no split into training and test videos")
@@ -153,7 +153,7 @@ class Catalog:
                 )
             if len(trained) < 2:
                 raise ConfigError(
-                    f"dataset: split {fold.name}: all training videos are of one class; a recogniser needs two"
+                    f"dataset: split {fold.name}: all training videos are of one class; a recognizer needs two"
                 )
 
     def without(self, bad: set[int]) -> "Catalog":

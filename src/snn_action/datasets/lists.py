@@ -156,7 +156,7 @@ def fold_by_name(values: Sequence[object], source: str) -> list[Fold]:
     """Folds from a column: words for training and test make one fold, other names one fold each that they test.
 
     Words may be spelled in any way (``Train``, ``TESTING``, ``b"test"``). What might be meant in two ways is refused:
-    trained on a user's test videos, a recogniser would look good.
+    trained on a user's test videos, a recognizer would look good.
 
     Raises:
         ConfigError: words and names stand side by side, or a word for validation or for something else, or truth

@@ -10,7 +10,7 @@ from snn_action.evaluation.predictions import ClipPredictions, predict_clips, pr
 from snn_action.evaluation.results import (
     FoldResult,
     measure_shared,
-    summarise,
+    summarize,
     write_confusion_csv,
     write_predictions_csv,
 )
@@ -32,7 +32,7 @@ __all__ = [
     "predict_together",
     "rearrange",
     "record_spikes",
-    "summarise",
+    "summarize",
     "write_confusion_csv",
     "write_predictions_csv",
 ]

@@ -5,7 +5,7 @@ from snn_action.config import Config
 from snn_action.datasets.catalog import Catalog
 from snn_action.evaluation.operations import Operations, count_operations
 from snn_action.video.clips import read_video
-from snn_action.video.transforms import normalise
+from snn_action.video.transforms import normalize
 
 
 def count_backbone_operations(backbone: Backbone, catalog: Catalog, config: Config, steps: int) -> Operations | None:
@@ -21,7 +21,7 @@ def count_backbone_operations(backbone: Backbone, catalog: Catalog, config: Conf
     backbone, total = backbone.cpu(), Operations(0.0, 0.0, 0.0)
     for images in clips.streams.values():
         middle = images[len(images) // 2 : len(images) // 2 + 1]
-        middle = normalise(middle, backbone.mean, backbone.std)
+        middle = normalize(middle, backbone.mean, backbone.std)
         if backbone.window > 1:
             middle = middle.unsqueeze(1).expand(-1, backbone.window, -1, -1, -1)
         total = total.plus(count_operations(backbone, middle))

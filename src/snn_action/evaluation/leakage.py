@@ -34,7 +34,7 @@ EXAMPLES = 3  # that a message names
 SEEN = (
     "Found are copies of the same content and most that were encoded anew, resized, stretched, mirrored, reversed, cut "
     "out in time, played up to twice as fast or slow, cropped by up to a tenth on each side, given bars or a small "
-    "logo, or changed in brightness, contrast or colour."
+    "logo, or changed in brightness, contrast or color."
 )
 UNSEEN = (
     "Not found, or in part only, are copies that are rotated, cropped more, shown as a part of another picture or "

@@ -20,7 +20,7 @@ as accumulates, since the filter can be moved behind the weights, where it has o
 
 Effective MACs are exact: each product is counted again on indicators of its non-zero inputs. Effective ACs are the
 spikes of each population times its fan-out, with no weight of zero. Fused layers (LSTM, attention) are run by the plain
-operators that they are made of. What else is done value by value (standardisation, activations, gates, biases) is not
+operators that they are made of. What else is done value by value (standardization, activations, gates, biases) is not
 counted, as in NeuroBench.
 """
 

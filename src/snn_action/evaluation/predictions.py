@@ -94,7 +94,7 @@ def record_spikes(model: TemporalModel, features: FeatureSet, clip: int) -> npt.
     was_training = model.training
     model.eval()
     with torch.inference_mode():
-        inputs, mask = (part.to(model.standardiser.mean.device) for part in features.read([clip]))
+        inputs, mask = (part.to(model.standardizer.mean.device) for part in features.read([clip]))
         spikes = model.show_spikes(inputs, mask)
     model.train(was_training)
     return None if spikes is None else spikes[0].round().long().cpu().numpy()

@@ -53,7 +53,7 @@ def join_folds(parts: Sequence[ClipPredictions], videos: int) -> ClipPredictions
     )
 
 
-def summarise(catalog: Catalog, folds: Sequence[FoldResult], populations: Sequence[Population]) -> dict[str, Any]:
+def summarize(catalog: Catalog, folds: Sequence[FoldResult], populations: Sequence[Population]) -> dict[str, Any]:
     """The part of ``metrics.json`` that predictions give; over several folds their mean and deviation are added."""
     count = len(catalog.videos)
     model = join_folds([fold.model for fold in folds], count)

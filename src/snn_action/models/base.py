@@ -26,24 +26,24 @@ class Population(NamedTuple):
     fan_out: int
 
 
-class InputStandardiser(nn.Module):
+class InputStandardizer(nn.Module):
     """``(x - mean) / deviation`` over the training set's real steps; identity until fitted.
 
     The deviation is each feature's own (``"feature"``), or one for all (``"global"``: the root of the mean variance).
     The latter keeps features that hardly vary small. It matters for features that come out of a PCA, whose last
     components are noise: blown up, they let a small training set be told apart by noise alone.
 
-    With ``normalise`` each step's result is then divided by its own root mean square over features, so that a frame of
+    With ``normalize`` each step's result is then divided by its own root mean square over features, so that a frame of
     strong contrast counts no more than another.
     """
 
     mean: Tensor
     scale: Tensor
 
-    def __init__(self, features: int, scaling: Scaling, normalise: bool = False) -> None:
+    def __init__(self, features: int, scaling: Scaling, normalize: bool = False) -> None:
         super().__init__()
         self.scaling = scaling
-        self.normalise = normalise
+        self.normalize = normalize
         self.register_buffer("mean", torch.zeros(features))
         self.register_buffer("scale", torch.ones(features))
 
@@ -64,15 +64,15 @@ class InputStandardiser(nn.Module):
         self.scale = deviation.reciprocal().to(self.scale)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Standardise ``x`` (..., D)."""
+        """Standardize ``x`` (..., D)."""
         x = (x - self.mean) * self.scale
-        return F.rms_norm(x, x.shape[-1:], eps=1e-6) if self.normalise else x
+        return F.rms_norm(x, x.shape[-1:], eps=1e-6) if self.normalize else x
 
 
 class TemporalModel(nn.Module, ABC):
     """Base of all temporal models.
 
-    ``forward`` and ``step`` check their input and standardise it; a model writes ``initial_state`` and
+    ``forward`` and ``step`` check their input and standardize it; a model writes ``initial_state`` and
     ``forward_steps``, and ``step_once`` where a single step has a shorter way. State is explicit: a NamedTuple of
     tensors with the batch first, nested where layers are stacked. Where the model spikes, the state holds for each of
     its ``populations``, in that order, a field ``spikes`` (B,), the count since the clip began; it carries the
@@ -91,7 +91,7 @@ class TemporalModel(nn.Module, ABC):
 
     Settings: ClassVar[type[ModelSettings]]
     settings: Any
-    standardiser: InputStandardiser
+    standardizer: InputStandardizer
 
     def __init_subclass__(cls) -> None:
         """Let ``help`` show the arguments: ``in_features``, ``num_classes`` and the keys of ``Settings``."""
@@ -116,7 +116,7 @@ class TemporalModel(nn.Module, ABC):
 
     @abstractmethod
     def make_parts(self) -> None:
-        """Parameters and parts, from ``settings``: first ``self.standardiser``, then the model's own."""
+        """Parameters and parts, from ``settings``: first ``self.standardizer``, then the model's own."""
 
     def forward(
         self, features: Tensor, state: Any = None, mask: Tensor | None = None, keep_state: bool = True
@@ -134,7 +134,7 @@ class TemporalModel(nn.Module, ABC):
         return self.forward_steps(*self.receive(features, state, mask))
 
     def receive(self, features: Tensor, state: Any, mask: Tensor | None) -> tuple[Tensor, Any, Tensor | None]:
-        """What ``forward`` is given, checked: standardised input, a state, and the mask.
+        """What ``forward`` is given, checked: standardized input, a state, and the mask.
 
         Raises:
             ValueError: as ``forward``.
@@ -144,11 +144,11 @@ class TemporalModel(nn.Module, ABC):
                 f"features must be (batch, at least one step, {self.in_features}), not {tuple(features.shape)}"
             )
         batch, steps = features.shape[:2]
-        features = features.to(self.standardiser.mean.dtype)
+        features = features.to(self.standardizer.mean.dtype)
         if mask is not None:
             mask = check_mask(mask, batch, steps)
             features = features.masked_fill(~mask.unsqueeze(-1), 0.0)
-        return self.standardiser(features), self._begin(state, features), mask
+        return self.standardizer(features), self._begin(state, features), mask
 
     def step(self, features: Tensor, state: Any = None) -> tuple[Tensor, Any]:
         """Logits ``(B, K)`` of one time step ``features`` (B, D), and the state after it.
@@ -158,8 +158,8 @@ class TemporalModel(nn.Module, ABC):
         """
         if features.ndim != 2 or features.shape[1] != self.in_features:
             raise ValueError(f"features must be (batch, {self.in_features}), not {tuple(features.shape)}")
-        features = features.to(self.standardiser.mean.dtype)
-        return self.step_once(self.standardiser(features), self._begin(state, features))
+        features = features.to(self.standardizer.mean.dtype)
+        return self.step_once(self.standardizer(features), self._begin(state, features))
 
     def _begin(self, state: Any, features: Tensor) -> Any:
         """``state``, checked, or that before the first step of ``features`` (B, ...)."""
@@ -185,7 +185,7 @@ class TemporalModel(nn.Module, ABC):
     def prepare(self, features: Tensor, mask: Tensor, labels: Tensor) -> None:
         """Fit what gradients do not learn, or start from, to the training clips (B, T, D) with their labels (B,)."""
         del labels
-        self.standardiser.fit(features, mask)
+        self.standardizer.fit(features, mask)
 
     def show_spikes(self, features: Tensor, mask: Tensor | None = None) -> Tensor | None:
         """Spikes (B, T, N), counted, of the hidden units: the last of ``populations``, as in evaluation mode.
@@ -201,10 +201,10 @@ class TemporalModel(nn.Module, ABC):
 
     @abstractmethod
     def forward_steps(self, x: Tensor, state: Any, mask: Tensor | None) -> tuple[Tensor, Any]:
-        """``forward`` on checked, standardised input; padded steps are zero before standardisation."""
+        """``forward`` on checked, standardized input; padded steps are zero before standardization."""
 
     def step_once(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """``step`` on checked, standardised input: a sequence of one, where a model has no shorter way."""
+        """``step`` on checked, standardized input: a sequence of one, where a model has no shorter way."""
         logits, state = self.forward_steps(x.unsqueeze(1), state, None)
         return logits.squeeze(1), state
 

@@ -1,9 +1,9 @@
 """Differences of the input over time, for sets where motion decides.
 
     y_t = x_t - x_{t-lag}, for a clip's first ``lag`` steps 0
-    with ``normalise``: y_t / sqrt(mean over features of y_t^2)
+    with ``normalize``: y_t / sqrt(mean over features of y_t^2)
 
-The difference of two frames' features is what moved between them. Normalised, its direction counts and not its size:
+The difference of two frames' features is what moved between them. Normalized, its direction counts and not its size:
 a slow and a fast, a near and a far person differ in size.
 """
 
@@ -29,7 +29,7 @@ def start_past(batch: int, lag: int, features: int, device: torch.device, dtype:
     )
 
 
-def subtract_past(x: Tensor, past: Past, mask: Tensor | None, normalise: bool) -> tuple[Tensor, Past]:
+def subtract_past(x: Tensor, past: Past, mask: Tensor | None, normalize: bool) -> tuple[Tensor, Past]:
     """Differences (B, T, D) of ``x`` (B, T, D), and what is past after each clip's last real step."""
     batch, steps, features = x.shape
     lag = past.inputs.shape[1]
@@ -37,7 +37,7 @@ def subtract_past(x: Tensor, past: Past, mask: Tensor | None, normalise: bool) -
     step = torch.arange(steps, device=x.device)
     begun = past.steps.unsqueeze(1) + step >= lag
     difference = (x - joined[:, :steps]) * begun.unsqueeze(-1)
-    if normalise:
+    if normalize:
         difference = F.rms_norm(difference, (features,), eps=1e-6)
     if mask is None:
         return difference, Past(joined[:, steps:], past.steps + steps)

@@ -4,7 +4,7 @@
     s_t = neuron(gain (e v_t) + bias)                         (E, N) spikes, encoders e = +1 or -1
     logits_t = W_out d_t + c,  d_t = sum_n decoder_n s_tn     (E decoded values)
 
-Gains and biases follow from ``max_rates`` and ``intercepts``, decoders from regularised least squares, so that each
+Gains and biases follow from ``max_rates`` and ``intercepts``, decoders from regularized least squares, so that each
 ensemble at first stands for a function of its value on [-1, 1]; ``trained`` says which go on learning. With
 ``dimensions`` D a value has D numbers, and encoders are drawn from the unit sphere. All neurons of an ensemble go over
 time in one fused kernel (``kernels``) where there is one for them; elsewhere ensembles are computed in chunks, which
@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from snn_action.models.base import InputStandardiser, Population, TemporalModel, perturb
+from snn_action.models.base import InputStandardizer, Population, TemporalModel, perturb
 from snn_action.models.readout import solve_readout
 from snn_action.models.settings import EnsembleArraySettings, Part, Readout, Scaling
 from snn_action.snn.decoders import FUNCTIONS
@@ -66,7 +66,7 @@ class EnsembleArray(TemporalModel):
             num_classes: int,
             *,
             scaling: Scaling = "global",
-            normalise: bool = False,
+            normalize: bool = False,
             n_ensembles: int = 1000,
             dimensions: int = 1,
             n_neurons: int = 50,
@@ -110,7 +110,7 @@ class EnsembleArray(TemporalModel):
     def make_parts(self) -> None:
         """See the class."""
         s = self.settings
-        self.standardiser = InputStandardiser(self.in_features, s.scaling, s.normalise)
+        self.standardizer = InputStandardizer(self.in_features, s.scaling, s.normalize)
         self.function: Callable[[Tensor], Tensor] = self._given or FUNCTIONS[s.function]
         self.neuron: Neuron = s.neuron.build(s.gradient)
         self.synapse = None if s.tau_input is None else Lowpass(s.tau_input, self.neuron.dt)

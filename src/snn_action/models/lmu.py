@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from snn_action.models.base import InputStandardiser, TemporalModel, perturb
+from snn_action.models.base import InputStandardizer, TemporalModel, perturb
 from snn_action.models.differences import Past, start_past, subtract_past
 from snn_action.models.lmu_loop import Weights, run_lmu
 from snn_action.models.readout import solve_readout
@@ -37,7 +37,7 @@ class LMUState(NamedTuple):
 
 
 class LMU(TemporalModel):
-    """See the module. Initialised as keras-lmu's: Glorot uniform into u and h, orthogonal recurrences, zero biases."""
+    """See the module. Initialized as keras-lmu's: Glorot uniform into u and h, orthogonal recurrences, zero biases."""
 
     Settings = LMUSettings
     settings: LMUSettings
@@ -50,7 +50,7 @@ class LMU(TemporalModel):
             num_classes: int,
             *,
             scaling: Scaling = "global",
-            normalise: bool = False,
+            normalize: bool = False,
             units: int = 128,
             order: int = 4,
             theta: float = 28.0,
@@ -76,7 +76,7 @@ class LMU(TemporalModel):
     def make_parts(self) -> None:
         """See the class."""
         s = self.settings
-        self.standardiser = InputStandardiser(self.in_features, s.scaling, s.normalise and not s.differences)
+        self.standardizer = InputStandardizer(self.in_features, s.scaling, s.normalize and not s.differences)
         size = s.memory_d * s.order
         self.encoder = nn.Linear(self.in_features, s.memory_d, bias=False)
         self.memory = LegendreMemory(s.order, s.theta, s.discretizer, s.trained)
@@ -86,9 +86,9 @@ class LMU(TemporalModel):
         self.input_kernel = nn.Linear(self.in_features, s.units, bias=False) if s.input_to_hidden else None
         self.recurrent_kernel = nn.Linear(s.units, s.units, bias=False) if s.hidden_recurrence else None
         self.readout = nn.Linear(s.units, self.num_classes)
-        self._initialise()
+        self._initialize()
 
-    def _initialise(self) -> None:
+    def _initialize(self) -> None:
         s = self.settings
         size, inputs = s.memory_d * s.order, self.in_features
         glorot(self.encoder, inputs + (s.units if s.hidden_to_memory else 0), s.memory_d)
@@ -171,7 +171,7 @@ class LMU(TemporalModel):
         return not (self.from_hidden is None and self.from_memory is None and self.recurrent_kernel is None)
 
     def hidden_steps(self, x: Tensor, state: LMUState, mask: Tensor | None) -> tuple[Tensor, LMUState]:
-        """Hidden units (B, T, units) of standardised input, and the state after the last real step."""
+        """Hidden units (B, T, units) of standardized input, and the state after the last real step."""
         x, past = enter(x, state.past, mask, self.settings, self.training)
         if not self.feeds_back:
             drive = self.encoder(x)
@@ -212,9 +212,9 @@ def glorot(layer: nn.Linear, fan_in: int, fan_out: int) -> None:
 def enter(
     x: Tensor, past: Past | None, mask: Tensor | None, settings: ReaderSettings, training: bool
 ) -> tuple[Tensor, Past | None]:
-    """What the memory is given of standardised input: differences where asked for, disturbed in training."""
+    """What the memory is given of standardized input: differences where asked for, disturbed in training."""
     if past is not None:
-        x, past = subtract_past(x, past, mask, settings.normalise)
+        x, past = subtract_past(x, past, mask, settings.normalize)
     return perturb(x, settings.input_dropout, settings.input_noise) if training else x, past
 
 

@@ -16,7 +16,7 @@ ROUNDING = torch.finfo(torch.float64).eps
 
 
 def fit_logistic(x: Tensor, labels: Tensor, num_classes: int, strength: float) -> tuple[Tensor, Tensor]:
-    """``W`` (K, D) and ``b`` (K,) that minimise ``sum -log softmax(W x + b)[label] + strength / 2 |W|^2``.
+    """``W`` (K, D) and ``b`` (K,) that minimize ``sum -log softmax(W x + b)[label] + strength / 2 |W|^2``.
 
     ``x`` is (C, D) float64.
     """

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from snn_action.models.base import InputStandardiser, TemporalModel, perturb
+from snn_action.models.base import InputStandardizer, TemporalModel, perturb
 from snn_action.models.settings import LSTMSettings, Scaling
 from snn_action.snn.counting import count_updates
 
@@ -24,7 +24,7 @@ class LSTMState(NamedTuple):
 
 
 class LSTM(TemporalModel):
-    """``logits_t = W_2 dropout(relu(W_1 lstm(x)_t + b_1)) + b_2``, PyTorch's LSTM and its initialisation."""
+    """``logits_t = W_2 dropout(relu(W_1 lstm(x)_t + b_1)) + b_2``, PyTorch's LSTM and its initialization."""
 
     Settings = LSTMSettings
     settings: LSTMSettings
@@ -49,7 +49,7 @@ class LSTM(TemporalModel):
     def make_parts(self) -> None:
         """See the class."""
         s = self.settings
-        self.standardiser = InputStandardiser(self.in_features, s.scaling)
+        self.standardizer = InputStandardizer(self.in_features, s.scaling)
         between = s.dropout if s.layers > 1 else 0.0
         self.lstm = nn.LSTM(self.in_features, s.units, s.layers, batch_first=True, dropout=between)
         self.fc = nn.Linear(s.units, s.readout_units)

@@ -1,10 +1,10 @@
 """The baseline: multinomial logistic regression on the running mean of the frames' features.
 
-    logits_t = W mean(x_0 .. x_t) + b,  W and b minimise  sum_clips -log p(label) + strength / 2 |W|^2
+    logits_t = W mean(x_0 .. x_t) + b,  W and b minimize  sum_clips -log p(label) + strength / 2 |W|^2
 
 where the mean is that of each clip's last real step. The order of frames is lost, so a model of time is worth
-only what it gains over this one. Features are standardised on the training set, each by its own deviation or all by
-one (see ``InputStandardiser``), whichever suits the validation clips better.
+only what it gains over this one. Features are standardized on the training set, each by its own deviation or all by
+one (see ``InputStandardizer``), whichever suits the validation clips better.
 """
 
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from snn_action.models.base import InputStandardiser, TemporalModel
+from snn_action.models.base import InputStandardizer, TemporalModel
 from snn_action.models.logistic import LogisticRegression, few_threads, fit_logistic
 from snn_action.models.settings import MeanPoolSettings, Scaling
 from snn_action.snn.counting import count_updates
@@ -29,7 +29,7 @@ Clips = tuple[Tensor, Tensor, Tensor]
 
 
 class MeanPoolState(NamedTuple):
-    """Sum of the standardised features seen (B, D), and their number (B,)."""
+    """Sum of the standardized features seen (B, D), and their number (B,)."""
 
     total: Tensor
     number: Tensor
@@ -63,7 +63,7 @@ class MeanPool(TemporalModel):
 
     def make_parts(self) -> None:
         """See the class."""
-        self.standardiser = InputStandardiser(self.in_features, DEFAULT_SCALING)
+        self.standardizer = InputStandardizer(self.in_features, DEFAULT_SCALING)
         self.register_buffer("weight", torch.zeros(self.num_classes, self.in_features))
         self.register_buffer("bias", torch.zeros(self.num_classes))
         self.register_buffer("strength", torch.tensor(DEFAULT_STRENGTH))
@@ -111,24 +111,24 @@ class MeanPool(TemporalModel):
             more, more_real, more_labels = list(validation[0]), list(validation[1]), validation[2]
             found = []
             for candidate in SCALINGS:
-                self._standardise(candidate, clips, real)
+                self._standardize(candidate, clips, real)
                 training = self._means(clips, real), labels
                 found.append((*choose_strength(training, (self._means(more, more_real), more_labels)), candidate))
             _, strength, scaling = min(found)
             clips, real, labels = clips + more, real + more_real, torch.cat([labels, more_labels])
-        self._standardise(scaling, clips, real)
+        self._standardize(scaling, clips, real)
         weight, bias = fit_logistic(self._means(clips, real), labels, self.num_classes, strength)
         self.weight, self.bias = weight.to(self.weight), bias.to(self.bias)
         self.strength = self.strength.new_tensor(strength)
 
-    def _standardise(self, scaling: Scaling, clips: list[Tensor], real: list[Tensor]) -> None:
-        self.standardiser.scaling = scaling
-        self.standardiser.fit(clips, real)
+    def _standardize(self, scaling: Scaling, clips: list[Tensor], real: list[Tensor]) -> None:
+        self.standardizer.scaling = scaling
+        self.standardizer.fit(clips, real)
 
     def _means(self, clips: list[Tensor], real: list[Tensor]) -> Tensor:
-        """Each clip's mean over its real steps, standardised, float64."""
+        """Each clip's mean over its real steps, standardized, float64."""
         means = torch.stack([clip[steps].mean(0, dtype=torch.float64) for clip, steps in zip(clips, real, strict=True)])
-        mean, scale = self.standardiser.mean, self.standardiser.scale
+        mean, scale = self.standardizer.mean, self.standardizer.scale
         return (means - mean.to(means)) * scale.to(means)
 
     def _check(self, features: Tensor, mask: Tensor, labels: Tensor) -> None:

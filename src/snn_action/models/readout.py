@@ -30,14 +30,14 @@ def solve_readout(
     """Set ``layer`` to what names the class best from each clip's mean over time of what ``represent`` gives.
 
     With r (N,) the mean in units of ``sqrt(N)`` times its mean deviation, so that one strength suits layers of all
-    widths: ``logistic`` minimises the cross-entropy of ``W r + c`` over clips plus ``strength / 2 |W|^2``,
+    widths: ``logistic`` minimizes the cross-entropy of ``W r + c`` over clips plus ``strength / 2 |W|^2``,
     ``least_squares`` squared distances to targets plus ``strength |W|^2`` (``least_squares.py``), which holds on to
     directions that many clips share and is less at the mercy of few clips near the border.
 
     Args:
-        model: In whose evaluation mode ``represent`` is called; its input standardisation is fitted.
+        model: In whose evaluation mode ``represent`` is called; its input standardization is fitted.
         layer: From N values to K classes.
-        represent: From standardised input (B, T, D), state and mask to (B, T, N).
+        represent: From standardized input (B, T, D), state and mask to (B, T, N).
         features: Of the training clips (B, T, D).
         mask: Their real steps (B, T).
         labels: Their classes (B,).

@@ -54,7 +54,7 @@ class MemorySettings(ModelSettings):
     scaling: Scaling = Field(
         "global", description="Deviation to which the input is scaled: each feature's, or one for all"
     )
-    normalise: bool = Field(False, description="Each step's scaled input is divided by its root mean square")
+    normalize: bool = Field(False, description="Each step's scaled input is divided by its root mean square")
     units: int = Field(128, ge=1, le=10**6, description="Hidden units; more remember and overfit more")
     order: int = Field(4, ge=1, le=512, description="Polynomials a memory; resolves about theta / order steps")
     theta: float = Field(
@@ -163,7 +163,7 @@ class SpikingLMUSettings(ReaderSettings):
 
     type: Literal["spiking_lmu"] = Field("spiking_lmu", description="Which model this is")
     builds: ClassVar[str] = "snn_action.models.spiking_lmu:SpikingLMU"
-    normalise: bool = Field(True, description="Each step's scaled input is divided by its root mean square")
+    normalize: bool = Field(True, description="Each step's scaled input is divided by its root mean square")
     neuron: Annotated[NeuronSettings, Registered("neuron")] = Field(
         SpikingRectifiedLinearSettings(initial_voltage="uniform"),
         description="Of all populations; initial_voltage 'uniform' keeps units from spiking all at once",
@@ -203,7 +203,7 @@ class EnsembleArraySettings(ModelSettings):
     scaling: Scaling = Field(
         "global", description="Deviation to which the input is scaled: each feature's, or one for all"
     )
-    normalise: bool = Field(False, description="Each step's scaled input is divided by its root mean square")
+    normalize: bool = Field(False, description="Each step's scaled input is divided by its root mean square")
     n_ensembles: int = Field(1000, ge=1, le=10**7, description="Ensembles, each for one value")
     dimensions: int = Field(1, ge=1, le=16, description="Numbers of a value")
     n_neurons: int = Field(50, ge=1, le=10**4, description="Neurons of each ensemble")

@@ -35,7 +35,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from snn_action.core.errors import ConfigError
-from snn_action.models.base import InputStandardiser, Population, TemporalModel, drop
+from snn_action.models.base import InputStandardizer, Population, TemporalModel, drop
 from snn_action.models.differences import Past, start_past
 from snn_action.models.lmu import enter, prefer_coefficients
 from snn_action.models.readout import solve_readout
@@ -121,7 +121,7 @@ class SpikingLMU(TemporalModel):
             num_classes: int,
             *,
             scaling: Scaling = "global",
-            normalise: bool = True,
+            normalize: bool = True,
             units: int = 128,
             order: int = 4,
             theta: float = 28.0,
@@ -154,7 +154,7 @@ class SpikingLMU(TemporalModel):
     def make_parts(self) -> None:
         """See the class."""
         s = self.settings
-        self.standardiser = InputStandardiser(self.in_features, s.scaling, s.normalise and not s.differences)
+        self.standardizer = InputStandardizer(self.in_features, s.scaling, s.normalize and not s.differences)
         size = s.memory_d * s.order
         self.encoder = nn.Linear(self.in_features, s.memory_d, bias=False)
         nn.init.normal_(self.encoder.weight, std=1 / math.sqrt(self.in_features))

@@ -1,4 +1,4 @@
-"""Stacked parallel Legendre Memory Units (Chilkuri and Eliasmith 2021), with residuals and normalisation between them.
+"""Stacked parallel Legendre Memory Units (Chilkuri and Eliasmith 2021), with residuals and normalization between them.
 
     h0_t = W_in x_t + b_in                                      (units)
     block l = 1, ..., layers:
@@ -8,7 +8,7 @@
         h_t = h_t + dropout(tanh(W_m m_t + W_x n_t + b))        (units), h of this block
     logits_t = W_out dropout(norm(h_t)) + c
 
-``norm`` is layer normalisation, ``g (h - mean) / deviation + o`` with mean and deviation over the features of one step,
+``norm`` is layer normalization, ``g (h - mean) / deviation + o`` with mean and deviation over the features of one step,
 never over steps: nothing comes from later ones, and a step gives the same alone as in its clip. ``W_x``
 (``input_to_hidden``) may be absent. A block adds to what the block below gave, so that the last readout sees all of
 them. Each block's memory reads what the block below made of its own, so ``layers`` memories in a row reach back
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from snn_action.models.base import InputStandardiser, TemporalModel, drop, perturb
+from snn_action.models.base import InputStandardizer, TemporalModel, drop, perturb
 from snn_action.models.lmu import glorot
 from snn_action.models.settings import Scaling, StackedLMUSettings
 from snn_action.snn.legendre import LegendreMemory
@@ -43,7 +43,7 @@ class StackedLMUState(NamedTuple):
 
 
 class Block(nn.Module):
-    """One parallel LMU on normalised input; see the module. Glorot's uniform initialisation, zero biases."""
+    """One parallel LMU on normalized input; see the module. Glorot's uniform initialization, zero biases."""
 
     def __init__(self, settings: StackedLMUSettings) -> None:
         super().__init__()
@@ -93,7 +93,7 @@ class StackedLMU(TemporalModel):
             num_classes: int,
             *,
             scaling: Scaling = "global",
-            normalise: bool = False,
+            normalize: bool = False,
             units: int = 128,
             order: int = 4,
             theta: float = 28.0,
@@ -111,7 +111,7 @@ class StackedLMU(TemporalModel):
     def make_parts(self) -> None:
         """See the class."""
         s = self.settings
-        self.standardiser = InputStandardiser(self.in_features, s.scaling, s.normalise)
+        self.standardizer = InputStandardizer(self.in_features, s.scaling, s.normalize)
         self.entry = nn.Linear(self.in_features, s.units)
         self.blocks = nn.ModuleList(Block(s) for _ in range(s.layers))
         self.norm = nn.LayerNorm(s.units)

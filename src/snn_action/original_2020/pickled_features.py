@@ -70,7 +70,7 @@ def read_class_names(path: Path) -> tuple[str, ...]:
     """
     names = tuple(sorted(set(read_names(path))))
     if len(names) < 2:
-        raise ConfigError(f"{path}: a recogniser needs at least two classes, found {list(names)}")
+        raise ConfigError(f"{path}: a recognizer needs at least two classes, found {list(names)}")
     return names
 
 

@@ -42,7 +42,7 @@ class ResCNNEncoder(nn.Module):
         self.fc3 = nn.Linear(768, 512)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Features ``(N, 512)`` of normalised ``images``."""
+        """Features ``(N, 512)`` of normalized ``images``."""
         x = self.resnet(images).flatten(1)
         x = torch.relu(self.bn1(self.fc1(x)))
         x = torch.relu(self.bn2(self.fc2(x)))

@@ -8,7 +8,7 @@
 
 An LMU cell as in NengoDL's example "Legendre Memory Units", with Nengo's default ensembles in the place of x, u and m:
 encoders E drawn from the sphere and scaled by gains, gains and biases from ``max_rates`` and ``intercepts``, decoders D
-by regularised least squares. All parts learn. At the start ``W_au = 1^T D_x`` (the sum of the features),
+by regularized least squares. All parts learn. At the start ``W_au = 1^T D_x`` (the sum of the features),
 ``W_dm = A D_m`` and ``W_cm = B D_u`` (``legendre``), ``W_dh`` is D_m under Glorot's normal weights, ``W_out`` Glorot's
 uniform ones; ``W_hu``, ``W_du``, ``W_ah`` and ``W_hh`` are zero. Weights take spikes a second, as NengoDL's do.
 
@@ -29,7 +29,7 @@ from torch.nn import functional as F
 
 from snn_action.core.errors import ConfigError
 from snn_action.core.registry import Registered
-from snn_action.models.base import InputStandardiser, Population, TemporalModel
+from snn_action.models.base import InputStandardizer, Population, TemporalModel
 from snn_action.models.lmu import glorot
 from snn_action.models.settings import ModelSettings, Scaling
 from snn_action.snn.counting import Connection, count_as, count_updates
@@ -152,7 +152,7 @@ class SpikingLMU2020(TemporalModel):
     def make_parts(self) -> None:
         """See the class."""
         s = self.settings
-        self.standardiser = InputStandardiser(self.in_features, s.scaling)
+        self.standardizer = InputStandardizer(self.in_features, s.scaling)
         neuron: Neuron = s.neuron.build(s.gradient)
         keep = 0.0 if s.tau is None else math.exp(-neuron.dt / s.tau)
         n, order, units = s.ensemble_neurons, s.order, s.units

@@ -10,15 +10,15 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from snn_action.report.metrics import ClassResult, Pair
-from snn_action.report.style import COLOURS, new_figure, shorten, show_share, styled
+from snn_action.report.style import COLORS, new_figure, shorten, show_share, styled
 
 _MOST_NUMBERED = 20  # classes whose counts are still readable in the cells
 _MOST_IN_COLUMN = 40
 _MOST_SHOWN = 128  # classes of a matrix, and bars; memory and seconds would grow with the square of more
 _MOST_CONFUSED = 60  # classes of a matrix that shows only some
 _PAGE_WIDTH = 11.5
-_ON_BAR = {"model": COLOURS["on-model"], "baseline": "#12151a"}  # orange is light on every page
-_SHARES = LinearSegmentedColormap.from_list("shares", [to_rgba(COLOURS["model"], 0), to_rgba(COLOURS["model"], 1)])
+_ON_BAR = {"model": COLORS["on-model"], "baseline": "#12151a"}  # orange is light on every page
+_SHARES = LinearSegmentedColormap.from_list("shares", [to_rgba(COLORS["model"], 0), to_rgba(COLORS["model"], 1)])
 
 
 def choose_classes(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.intp]:
@@ -44,7 +44,7 @@ def choose_classes(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.intp]:
 
 @styled
 def draw_confusion(class_names: Sequence[str], counts: npt.NDArray[np.int64]) -> Figure:
-    """Counts of actual (rows) against predicted classes (columns), coloured by their share of the row.
+    """Counts of actual (rows) against predicted classes (columns), colored by their share of the row.
 
     Of very many classes, those of ``choose_classes``.
     """
@@ -74,8 +74,8 @@ def draw_confusion(class_names: Sequence[str], counts: npt.NDArray[np.int64]) ->
     axes.set_ylabel("actual class")
     if numbered:
         for row, column in zip(*counts.nonzero(), strict=True):
-            colour = "white" if shares[row, column] > 0.8 else COLOURS["ink"]
-            axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=colour, fontsize=9)
+            color = "white" if shares[row, column] > 0.8 else COLORS["ink"]
+            axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=color, fontsize=9)
     return figure
 
 
@@ -94,23 +94,23 @@ def draw_per_class(model: Mapping[str, ClassResult], baseline: Mapping[str, Clas
     figure = new_figure(11 if columns == 2 else 8.5, max(length * pitch, 0.4) + 0.75)
     for column, axes in enumerate(figure.subplots(1, columns, squeeze=False)[0]):
         names = order[column * length : (column + 1) * length]
-        axes.barh(range(len(names)), [tested[name] for name in names], height=0.68, color=COLOURS["model"])
+        axes.barh(range(len(names)), [tested[name] for name in names], height=0.68, color=COLORS["model"])
         for place, name in enumerate(names):
             other = baseline[name].accuracy if name in baseline else None
             if other is not None:
                 ends = (place - 0.42, place + 0.42)
-                axes.plot([other, other], ends, color=COLOURS["baseline"], linewidth=3, clip_on=False)
+                axes.plot([other, other], ends, color=COLORS["baseline"], linewidth=3, clip_on=False)
         axes.set_yticks(range(len(names)), [shorten(name) for name in names], fontsize=8.5 if pitch > 0.2 else 7.5)
-        axes.tick_params(axis="y", labelcolor=COLOURS["ink"])
+        axes.tick_params(axis="y", labelcolor=COLORS["ink"])
         axes.set_ylim(length - 0.4, -0.6)
         if many:
             axes.set_title(titles[column], fontsize=9)
         show_share(axes, "x")
         axes.spines["left"].set_visible(False)
         axes.set_xlabel("share of the class's test videos that are right")
-    handles: list[Line2D | Patch] = [Patch(color=COLOURS["model"], label="model")]
+    handles: list[Line2D | Patch] = [Patch(color=COLORS["model"], label="model")]
     if baseline:
-        handles.append(Line2D([], [], color=COLOURS["baseline"], linewidth=3, label="baseline"))
+        handles.append(Line2D([], [], color=COLORS["baseline"], linewidth=3, label="baseline"))
     figure.legend(handles=handles, loc="outside upper left", ncols=2)
     return figure
 
@@ -123,12 +123,12 @@ def draw_pairs(pairs: Sequence[Pair]) -> Figure:
     bars = [("model", "model", [pair.model for pair in pairs]), ("baseline", "baseline", [p.baseline for p in pairs])]
     bars = [bar for bar in bars if any(value is not None for value in bar[2])]
     height = 0.76 / max(len(bars), 1)
-    for number, (label, colour, values) in enumerate(bars):
+    for number, (label, color, values) in enumerate(bars):
         for place, value in enumerate(values):
             if value is None:
                 continue
             up = place + (number - (len(bars) - 1) / 2) * height
-            axes.barh(up, value, height=height * 0.9, color=COLOURS[colour], label=label if place == 0 else None)
+            axes.barh(up, value, height=height * 0.9, color=COLORS[color], label=label if place == 0 else None)
             axes.annotate(
                 f"{100 * value:.0f} %",
                 (value, up),
@@ -137,14 +137,14 @@ def draw_pairs(pairs: Sequence[Pair]) -> Figure:
                 ha="right" if value > 0.15 else "left",
                 va="center",
                 fontsize=8,
-                color=_ON_BAR[colour] if value > 0.15 else COLOURS["ink"],
+                color=_ON_BAR[color] if value > 0.15 else COLORS["ink"],
             )
-    handles: list[Line2D | Patch] = [Patch(color=COLOURS[colour], label=label) for label, colour, _ in bars]
-    axes.axvline(0.5, color=COLOURS["muted"], linestyle=":", linewidth=0.9)
-    handles.append(Line2D([], [], color=COLOURS["muted"], linestyle=":", linewidth=0.9, label="guessing of two"))
+    handles: list[Line2D | Patch] = [Patch(color=COLORS[color], label=label) for label, color, _ in bars]
+    axes.axvline(0.5, color=COLORS["muted"], linestyle=":", linewidth=0.9)
+    handles.append(Line2D([], [], color=COLORS["muted"], linestyle=":", linewidth=0.9, label="guessing of two"))
     names = [" /\n".join(shorten(name, 22) for name in pair.classes) for pair in pairs]
     axes.set_yticks(range(len(pairs)), names)
-    axes.tick_params(axis="y", labelcolor=COLOURS["ink"])
+    axes.tick_params(axis="y", labelcolor=COLORS["ink"])
     axes.set_ylim(len(pairs) - 0.5, -0.5)
     show_share(axes, "x")
     axes.spines["left"].set_visible(False)

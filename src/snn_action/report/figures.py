@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 
 from snn_action.report.finished_run import Example
 from snn_action.report.metrics import Epoch
-from snn_action.report.style import COLOURS, new_figure, shorten, show_share, styled
+from snn_action.report.style import COLORS, new_figure, shorten, show_share, styled
 
 Quantity = Literal["video", "timestep", "loss"]
 Curve = npt.NDArray[np.float64]
@@ -45,24 +45,24 @@ def draw_learning(history: Sequence[Epoch], quantity: Quantity, best_epoch: int 
     figure = new_figure(3.7, 3.0)
     axes = figure.subplots()
     handles = []
-    for side, (colour, dashes) in _SIDES.items():
+    for side, (color, dashes) in _SIDES.items():
         curves = _curves(history, side, quantity)
         if not curves:
             continue
         for curve in curves if len(curves) > 1 else []:
-            axes.plot(*curve, color=COLOURS[colour], linewidth=0.6, alpha=0.35)
+            axes.plot(*curve, color=COLORS[color], linewidth=0.6, alpha=0.35)
         line = _mean(curves)
         marker = "o" if line.shape[1] <= 12 else ""
-        axes.plot(*line, color=COLOURS[colour], linestyle=dashes, linewidth=1.8, marker=marker, markersize=3)
-        handles.append(Line2D([], [], color=COLOURS[colour], linestyle=dashes, linewidth=1.8, label=side))
+        axes.plot(*line, color=COLORS[color], linestyle=dashes, linewidth=1.8, marker=marker, markersize=3)
+        handles.append(Line2D([], [], color=COLORS[color], linestyle=dashes, linewidth=1.8, label=side))
     if quantity == "loss":
         axes.grid(axis="y")
         axes.set_ylim(bottom=0)
     else:
         show_share(axes)
     if best_epoch is not None:
-        axes.axvline(best_epoch + 1, color=COLOURS["muted"], linewidth=0.9, linestyle=":")
-        handles.append(Line2D([], [], color=COLOURS["muted"], linewidth=0.9, linestyle=":", label="kept"))
+        axes.axvline(best_epoch + 1, color=COLORS["muted"], linewidth=0.9, linestyle=":")
+        handles.append(Line2D([], [], color=COLORS["muted"], linewidth=0.9, linestyle=":", label="kept"))
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
     axes.set_xlabel("epoch")
     axes.set_ylabel(_QUANTITIES[quantity])
@@ -94,12 +94,12 @@ def draw_anytime(model: Sequence[float], baseline: Sequence[float], classes: int
     figure = new_figure(5.4, 3.3)
     axes = figure.subplots()
     handles = []
-    for values, colour, dashes, label in ((model, "model", "-", "model"), (baseline, "baseline", "--", "baseline")):
+    for values, color, dashes, label in ((model, "model", "-", "model"), (baseline, "baseline", "--", "baseline")):
         if values:
             line = axes.plot(
                 range(1, len(values) + 1),
                 values,
-                color=COLOURS[colour],
+                color=COLORS[color],
                 linestyle=dashes,
                 linewidth=2,
                 marker="o" if len(values) <= 12 else "",
@@ -108,7 +108,7 @@ def draw_anytime(model: Sequence[float], baseline: Sequence[float], classes: int
                 clip_on=False,
             )
             handles += line
-    handles.append(axes.axhline(1 / classes, color=COLOURS["muted"], linewidth=0.9, linestyle=":", label="guessing"))
+    handles.append(axes.axhline(1 / classes, color=COLORS["muted"], linewidth=0.9, linestyle=":", label="guessing"))
     show_share(axes)
     axes.set_xlim(1 if len(model) > 1 else 0, max(len(model), 2))
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
@@ -165,10 +165,10 @@ def _draw_strip(axes: Axes, example: Example) -> None:
     half = box.height * width / height / (box.width / steps) / 2 * 0.98  # of a whole frame, in time steps
     edges = np.linspace(0, steps, min(steps, _SHOWN_FRAMES) + 1)
     for left, right in pairwise(edges):
-        centre = (left + right) / 2 + 0.5
+        center = (left + right) / 2 + 0.5
         frame = example.frames[int((left + right) / 2)]
         reach = min(half, (right - left) / 2 * 0.98)
-        axes.imshow(frame, extent=(centre - reach, centre + reach, 0, 1), aspect="auto", interpolation="antialiased")
+        axes.imshow(frame, extent=(center - reach, center + reach, 0, 1), aspect="auto", interpolation="antialiased")
     axes.set_xlim(0.5, steps + 0.5)
     axes.set_ylim(0, 1)
     axes.set_axis_off()
@@ -199,7 +199,7 @@ def _draw_spikes(axes: Axes, example: Example) -> None:
                 x += [time, time + 1e-3, np.nan]
                 y += [row, row, np.nan]
     points = size / axes.figure.dpi * 72
-    axes.plot(x, y, color=COLOURS["ink"], linewidth=points, solid_capstyle="round", snap=False)
+    axes.plot(x, y, color=COLORS["ink"], linewidth=points, solid_capstyle="round", snap=False)
     axes.set_ylim(units - 0.5, -0.5)
     axes.set_yticks([])
     axes.tick_params(labelbottom=False)
@@ -210,7 +210,7 @@ def _draw_spikes(axes: Axes, example: Example) -> None:
         (1.012, 0.5),
         xycoords="axes fraction",
         va="center",
-        color=COLOURS["muted"],
+        color=COLORS["muted"],
         annotation_clip=False,
     )
 
@@ -234,26 +234,26 @@ def _draw_probabilities(axes: Axes, example: Example) -> None:
     ends = []
     for index in likely:
         actual = index == example.label
-        colour = COLOURS["model" if actual else next(others)]
+        color = COLORS["model" if actual else next(others)]
         values = example.probabilities[:, index]
         axes.plot(
             steps,
             values,
-            color=colour,
+            color=color,
             linewidth=2.6 if actual else 1.5,
             marker="o" if len(steps) == 1 else "",
             clip_on=False,
             zorder=3 if actual else 2,
         )
         name = shorten(example.class_names[index], 20) + (" (actual)" if actual else "")
-        ends.append((float(values[-1]), name, colour, actual))
-    for height, (_, name, colour, actual) in zip(_spread([end[0] for end in ends]), ends, strict=True):
+        ends.append((float(values[-1]), name, color, actual))
+    for height, (_, name, color, actual) in zip(_spread([end[0] for end in ends]), ends, strict=True):
         axes.annotate(
             name,
             (1.012, height),
             xycoords="axes fraction",
             va="center",
-            color=colour,
+            color=color,
             fontsize=9,
             fontweight="bold" if actual else "normal",
             annotation_clip=False,

@@ -201,9 +201,9 @@ def _render(run: FinishedRun, panels: dict[str, Panel], left_out: Sequence[str])
 def estimate_interval(correct: int, videos: int) -> tuple[float, float]:
     """Wilson's 95 % interval of a share, ``(p + z²/2n ± z √(p(1-p)/n + z²/4n²)) / (1 + z²/n)``, z = 1.96."""
     z, share = 1.959964, correct / videos
-    centre = share + z * z / (2 * videos)
+    center = share + z * z / (2 * videos)
     reach = z * math.sqrt(share * (1 - share) / videos + z * z / (4 * videos * videos))
-    low, high = ((centre + side * reach) / (1 + z * z / videos) for side in (-1, 1))
+    low, high = ((center + side * reach) / (1 + z * z / videos) for side in (-1, 1))
     return (low if correct else 0.0), (high if correct < videos else 1.0)  # exact at the ends
 
 

@@ -1,6 +1,6 @@
-"""How figures look: one palette, one font size, and a way to PNG files and to SVG that follows the page's colours.
+"""How figures look: one palette, one font size, and a way to PNG files and to SVG that follows the page's colors.
 
-The colours are those of Okabe and Ito, which colour-blind readers can tell apart. Figures are made with Matplotlib's
+The colors are those of Okabe and Ito, which color-blind readers can tell apart. Figures are made with Matplotlib's
 object-oriented interface; nothing here touches pyplot.
 """
 
@@ -22,7 +22,7 @@ from matplotlib.ticker import PercentFormatter
 
 from snn_action.report.metrics import LEAKED
 
-COLOURS = {
+COLORS = {
     "ink": "#1c2128",
     "muted": "#5d6673",
     "line": "#d5dae1",
@@ -38,31 +38,31 @@ COLOURS = {
 LONGEST_LABEL = 26
 _RC: dict[str, Any] = {
     "axes.axisbelow": True,
-    "axes.edgecolor": COLOURS["line"],
-    "axes.labelcolor": COLOURS["muted"],
+    "axes.edgecolor": COLORS["line"],
+    "axes.labelcolor": COLORS["muted"],
     "axes.labelsize": 9,
     "axes.linewidth": 0.8,
     "axes.spines.right": False,
     "axes.spines.top": False,
-    "axes.titlecolor": COLOURS["ink"],
+    "axes.titlecolor": COLORS["ink"],
     "axes.titlelocation": "left",
     "axes.titlesize": 10,
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
     "font.size": 9,
-    "grid.color": COLOURS["line"],
+    "grid.color": COLORS["line"],
     "grid.linewidth": 0.6,
     "legend.frameon": False,
     "legend.handlelength": 1.8,
-    "legend.labelcolor": COLOURS["ink"],
+    "legend.labelcolor": COLORS["ink"],
     "lines.solid_capstyle": "round",
-    "text.color": COLOURS["ink"],
+    "text.color": COLORS["ink"],
     "text.parse_math": False,  # a dollar sign in a class name is a dollar sign
-    "xtick.color": COLOURS["muted"],
+    "xtick.color": COLORS["muted"],
     "xtick.labelsize": 8.5,
     "xtick.major.size": 0,
     "xtick.minor.size": 0,
-    "ytick.color": COLOURS["muted"],
+    "ytick.color": COLORS["muted"],
     "ytick.labelsize": 8.5,
     "ytick.major.size": 0,
     "ytick.minor.size": 0,
@@ -115,7 +115,7 @@ def mark_leakage(figure: Figure) -> None:
         rotation=min(30.0, math.degrees(math.atan2(height, width))),
         fontsize=min(4.5 * width, 24),
         fontweight="bold",
-        color=COLOURS["second"],
+        color=COLORS["second"],
         alpha=0.35,
         in_layout=False,
     )
@@ -127,14 +127,14 @@ def to_png(figure: Figure) -> bytes:
 
 
 def to_svg(figure: Figure, name: str) -> str:
-    """The figure as SVG to stand inside a page: colours are the page's variables, text is text, ids begin anew."""
+    """The figure as SVG to stand inside a page: colors are the page's variables, text is text, ids begin anew."""
     metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     svg = _save(figure, salt=name, format="svg", dpi=144, transparent=True, metadata=metadata).decode()
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r'<g id="[^"]*"', "<g", svg)  # would repeat in every figure of the page; nothing refers to them
     svg = re.sub(r"<style.*?</style>", "", svg, count=1, flags=re.DOTALL)  # would style the whole page
-    for key, colour in COLOURS.items():
-        svg = svg.replace(colour, f"var(--{key})")
+    for key, color in COLORS.items():
+        svg = svg.replace(color, f"var(--{key})")
     return svg.strip()
 
 

@@ -24,7 +24,7 @@ from snn_action.evaluation import (
     predict_clips,
     predict_together,
     rearrange,
-    summarise,
+    summarize,
     write_confusion_csv,
     write_predictions_csv,
 )
@@ -229,7 +229,7 @@ def write_results(
     ``model`` is the first fold's, of which the shown clips are. ``notes`` stand in the place of the run's own.
     """
     catalog = data.catalog
-    metrics = summarise(catalog, folds, model.populations)
+    metrics = summarize(catalog, folds, model.populations)
     with stage("Counting operations", progress):
         metrics |= describe_work(config, data, folder, model, metrics["spikes"])
     if notes is not None:

@@ -1,4 +1,4 @@
-"""A trained run as a recogniser of new videos."""
+"""A trained run as a recognizer of new videos."""
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
@@ -26,7 +26,7 @@ Frames = npt.NDArray[np.uint8] | Tensor | Sequence[npt.NDArray[np.uint8]]
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a recogniser says of one video.
+    """What a recognizer says of one video.
 
     Attributes:
         video: The path as it was given; ``"frames"`` where frames were.
@@ -89,7 +89,7 @@ class LoadedRun:
         self.device = device
 
     def predict(self, video: str | Path | Frames) -> Prediction:
-        """Recognise the action in a video file, in a folder of JPEG frames, or in frames in memory.
+        """Recognize the action in a video file, in a folder of JPEG frames, or in frames in memory.
 
         Args:
             video: A path; or frames (T, H, W, 3) uint8 RGB, whose clips are sampled like a file's. Random sampling

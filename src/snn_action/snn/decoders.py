@@ -1,4 +1,4 @@
-"""What neurons of an ensemble decode: weights for their rates, by regularised least squares (Nengo's LstsqL2)."""
+"""What neurons of an ensemble decode: weights for their rates, by regularized least squares (Nengo's LstsqL2)."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,7 @@ from torch import Tensor
 from snn_action.snn.settings import FunctionName
 
 EVALUATION_POINTS = 201  # of one dimension; 500 for each where there are more
-REGULARISATION = 0.1  # noise, as a share of the highest rate
+REGULARIZATION = 0.1  # noise, as a share of the highest rate
 ENSEMBLES = 2**21  # values of a (ensembles, points, neurons) tensor
 
 
@@ -70,7 +70,7 @@ def solve_decoders(
     solved = []
     for encoder, offset in zip(torch.split(encoders, size), torch.split(bias, size), strict=True):
         activity = rate(points @ encoder.double().mT + offset.double().unsqueeze(1))  # (e, M, N)
-        sigma = REGULARISATION * activity.amax((1, 2))
+        sigma = REGULARIZATION * activity.amax((1, 2))
         gram = activity.mT @ activity
         gram.diagonal(dim1=-2, dim2=-1).add_((len(points) * sigma.square()).clamp(min=1e-12).unsqueeze(-1))
         solved.append(torch.cholesky_solve(activity.mT @ wanted, torch.linalg.cholesky(gram)))

@@ -2,7 +2,7 @@
 
     theta dm/dt = A' m + B' u,   A'_ij = (2i + 1) (-1 if i < j else (-1)^(i - j + 1)),   B'_i = (2i + 1) (-1)^i
 
-Discretised, ``m_t = A m_{t-1} + B u_t``, by zero-order hold (``zoh``: exact for a ``u`` that is constant over a step)
+Discretized, ``m_t = A m_{t-1} + B u_t``, by zero-order hold (``zoh``: exact for a ``u`` that is constant over a step)
 or Euler (``A = I + A' / theta``, ``B = B' / theta``). The value r theta steps ago is ``sum_i P_i(2 r - 1) m_i``:
 coefficient 0 is the window's mean, the higher ones say how ``u`` moved. Older values fade, so a sequence may be longer
 than theta.

@@ -1,6 +1,7 @@
 """Checkpoints of a run: complete or absent, and loaded without running code from the file."""
 
 import io
+import re
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,6 +19,7 @@ from snn_action.models import TemporalModel
 from snn_action.training.nengo_dl import check_weights
 
 PREFIX = "model."  # of the temporal model's weights in a checkpoint
+_OLD_PART = re.compile(r"^standardizer\.")  # its name in checkpoints of earlier versions
 TRAINED_ON = "trained_on"  # key of what the weights learned from
 
 
@@ -122,7 +124,7 @@ def check_fit(model: TemporalModel, checkpoint: Mapping[str, Any], path: Path) -
         ConfigError: they are of another architecture; names what differs.
     """
     weights = {
-        key.removeprefix(PREFIX): value
+        _OLD_PART.sub("standardizer.", key.removeprefix(PREFIX)): value
         for key, value in checkpoint["state_dict"].items()
         if key.startswith(PREFIX) and is_plain(value)
     }

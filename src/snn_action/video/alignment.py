@@ -49,11 +49,11 @@ def lay_over(a: Array, b: Array, placement: Array) -> tuple[Array, Array]:
         moved, inside = _move(stack, placement)
         picture, across, down = (moved[:, k * count : (k + 1) * count] for k in range(3))
         weights = np.repeat(inside[:, None], count, 1).reshape(pairs, -1).astype(np.float32)
-        one, other = (_standardise(part.reshape(pairs, -1), weights) for part in (picture, b))
+        one, other = (_standardize(part.reshape(pairs, -1), weights) for part in (picture, b))
         differences = np.where(weights > 0, np.abs(one - other), np.inf)
         kept = np.maximum((_KEPT * weights.sum(1)).astype(int) - 1, 0)
         weights *= differences <= np.take_along_axis(np.sort(differences, 1), kept[:, None], 1)
-        one, other = (_standardise(part, weights) for part in (one, other))
+        one, other = (_standardize(part, weights) for part in (one, other))
         correlation = (one * other).sum(1) / np.maximum(weights.sum(1), 1)
         better = correlation > fit
         best[better], fit[better] = placement[better], correlation[better]
@@ -72,11 +72,11 @@ def lay_over(a: Array, b: Array, placement: Array) -> tuple[Array, Array]:
     return best, fit
 
 
-def _standardise(values: Array, weights: Array) -> Array:
+def _standardize(values: Array, weights: Array) -> Array:
     """Values ``(P, D)`` of zero mean and unit variance where they have weight, zero elsewhere."""
     total = np.maximum(weights.sum(1, keepdims=True), 1)
-    centred = (values - (values * weights).sum(1, keepdims=True) / total) * weights
-    return np.asarray(centred / np.sqrt(np.maximum((centred**2).sum(1, keepdims=True) / total, 1e-6)), np.float32)
+    centered = (values - (values * weights).sum(1, keepdims=True) / total) * weights
+    return np.asarray(centered / np.sqrt(np.maximum((centered**2).sum(1, keepdims=True) / total, 1e-6)), np.float32)
 
 
 def follow(x: Pictures, y: Pictures, placement: Array, pace: float = 1.0) -> tuple[npt.NDArray[np.int64], float]:

@@ -264,7 +264,7 @@ def _to_rgb(frame: Any, converter: VideoReformatter) -> Frame:
 
 
 def _mark_progressive(frame: Any) -> Any:
-    """The same frame without the mark of interlacing, for which libswscale would share colours within fields only.
+    """The same frame without the mark of interlacing, for which libswscale would share colors within fields only.
 
     FFmpeg's program does not, and much that is marked is not interlaced.
     """

@@ -21,7 +21,7 @@ class Orientation:
 
     Attributes:
         transposed, rows, columns: Whether to do each of these.
-        degrees: The turn that the file asks for, anticlockwise.
+        degrees: The turn that the file asks for, counterclockwise.
         mirrored: Whether it asks for a mirror image, ``a d - b c < 0``.
         is_done: False for an angle that is no quarter turn, for which nothing is done.
     """

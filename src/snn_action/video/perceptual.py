@@ -1,6 +1,6 @@
 """What a video looks like, small enough to compare all videos of a dataset with one another: its fingerprint.
 
-A fingerprint is the digest of the file's content and small grey pictures of frames: of every frame of a short video, of
+A fingerprint is the digest of the file's content and small gray pictures of frames: of every frame of a short video, of
 evenly spaced ones of a longer one. Bars at the sides (what has nearly one luminance in all frames) are cut off first. A
 picture has the mean luminance, ``0.299 R + 0.587 G + 0.114 B``, of ``SIDE`` x ``SIDE`` cells, less the video's mean and
 divided by its contrast. So what a copy changes (codec, size, brightness, contrast) hardly changes it. What else a copy
@@ -32,11 +32,11 @@ logger = logging.getLogger(__name__)
 SIDE = 32
 
 UNIT = 32.0  # what a picture's contrast is in a fingerprint's numbers
-PLAIN = 2.0  # grey levels of contrast below which a video shows nothing that could be told from another
+PLAIN = 2.0  # gray levels of contrast below which a video shows nothing that could be told from another
 NO_PATTERN = "shows no pattern"
 _FRAMES, _STRIDE, _MOST = 64, 8, 1024  # every frame up to 64; then every 2nd to 8th; never more than 1,024 in all
 _WORKING_SIDE = 96  # at which bars are looked for
-_UNIFORM = 0.05  # of all grey levels' spread that the cells of a bar may be spread over: noise of a codec
+_UNIFORM = 0.05  # of all gray levels' spread that the cells of a bar may be spread over: noise of a codec
 
 _VERSION = f"2 {DECODER_VERSION}"
 _TABLE = (
@@ -73,7 +73,7 @@ def fingerprint_video(path: Path, limits: LimitSettings) -> Fingerprint:
         OSError: it cannot be opened.
     """
     cells, stride = use_video(open_video(path, limits), _read_cells)
-    pictures = _standardise(cells)
+    pictures = _standardize(cells)
     return Fingerprint(digest_content(path), pictures, "" if pictures is not None else NO_PATTERN, stride)
 
 
@@ -83,7 +83,7 @@ def _read_cells(source: FrameSource) -> tuple[npt.NDArray[np.uint8], int]:
     return np.stack([_shrink(frame) for frame in source.read(range(0, source.n_frames, stride))]), stride
 
 
-def _standardise(cells: npt.NDArray[np.uint8]) -> Pictures | None:
+def _standardize(cells: npt.NDArray[np.uint8]) -> Pictures | None:
     """The pictures of frames ``(N, H, W)`` without their bars, or None where they show no pattern."""
     box = _find_picture(cells)
     if box is None:
@@ -135,8 +135,8 @@ def fingerprint_videos(
 
 
 def _shrink(frame: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    grey = Image.fromarray(frame).convert("L")
-    return np.asarray(grey.resize((_WORKING_SIDE, _WORKING_SIDE), Image.Resampling.BOX), np.uint8)
+    gray = Image.fromarray(frame).convert("L")
+    return np.asarray(gray.resize((_WORKING_SIDE, _WORKING_SIDE), Image.Resampling.BOX), np.uint8)
 
 
 def _resize(cells: npt.NDArray[np.float32], box: tuple[int, int, int, int]) -> npt.NDArray[np.float32]:

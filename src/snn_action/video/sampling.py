@@ -2,7 +2,7 @@
 
 ========  ===================================================================================================
 first     frames 0, stride, 2 stride, ...
-uniform   the centre of each of ``frames`` equal parts of the video
+uniform   the center of each of ``frames`` equal parts of the video
 random    one frame drawn from each of ``frames`` equal parts; the draw is fixed by seed and video
 sliding   clips of frames at distance ``stride`` that begin every ``hop`` frames (null: where the last clip ended)
 ========  ===================================================================================================

@@ -25,7 +25,7 @@ def resize(frames: npt.NDArray[np.uint8], size: int) -> Tensor:
     return resized
 
 
-def normalise(clip: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+def normalize(clip: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
     """``(clip / 255 - mean) / std`` for each channel: ``(..., C, S, S)`` uint8 to float32, channels last in memory."""
     deviation = torch.tensor(std, dtype=torch.float32, device=clip.device)
     shift = torch.tensor(mean, dtype=torch.float32, device=clip.device) / deviation

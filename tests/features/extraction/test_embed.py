@@ -13,7 +13,7 @@ from snn_action.features.extraction.embed import extract_video, find_windows, pr
 from snn_action.features.keys import feature_key
 from snn_action.video import clips as clips_module
 from snn_action.video.settings import ClipSettings
-from snn_action.video.transforms import normalise
+from snn_action.video.transforms import normalize
 
 from ..conftest import SIZE, make_backbone, make_config, make_folder
 
@@ -60,7 +60,7 @@ def test_each_step_sees_its_window(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         frames = clips.indices[clip]
         for t in range(int(real.sum())):
             window = images[[frames[max(0, s)] for s in range(t - WINDOW + 1, t + 1)]]
-            wanted = Blend()(normalise(window, backbone.mean, backbone.std).unsqueeze(0))[0]
+            wanted = Blend()(normalize(window, backbone.mean, backbone.std).unsqueeze(0))[0]
             assert torch.allclose(feature[t], wanted, atol=1e-6)
 
 

@@ -27,7 +27,7 @@ from snn_action.video import clips as clips_of_a_video
 from snn_action.video.decode import read_frames
 from snn_action.video.sampling import sample_clips
 from snn_action.video.settings import LimitSettings
-from snn_action.video.transforms import difference_image, normalise, resize
+from snn_action.video.transforms import difference_image, normalize, resize
 
 from ..conftest import SIZE, make_folder
 
@@ -65,7 +65,7 @@ def test_features_are_those_of_each_frame_alone(
             earlier = read_frames(video.path, np.maximum(indices - 2, 0))
             expected = []
             for frames in (rgb, difference_image(later, earlier)):
-                every = [small(normalise(resize(f[None], 16), small.mean, small.std)) for f in frames]
+                every = [small(normalize(resize(f[None], 16), small.mean, small.std)) for f in frames]
                 expected.append(torch.cat(every))
             owner, label, rows = next(found)
             assert (owner, label) == (index, video.label)

@@ -91,7 +91,7 @@ NEAR_ONE = {"expm1", "tanh", "sigmoid"}  # whose derivative is made of their res
 
 
 def key(values: Tensor) -> Tensor:
-    """Whole numbers in the order of the floats, one apart where these are neighbours; 0 and -0 are one."""
+    """Whole numbers in the order of the floats, one apart where these are neighbors; 0 and -0 are one."""
     bits = values.view(torch.int32).long()
     return torch.where(bits < 0, -(bits & 0x7FFFFFFF), bits)
 

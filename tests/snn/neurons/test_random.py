@@ -79,7 +79,7 @@ def test_words_are_uniform_in_their_high_and_low_bits(seed, shift):
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("axis", range(3), ids=COUNTERS)
 @pytest.mark.parametrize("lag", [1, 2, 16, 32])
-def test_neighbours_in_a_counter_are_independent(seed, axis, lag):
+def test_neighbors_in_a_counter_are_independent(seed, axis, lag):
     words = draw(seed)
     length = SIDES[axis] - lag
     first, second = words.narrow(axis, 0, length).flatten(), words.narrow(axis, lag, length).flatten()

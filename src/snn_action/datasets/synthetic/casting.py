@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from snn_action.datasets.synthetic.figure import Array, Body
 from snn_action.datasets.synthetic.motions import FRONT, Action, Style
-from snn_action.datasets.synthetic.scenes import Colour, hsv, mix
+from snn_action.datasets.synthetic.scenes import Color, hsv, mix
 
 STILL = (0.2, 0.4)  # share of a clip in which the figure holds still, at its beginning and end, a second at most
 SHAKE = 1.5  # quickest part of the camera's shake, times a second
@@ -18,11 +18,11 @@ class Person:
     """One group: a body with its clothes, its own tempo (0 slow to 1 quick), a camera and a place."""
 
     body: Body
-    skin: Colour
-    hair: Colour
-    shirt: Colour
-    trousers: Colour
-    shoes: Colour
+    skin: Color
+    hair: Color
+    shirt: Color
+    trousers: Color
+    shoes: Color
     long_sleeves: bool
     long_trousers: bool
     tempo: float

@@ -11,10 +11,10 @@ from PIL import Image, ImageDraw
 
 from snn_action.datasets.synthetic.casting import Clip, Person
 from snn_action.datasets.synthetic.figure import INDEX, SIDES, Array, place_joints, project
-from snn_action.datasets.synthetic.scenes import HORIZON, Colour, draw_scene, mix
+from snn_action.datasets.synthetic.scenes import HORIZON, Color, draw_scene, mix
 
 Frames = npt.NDArray[np.uint8]
-Capsule = tuple[complex, complex, float, float, Colour]  # from, to, and the radius at either end
+Capsule = tuple[complex, complex, float, float, Color]  # from, to, and the radius at either end
 Part = tuple[float, list[Capsule]]  # depth, larger is nearer
 
 SUPERSAMPLING = 3  # pictures are drawn this much larger, then averaged
@@ -96,10 +96,10 @@ def _draw_stool(draw: ImageDraw.ImageDraw, clip: Clip, ground: complex, unit: fl
 def _draw_figure(draw: ImageDraw.ImageDraw, clip: Clip, points: list[complex], depth: list[float], unit: float) -> None:
     light = -0.16 - 0.16j
     for _, capsules in sorted(_parts(clip, points, depth, unit), key=lambda part: part[0]):
-        for start, end, wide, narrow, colour in capsules:
-            _draw_capsule(draw, start, end, wide, narrow, mix(colour, BLACK, 0.14))
-        for start, end, wide, narrow, colour in capsules:
-            _draw_capsule(draw, start + light * wide, end + light * narrow, 0.8 * wide, 0.8 * narrow, colour)
+        for start, end, wide, narrow, color in capsules:
+            _draw_capsule(draw, start, end, wide, narrow, mix(color, BLACK, 0.14))
+        for start, end, wide, narrow, color in capsules:
+            _draw_capsule(draw, start + light * wide, end + light * narrow, 0.8 * wide, 0.8 * narrow, color)
 
 
 def _parts(clip: Clip, points: list[complex], depth: list[float], unit: float) -> list[Part]:
@@ -168,13 +168,13 @@ def _head(person: Person, middle: complex, yaw: float, radius: float) -> list[Ca
 
 
 def _draw_capsule(
-    draw: ImageDraw.ImageDraw, start: complex, end: complex, wide: float, narrow: float, colour: Colour
+    draw: ImageDraw.ImageDraw, start: complex, end: complex, wide: float, narrow: float, color: Color
 ) -> None:
     """Two discs and the band between them."""
     along = end - start
     if abs(along) > 0.5:
         normal = 1j * along / abs(along)
         a, b, c, d = start + normal * wide, end + normal * narrow, end - normal * narrow, start - normal * wide
-        draw.polygon((a.real, a.imag, b.real, b.imag, c.real, c.imag, d.real, d.imag), fill=colour)
-        draw.ellipse((end.real - narrow, end.imag - narrow, end.real + narrow, end.imag + narrow), fill=colour)
-    draw.ellipse((start.real - wide, start.imag - wide, start.real + wide, start.imag + wide), fill=colour)
+        draw.polygon((a.real, a.imag, b.real, b.imag, c.real, c.imag, d.real, d.imag), fill=color)
+        draw.ellipse((end.real - narrow, end.imag - narrow, end.real + narrow, end.imag + narrow), fill=color)
+    draw.ellipse((start.real - wide, start.imag - wide, start.real + wide, start.imag + wide), fill=color)

@@ -6,12 +6,12 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image, ImageDraw
 
-Colour = tuple[int, int, int]
+Color = tuple[int, int, int]
 HORIZON = 0.72  # of the height: where the floor begins
 
 
-def mix(a: Colour, b: Colour, share: float) -> Colour:
-    """The colour ``share`` of the way from ``a`` to ``b``."""
+def mix(a: Color, b: Color, share: float) -> Color:
+    """The color ``share`` of the way from ``a`` to ``b``."""
     return (
         round(a[0] + (b[0] - a[0]) * share),
         round(a[1] + (b[1] - a[1]) * share),
@@ -19,8 +19,8 @@ def mix(a: Colour, b: Colour, share: float) -> Colour:
     )
 
 
-def hsv(hue: float, saturation: float, value: float) -> Colour:
-    """A colour of hue, saturation and value in 0..1."""
+def hsv(hue: float, saturation: float, value: float) -> Color:
+    """A color of hue, saturation and value in 0..1."""
     red, green, blue = colorsys.hsv_to_rgb(hue % 1, min(max(saturation, 0), 1), min(max(value, 0), 1))
     return round(255 * red), round(255 * green), round(255 * blue)
 
@@ -33,7 +33,7 @@ def draw_scene(width: int, height: int, seed: list[int]) -> Image.Image:
     return image
 
 
-def _gradient(image: Image.Image, top: int, bottom: int, upper: Colour, lower: Colour) -> None:
+def _gradient(image: Image.Image, top: int, bottom: int, upper: Color, lower: Color) -> None:
     rows = np.linspace(0, 1, max(bottom - top, 1))[:, None, None]
     band = np.array(upper) * (1 - rows) + np.array(lower) * rows
     column = Image.fromarray(band.round().astype(np.uint8))

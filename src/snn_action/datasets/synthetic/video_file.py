@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from av.codec.context import Flags
 
-QUALITY = 4  # MPEG-4's quantiser: 1 best, 31 worst
+QUALITY = 4  # MPEG-4's quantizer: 1 best, 31 worst
 
 
 def encode_avi(frames: npt.NDArray[np.uint8], rate: int) -> bytes:

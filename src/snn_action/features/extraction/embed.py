@@ -19,7 +19,7 @@ from snn_action.video.clips import VideoClips, read_part, read_source, read_vide
 from snn_action.video.decode import FrameSource
 from snn_action.video.sampling import Indices
 from snn_action.video.settings import Stream
-from snn_action.video.transforms import normalise
+from snn_action.video.transforms import normalize
 
 
 def prepare(backbone: Backbone, config: Config, device: torch.device | str) -> None:
@@ -51,7 +51,7 @@ def embed(backbone: Backbone, frames: Tensor, batch_size: int, precision: str, d
     """
     chunks = frames.tensor_split(math.ceil(len(frames) / batch_size))
     features = torch.cat(
-        [infer(backbone, normalise(c.to(device), backbone.mean, backbone.std), precision).cpu() for c in chunks]
+        [infer(backbone, normalize(c.to(device), backbone.mean, backbone.std), precision).cpu() for c in chunks]
     )
     if not bool(features.isfinite().all()):
         raise WorkError(

@@ -1,4 +1,4 @@
-"""Synapses: linear filters over time, discretised as Nengo does (zero-order hold, no delay of a step).
+"""Synapses: linear filters over time, discretized as Nengo does (zero-order hold, no delay of a step).
 
 All take ``(B, T, N)`` to ``(B, T, N)``, with explicit state, and start from zero. Time constants are in seconds; a
 learnable one is kept as its logarithm, so that it stays positive.

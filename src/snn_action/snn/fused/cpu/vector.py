@@ -1,6 +1,6 @@
 """Vectors of 16 float32 numbers as LLVM has them: what is written with them stays in registers.
 
-A compiler vectorises loops where it can prove that nothing overlaps; a loop over time that carries a voltage is none
+A compiler vectorizes loops where it can prove that nothing overlaps; a loop over time that carries a voltage is none
 of those. Here each instruction of a ``Program`` is written for 16 neurons at once; LLVM splits the vectors where a
 processor's registers are shorter. A product and a sum are rounded once where the processor can (fma), and where that
 changes no infinity: where the product is never infinite, or what is added never large.

@@ -1,4 +1,4 @@
-"""Triton's source text of ensemble arrays; names as in ``triton_source``.
+"""Triton's source text of ensemble arrays; names as in ``source``.
 
 A program of the grid takes all neurons of one ensemble in ``CLIPS`` clips, as a block (CLIPS, NEURONS). Gradients of
 values are sums over its neurons; those of weights and parameters, sums over its clips, are one row a program, summed
