@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from snn_action.core import registry
 from snn_action.core.registry import parse
 
 # One thread for each test process and what it starts: several processes of several threads on the same cores wait for
@@ -19,6 +20,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Read when Triton is first imported, which importing PyTorch does not do: without a GPU its kernels are interpreted.
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")
+
+
+@pytest.fixture(autouse=True)
+def forget_items(monkeypatch):
+    """What a test defines, others do not know."""
+    monkeypatch.setattr(registry, "_defined", {kind: dict(known) for kind, known in registry._defined.items()})
 
 
 @pytest.fixture(scope="session")

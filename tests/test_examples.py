@@ -9,19 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from snn_action.core import registry
 from snn_action.datasets.synthetic.generate import Plan, generate
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "examples"
 SHARED = ROOT.parent / "shared"
 MOST_LINES = 60
-
-
-@pytest.fixture(autouse=True)
-def forget_items(monkeypatch):
-    """What an example defines is known to it alone."""
-    monkeypatch.setattr(registry, "_defined", {})
 
 
 @pytest.fixture

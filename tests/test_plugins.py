@@ -94,26 +94,27 @@ def test_an_installed_package_is_found_by_its_entry_points(folder):
     (information / "METADATA").write_text("Metadata-Version: 2.1\nName: newcomer\nVersion: 1.0\n")
     points = "".join(f"[snn_action.{kind}]\n{line}\n" for kind, line in ITEMS.items())
     (information / "entry_points.txt").write_text(points)
-    names = run_python(
-        folder,
-        "-c",
-        "import snn_action as s\n"
-        "for names in (s.list_neurons('q*'), s.list_models('g*'), s.list_datasets('fl*'), s.list_backbones('grid')):\n"
-        "    print(*names)\n"
-        "print(s.build_neuron('qif').dt)\n",
-    )
-    assert names.split() == ["qif", "gru", "flat", "grid", "0.001"]
     run_python(folder, "-m", "snn_action", "run", "-c", "config.json", "--run-id", "gru")
-    options = ("-o", f"model={json.dumps(SPIKING)}", "--run-id", "qif")
-    run_python(folder, "-m", "snn_action", "run", "-c", "config.json", *options)
-    saved = json.loads((folder / "save" / "newcomer" / "qif" / "config.json").read_text())
-    assert saved["model"]["neuron"] == {"type": "qif", "dt": 0.001, "tau": 0.01, "peak": 5.0}
-    assert saved["backbone"]["cells"] == 2
-    for run in ("gru", "qif"):
-        printed = run_python(folder, "-m", "snn_action", "predict", f"save/newcomer/{run}", "flat/Bow-g01-c01.avi")
-        assert printed.count("%") == 2
-    schema = json.loads(run_python(folder, "-m", "snn_action", "schema"))
-    assert {f"{kind}_{line.split()[0]}" for kind, line in ITEMS.items()} <= set(schema["$defs"])
+    printed = run_python(folder, "-m", "snn_action", "predict", "save/newcomer/gru", "flat/Bow-g01-c01.avi")
+    assert printed.count("%") == 2
+    config = json.loads((folder / "save" / "newcomer" / "gru" / "config.json").read_text())
+    assert (config["model"], config["backbone"]["cells"]) == ({"type": "gru", "units": 8}, 2)
+    script = folder / "script.py"
+    script.write_text(
+        "import json\n"
+        "import snn_action as s\n"
+        "from snn_action.config import make_schema\n"
+        "print(*s.list_neurons('q*'), *s.list_models('g*'), *s.list_datasets('fl*'), *s.list_backbones('grid'))\n"
+        "print(s.build_neuron('qif').settings.peak)\n"
+        f"config = s.load_config('config.json', ['model={json.dumps(SPIKING)}'])\n"
+        "saved = json.loads((s.run(config).folder / 'config.json').read_text())\n"
+        "print(saved['model']['neuron']['type'])\n"
+        "print(*make_schema()['$defs'])\n"
+    )
+    names, peak, saved, definitions = run_python(folder, "script.py").splitlines()
+    assert names.split() == ["qif", "gru", "flat", "grid"]
+    assert (peak, saved) == ("5.0", "qif")
+    assert {f"{kind}_{line.split()[0]}" for kind, line in ITEMS.items()} <= set(definitions.split())
 
 
 def define(name: str) -> type[ModelSettings]:

@@ -16,7 +16,7 @@ from snn_action.core.registry import describe_settings
 OF_TORCHVISION = "squeezenet1_1"
 
 
-@pytest.fixture(scope="module", params=[*registry.list_items("backbone"), OF_TORCHVISION])
+@pytest.fixture(scope="module", params=[*(name for name, _ in registry.items("backbone")), OF_TORCHVISION])
 def settings(request: pytest.FixtureRequest) -> BackboneSettings:
     parsed: BackboneSettings = registry.parse("backbone", {"name": request.param, "weights": "random"})
     return parsed
@@ -30,7 +30,8 @@ def backbone(settings: BackboneSettings) -> Backbone:
 @pytest.fixture(scope="module")
 def images(backbone: Backbone) -> Tensor:
     generator = torch.Generator().manual_seed(0)
-    return torch.randn(2, 3, backbone.input_size, backbone.input_size, generator=generator)
+    window = (backbone.window,) if backbone.window > 1 else ()
+    return torch.randn(2, *window, 3, backbone.input_size, backbone.input_size, generator=generator)
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +92,7 @@ def test_it_can_be_copied_and_saved_whole(backbone: Backbone, images: Tensor, fe
 
 
 def test_images_of_another_shape_are_an_error(backbone: Backbone) -> None:
-    with pytest.raises(ValueError, match=r"images must be \(N, 3, height, width\)"):
+    with pytest.raises(ValueError, match=r"(images|windows) must be \(N, .*3, height, width\)"):
         backbone(torch.zeros(1, 1, backbone.input_size, backbone.input_size))
 
 

@@ -33,7 +33,7 @@ def error(found: Tensor, wanted: Tensor, floor: float = 1e-6) -> float:
     return float((found - wanted).norm() / wanted.norm().clamp(min=floor))
 
 
-NEURONS: list[tuple[str, dict[str, Any]]] = [(name, {}) for name in registry.list_items("neuron")] + [
+NEURONS: list[tuple[str, dict[str, Any]]] = [(name, {}) for name, _ in registry.items("neuron")] + [
     ("lif", {"surrogate": "sigmoid", "initial_voltage": "uniform", "amplitude": 0.5}),
     ("adaptive_lif", {"surrogate": "multi_gaussian", "tau_n": 0.02}),
     ("regular_spiking", {"rate_function": "tanh", "surrogate": "triangle"}),
@@ -162,7 +162,7 @@ SMALL = {
     "dropout": 0.0,
 }
 OFTEN = {"max_rates": (400.0, 800.0)}  # enough spikes in a few steps
-MODELS: list[tuple[str, dict[str, Any]]] = [(name, {}) for name in registry.list_items("model")] + [
+MODELS: list[tuple[str, dict[str, Any]]] = [(name, {}) for name, _ in registry.items("model")] + [
     ("lmu", {"differences": 2, "normalize": True, "activation": "relu"}),
     ("lmu", {"hidden_to_memory": True, "memory_to_memory": True, "hidden_recurrence": True, "input_to_hidden": True}),
     ("lmu", {"trained": "matrices", "hidden_to_memory": True}),

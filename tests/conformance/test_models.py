@@ -77,7 +77,7 @@ COMMON: dict[str, dict[str, Any]] = {  # enough spikes in a few steps
     "spiking_lmu_2020": {"ensemble_neurons": 40},
 }
 LEARNING_RATE = {"spiking_lmu_2020": 2e-4}  # its weights take spikes a second, hundreds at a time
-CASES = [(name, extra) for name in registry.list_items("model") for extra in [{}, *VARIANTS.get(name, [])]]
+CASES = [(name, extra) for name, _ in registry.items("model") for extra in [{}, *VARIANTS.get(name, [])]]
 
 
 @pytest.fixture(params=CASES, ids=lambda case: "-".join([case[0], *map(str, case[1])]))

@@ -32,7 +32,7 @@ def make_model(name: str) -> nn.Module:
 
 
 PARTS: dict[str, Callable[[], nn.Module]] = {
-    **{name: lambda name=name: snn.build_neuron(name) for name in registry.list_items("neuron")},
+    **{name: lambda name=name: snn.build_neuron(name) for name, _ in registry.items("neuron")},
     "lowpass": lambda: snn.Lowpass(0.01),
     "lowpass_learnable": lambda: snn.Lowpass(0.01, learnable=True),
     "alpha": lambda: snn.Alpha(0.01),
@@ -42,7 +42,7 @@ PARTS: dict[str, Callable[[], nn.Module]] = {
     "array": lambda: snn.EnsembleArray(SIZE, 5, seed=0),
     "array_lif": lambda: snn.EnsembleArray(SIZE, 5, neuron=snn.LIF(), seed=0),
     "sequential": lambda: snn.Sequential(nn.Linear(SIZE, 5), snn.LIF(gradient="surrogate"), nn.Linear(5, 2)),
-    **{name: lambda name=name: make_model(name) for name in registry.list_items("model")},
+    **{name: lambda name=name: make_model(name) for name, _ in registry.items("model")},
 }
 
 

@@ -117,14 +117,14 @@ class ItemSettings(Settings):
             TypeError: an item of this package has that name.
         """
         super().__pydantic_init_subclass__(**options)
-        tag = TAG[cls.kind] if hasattr(cls, "kind") else ""
-        if tag not in cls.__annotations__ or get_origin(cls.model_fields[tag].annotation) is not Literal:
+        if not hasattr(cls, "kind") or TAG[cls.kind] not in cls.__annotations__:
             return
-        for name in get_args(cls.model_fields[tag].annotation):
-            if REGISTRY[cls.kind].get(name, place := f"{cls.__module__}:{cls.__qualname__}") != place:
-                raise TypeError(f"{cls.__name__}: there is a {cls.kind} {name!r} already; choose another name")
+        place = f"{cls.__module__}:{cls.__qualname__}"
+        for name in _own_names(cls):
             if name not in REGISTRY[cls.kind]:
                 _defined.setdefault(cls.kind, {})[name] = cls
+            elif REGISTRY[cls.kind][name] != place:
+                raise TypeError(f"{cls.__name__}: there is a {cls.kind} {name!r} already; choose another name")
 
     @classmethod
     def load(cls) -> Any:
@@ -137,6 +137,12 @@ class ItemSettings(Settings):
             raise TypeError(f"{cls.__name__}: set 'builds' to what it builds, or write a method 'build'")
         owner = next(base for base in cls.__mro__ if "builds" in vars(base))
         return load_object(cls.builds if ":" in cls.builds else f"{owner.__module__}:{cls.builds}")
+
+
+def _own_names(cls: type[ItemSettings]) -> tuple[str, ...]:
+    """The names that ``type: Literal["name"]`` allows, those of ``name`` in a backbone's settings."""
+    annotation = cls.model_fields[TAG[cls.kind]].annotation
+    return get_args(annotation) if get_origin(annotation) is Literal else ()
 
 
 S = TypeVar("S", bound=Settings)
@@ -196,7 +202,7 @@ def find_settings(kind: Kind, name: str) -> type[ItemSettings]:
             ) from error
         if not (isinstance(found, type) and issubclass(found, ItemSettings)):
             raise ConfigError(f"{kind} {name!r}: its entry point {point.value!r} is no settings class (ItemSettings)")
-        if name not in _defined.get(kind, {}):
+        if found.kind != kind or name not in _own_names(found):
             raise ConfigError(
                 f"{kind} {name!r}: its entry point {point.value!r} needs {TAG[kind]}: Literal[{name!r}] = {name!r}"
             )
@@ -209,8 +215,8 @@ def find_settings(kind: Kind, name: str) -> type[ItemSettings]:
 
 
 def items(kind: Kind) -> Iterator[tuple[str, type[ItemSettings]]]:
-    """All items of one kind: name and settings class; this package's first, in the order of the registry."""
-    for name in dict.fromkeys([*REGISTRY[kind], *_plugins(kind), *_defined.get(kind, {})]):
+    """All installed items of one kind: name and settings class; this package's first, in the order of the registry."""
+    for name in dict.fromkeys([*REGISTRY[kind], *_plugins(kind)]):
         yield name, find_settings(kind, name)
 
 
