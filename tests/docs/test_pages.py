@@ -216,6 +216,7 @@ def find_file(block: Block) -> str | None:
 @pytest.fixture
 def install(tmp_path, monkeypatch):
     """What ``pip install`` of a page's package does: its modules can be imported, its entry points are found."""
+    monkeypatch.setattr(registry, "_defined", {})  # what other pages defined
 
     def place(blocks: list[Block]) -> None:
         for name in [name for name in sys.modules if name.split(".")[0] == "my_package"]:  # another page's
