@@ -24,7 +24,8 @@ from tests.docs.reading import ROOT, Block, fill_in, read_blocks, split_commands
 
 DOCS = ROOT / "docs"
 PAGES = {str(path.relative_to(DOCS)): read_blocks(path.read_text(encoding="utf-8")) for path in DOCS.rglob("*.md")}
-TEXTS = [*DOCS.rglob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"]
+OUTSIDE = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "examples/README.md", "configs/README.md")
+TEXTS = [*DOCS.rglob("*.md"), *(ROOT / name for name in OUTSIDE)]
 REASONS = {
     "network": "it downloads or installs packages",
     "shell": "it changes the reader's own shell or environment",
@@ -74,23 +75,29 @@ def test_commands_stand_in_blocks():
         assert not re.findall(r"^ {4}(?:snn-action|torchrun|python|make) .*", prose, re.MULTILINE), path
 
 
-@pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", TEXTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_lines_are_short(path):
     """Rows of a table cannot be broken."""
     lines = path.read_text(encoding="utf-8").splitlines()
     assert not [line for line in lines if len(line) > 120 and not line.startswith("|")]
 
 
-@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "SECURITY.md"])
+@pytest.mark.parametrize("name", OUTSIDE)
 def test_links_from_outside_of_the_site_lead_somewhere(name):
     """Those between pages are checked when the site is built."""
     links = re.findall(r"\]\(([^)#]*)(?:#([^)]*))?\)", (ROOT / name).read_text(encoding="utf-8"))
     for target, anchor in links:
-        path = ROOT / target
+        path = (ROOT / name).parent / target
         assert path.is_file(), target
         if anchor:
             titles = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
             assert anchor in [re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles], anchor
+
+
+def test_the_index_names_every_example():
+    section = (DOCS / "index.md").read_text(encoding="utf-8").partition("## Examples")[2].partition("\n## ")[0]
+    rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
+    assert sorted(re.findall(r"`(\w+)`", "".join(rows))) == sorted(path.stem for path in ROOT.glob("examples/*.py"))
 
 
 @pytest.mark.parametrize(("page", "words"), list_commands(), ids=show)
@@ -216,6 +223,7 @@ def find_file(block: Block) -> str | None:
 @pytest.fixture
 def install(tmp_path, monkeypatch):
     """What ``pip install`` of a page's package does: its modules can be imported, its entry points are found."""
+    monkeypatch.setattr(registry, "_defined", {})  # what other pages defined
 
     def place(blocks: list[Block]) -> None:
         for name in [name for name in sys.modules if name.split(".")[0] == "my_package"]:  # another page's

@@ -82,12 +82,15 @@ def check_output(words: list[str], ready: list[str], printed: str) -> None:
 def test_the_python_of_the_readme_runs(shell, workspace, capsys):
     blocks = [block.text for block in BLOCKS if block.language == "python"]
     assert blocks
+    values: dict = {}
     for block in blocks:
-        values: dict = {}
         exec(compile(block, "README.md", "exec"), values)
     printed = capsys.readouterr().out
     assert "report.html" in printed
     assert values["model"].settings.order == 6
+    assert "spiking_lmu" in printed
+    assert values["spikes"].shape == (8, 100, 64)
+    assert values["logits"].shape == (8, 28, 101)
     del shell, workspace
 
 
