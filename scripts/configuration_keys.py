@@ -19,7 +19,7 @@ def write_tables(schema: dict[str, Any]) -> str:
     """A table for each section, and one for each item that a ``type`` chooses, neurons last."""
     definitions = schema["$defs"]
     plain = {key: value for key, value in schema["properties"].items() if key != "$schema"}
-    sections = {key: value for key, value in plain.items() if "$ref" in value or "oneOf" in value}
+    sections = {key: value for key, value in plain.items() if find_names(value)}
     own = {"properties": {key: value for key, value in plain.items() if key not in sections}}
     own["required"] = schema.get("required", [])
     parts = [write_table("Top level", "", write_rows(own, definitions))]
@@ -31,7 +31,7 @@ def write_tables(schema: dict[str, Any]) -> str:
                 continue
             seen.add(name)
             definition = definitions[name]
-            chosen = find_name(definition) if "oneOf" in value else None
+            chosen = (find_name(definition) or name.partition("_")[2]) if len(find_names(value)) > 1 else None
             title = f"`{key}`" + (f": `{chosen}`" if chosen else "")
             text = definition.get("description", "").split("\n")[0]
             parts.append(write_table(title, text, write_rows(definition, definitions)))
@@ -80,7 +80,7 @@ def describe_type(field: dict[str, Any]) -> str:
 
 def find_names(field: dict[str, Any]) -> list[str]:
     """Names of the definitions to which a field refers."""
-    return [one["$ref"].rpartition("/")[2] for one in field.get("oneOf", [field]) if "$ref" in one]
+    return [one["$ref"].rpartition("/")[2] for one in field.get("oneOf", field.get("anyOf", [field])) if "$ref" in one]
 
 
 def write_table(title: str, text: str, rows: list[list[str]]) -> str:

@@ -126,7 +126,7 @@ class Config(Settings):
     )
     clip: ClipSettings = Field(ClipSettings(), description="Which frames of a video make a clip, and its streams")
     backbone: Annotated[BackboneSettings, Registered("backbone")] = Field(
-        BackboneSettings(), description="The network that turns a frame into a vector"
+        BackboneSettings(), description="The network that turns a frame, or a window of frames, into a vector"
     )
     features: FeatureSettings = Field(FeatureSettings(), description="Where features are kept, how they are extracted")
     model: Annotated[ModelSettings, Registered("model")] = Field(description="The temporal model")

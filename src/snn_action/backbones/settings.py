@@ -11,12 +11,16 @@ if TYPE_CHECKING:
 
 
 class BackboneSettings(ItemSettings):
-    """The network that turns a frame into a vector of features."""
+    """The network that turns a frame, or a window of frames, into a vector of features."""
 
     kind: ClassVar[Kind] = "backbone"
-    name: str = Field("mobilenet_v2", description="'tiny', 'res_cnn_encoder' or a torchvision classifier")
+    name: str = Field(
+        "mobilenet_v2", description="'tiny', 'res_cnn_encoder' or a classifier of torchvision, of images or of videos"
+    )
     weights: str = Field("default", description="'default' (download), 'random', or a .pth or .safetensors file")
-    batch_size: int = Field(32, ge=1, le=10**6, description="Frames that go through the network at once")
+    batch_size: int = Field(
+        32, ge=1, le=10**6, description="Frames, or windows of frames, that go through the network at once"
+    )
     precision: Literal["32", "bf16"] = Field("32", description="Arithmetic of the network")
     builds: ClassVar[str] = "snn_action.backbones.torchvision_models:build"
 
