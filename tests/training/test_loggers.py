@@ -128,7 +128,7 @@ def test_a_logger_hears_that_training_failed(tmp_path, train, settings, fakes):
     assert [logger.ended for logger in fakes] == [["failed"]]
 
 
-def test_only_the_first_of_several_processes_logs(tmp_path, settings, monkeypatch):
+def test_only_the_first_of_several_processes_logs(tmp_path, settings, fakes, monkeypatch):
     from snn_action.core import distributed
     from snn_action.training.loggers import log_epochs
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from snn_action.core import distributed
 
-REPORTED_PACKAGES = ("torch", "torchvision", "lightning", "av", "numpy", "numba", "safetensors", "pydantic")
+REPORTED_PACKAGES = ("torch", "torchvision", "pytorch-lightning", "av", "numpy", "numba", "safetensors", "pydantic")
 
 
 def describe_environment() -> dict[str, Any]:

@@ -25,7 +25,7 @@ def check_loggers(config: Config) -> None:
     """
     for name in config.training.loggers:
         try:
-            importlib.metadata.version(name if name != "csv" else "lightning")
+            importlib.metadata.version(name if name != "csv" else "pytorch-lightning")
         except importlib.metadata.PackageNotFoundError:
             raise ConfigError(
                 f"training.loggers: the package {name} is not installed; pip install 'snn-action[{name}]'"
