@@ -149,8 +149,7 @@ def _claim(parent: Path, run_id: str | None) -> Path:
 def read_run_config(folder: Path, overrides: Sequence[str] = ()) -> Config:
     """The configuration that a run was started with, with overrides put over it.
 
-    A run's folder may come from anybody: it names no place outside for results. Only a configuration that the user
-    names has features pickled for the original project.
+    A run's folder may come from anybody: it names no place outside for results (``DatasetSettings.without_outputs``).
 
     Raises:
         ConfigError: the folder is not a run's, its configuration is broken, or an override does not fit.

@@ -1,4 +1,4 @@
-"""Weights of the original project: NengoDL's parameter files are told apart from ours and refused in words."""
+"""Parameter files of NengoDL: they are told apart from checkpoints of ours and refused in words."""
 
 import zipfile
 from pathlib import Path
@@ -7,7 +7,7 @@ from snn_action.core.errors import ConfigError
 
 
 def check_weights(path: str | Path) -> None:
-    """Refuse a parameter file of NengoDL (``sim.save_params``: an ``.npz``, its ending left out in ``SNN_weights``).
+    """Refuse a parameter file of NengoDL (``sim.save_params``: an ``.npz``, whose ending may be left out of ``path``).
 
     Raises:
         ConfigError: the file is one of NengoDL, or the named file is missing and one of NengoDL stands beside it.
@@ -17,9 +17,8 @@ def check_weights(path: str | Path) -> None:
     found = beside if not path.exists() and beside.is_file() else path
     if _is_npz(found):
         raise ConfigError(
-            f"{found}: a parameter file of NengoDL, as the original project saved them; these cannot be read yet. "
-            "Train once more (SNN_trainer.do_SNN_training: true), then name the run's checkpoints/last.ckpt in "
-            "pickle_locations.SNN_weights"
+            f"{found}: a parameter file of NengoDL (sim.save_params); these cannot be read yet. Train once more, then "
+            "name the run's checkpoints/last.ckpt in its place"
         )
 
 
