@@ -17,7 +17,7 @@ RUN case "$TORCH_INDEX" in \
 WORKDIR /opt/snn-action
 COPY constraints.txt ./
 RUN grep -E '^(torch|torchvision)==' constraints.txt > torch.txt \
-    && pip install --no-cache-dir --index-url "$TORCH_INDEX" --extra-index-url https://pypi.org/simple -r torch.txt
+    && pip install --no-cache-dir --extra-index-url "$TORCH_INDEX" -r torch.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY configs configs
 COPY src src
