@@ -6,8 +6,9 @@ net = Sequential(torch.nn.Linear(28, 100), LIF(tau_rc=0.02, gradient="surrogate"
 logits, state = net(torch.rand(8, 28, 28))                        # (B, T, D) to (B, T, K)
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from snn_action.core.lazy import lazy_names
 
 if TYPE_CHECKING:
     from snn_action.snn.build import build_neuron as build_neuron
@@ -104,11 +105,4 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOMES])
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)
