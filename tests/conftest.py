@@ -1,4 +1,4 @@
-"""Small things that tests of several rooms share."""
+"""Small things that tests of several packages share."""
 
 import json
 import os

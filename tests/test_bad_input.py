@@ -28,7 +28,7 @@ def refuse(command):
         assert not list(config.parent.rglob("*.tmp"))
         folder = config.parent / "save" / "test" / "refused"
         assert folder.exists() == (code == 1)
-        if code == 1:  # the folder from which --resume goes on, when what failed is mended
+        if code == 1:  # the folder from which --resume goes on, when what failed is fixed
             assert {path.name for path in folder.iterdir()} == {"config.json", "environment.json", "run.log", ".lock"}
         return err
 

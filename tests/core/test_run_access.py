@@ -153,7 +153,7 @@ def test_what_the_system_refuses_is_said_with_the_way_out(folder):
     with pytest.raises(WorkError) as error, open_run(folder, "run --resume"):
         raise OSError(errno.ENOSPC, "No space left on device", str(folder / "metrics.json"))
     assert str(error.value) == (
-        f"{folder / 'metrics.json'}: No space left on device; what was finished is kept: when that is mended, go on "
+        f"{folder / 'metrics.json'}: No space left on device; what was finished is kept: when that is fixed, go on "
         f"with: snn-action run --resume {folder}"
     )
     assert str(error.value) in (folder / "run.log").read_text()

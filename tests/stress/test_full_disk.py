@@ -100,7 +100,7 @@ def test_a_full_disk_costs_nothing_that_was_finished(features_file, write_config
     assert not list(disk.path.rglob("*.tmp"))
     assert "Traceback" not in capfd.readouterr().err
     if stage == "configuration":
-        assert str(error.value).endswith("nothing was begun: when that is mended, run it again")
+        assert str(error.value).endswith("nothing was begun: when that is fixed, run it again")
         assert not folder.exists()
         assert pipeline.run(config, run_id="one").metrics
         return

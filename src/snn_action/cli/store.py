@@ -191,7 +191,7 @@ def _find_needed(config: "Config", folder: Path) -> set[str]:
     if bad:
         raise WorkError(
             f"--keep-config: {next(iter(bad.values()))}: of {len(bad)} videos it cannot be said which features are "
-            "theirs; mend or remove them first"
+            "theirs; fix or remove them first"
         )
     return {key for streams in keys.values() for key in streams.values()}
 

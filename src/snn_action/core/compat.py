@@ -2,7 +2,7 @@
 
 A torchvision that was built for CUDA cannot load its compiled operators beside a CPU PyTorch and fails at
 import with ``operator torchvision::nms does not exist``. Only the operators' schemas are missing, and nothing
-here uses the operators, so declaring the schemas mends the import. Where torchvision is whole, nothing is done.
+here uses the operators, so declaring the schemas fixes the import. Where torchvision is whole, nothing is done.
 
 Import these libraries from here: ``from snn_action.core.compat import pytorch_lightning, torchvision``.
 """

@@ -56,7 +56,7 @@ class Database:
         self.refill: Callable[[], None] = lambda: None
         self._tables, self._version, self._what, self._way_out = tables, version, what, way_out
         self._in_memory = in_memory
-        self._is_mending = False
+        self._is_repairing = False
         try:
             self._connection = self._open_copy() if in_memory else self._open_file()
         except (sqlite3.Error, OSError) as error:
@@ -77,7 +77,7 @@ class Database:
                 with self._connection:
                     return ask(self._connection)
             except sqlite3.Error as error:
-                if self._is_mending or not _is_damage(error):
+                if self._is_repairing or not _is_damage(error):
                     raise
                 self.make_anew(str(error))
             with self._connection:
@@ -119,7 +119,7 @@ class Database:
             WorkError: that cannot be done.
         """
         self._connection.close()
-        self._is_mending = True
+        self._is_repairing = True
         try:
             if self._in_memory:
                 self._connection = self._connect(":memory:")
@@ -131,7 +131,7 @@ class Database:
         except (sqlite3.Error, OSError) as error:
             raise self._explain(error) from None
         finally:
-            self._is_mending = False
+            self._is_repairing = False
 
     def _open_file(self) -> sqlite3.Connection:
         self._opened = self._identify()

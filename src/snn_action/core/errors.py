@@ -15,7 +15,7 @@ def printable(text: str) -> str:
 
 
 class ConfigError(ValueError):
-    """Wrong usage or configuration: mend the named key or argument (exit code 2)."""
+    """Wrong usage or configuration: fix the named key or argument (exit code 2)."""
 
 
 class WorkError(RuntimeError):

@@ -45,7 +45,7 @@ def open_run(folder: Path, command: str) -> Iterator[None]:
         except OSError as error:
             what = f"{error.filename or folder}: {error.strerror or error}"
             raise WorkError(
-                f"{what}; what was finished is kept: when that is mended, go on with: snn-action {command} {folder}"
+                f"{what}; what was finished is kept: when that is fixed, go on with: snn-action {command} {folder}"
             ) from error
 
 

@@ -1,4 +1,4 @@
-"""What a dataset is to the rest of the house: videos, labels, groups, and which of them train and test."""
+"""What a dataset is to the rest of the package: videos, labels, groups, and which of them train and test."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path

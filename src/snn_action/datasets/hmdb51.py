@@ -73,7 +73,7 @@ def build(settings: HMDB51Settings, seed: int) -> Catalog:  # noqa: ARG001 - the
                     missing[name] = None
                 videos.setdefault(name, Video(name, label, _group(stem(file), action), path))
     check_labels(list(videos.values()), classes, lists)
-    check_found(list(missing), len(videos), lists, root, "mend dataset.path or the lists")
+    check_found(list(missing), len(videos), lists, root, "fix dataset.path or the lists")
     order = {name: index for index, name in enumerate(sorted(videos))}
 
     def place(number: int, side: str) -> tuple[int, ...]:

@@ -83,7 +83,7 @@ def read_ucf_catalog(root: Path, lists: Path, split: Split, classes: Sequence[st
                 names.append(name)
         if both := sorted(set(sides[number, "train"]) & set(sides[number, "test"])):
             raise ConfigError(f"{lists}: split {number}: {len(both)} videos train and test: {both[0]}")
-    way_out = "mend dataset.path, or set dataset.classes to the classes that are there"
+    way_out = "fix dataset.path, or set dataset.classes to the classes that are there"
     check_labels(list(videos.values()), [name for name, label in class_names.items() if label is not None], lists)
     check_found(list(missing), len(videos), lists, root, way_out)
     order = {name: index for index, name in enumerate(sorted(videos))}

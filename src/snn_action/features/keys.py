@@ -18,7 +18,7 @@ from snn_action.video.decode import DECODER_VERSION
 from snn_action.video.settings import ClipSettings
 from snn_action.video.transforms import TRANSFORM_VERSION
 
-FEATURE_VERSION = 1  # of this room: raise it when the same inputs would give other features
+FEATURE_VERSION = 1  # of this package: raise it when the same inputs would give other features
 _WRITTEN_TOGETHER = 200  # digests that a kill may lose
 _SEALED = re.compile(r"([0-9a-f]{64}) ([0-9a-f]{16})")
 

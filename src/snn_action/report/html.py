@@ -73,7 +73,7 @@ def write_report(folder: str | Path) -> Path:
 
 
 def render_page(template: str, **values: Any) -> str:
-    """A template of this room, filled in; every value is escaped."""
+    """A template of this package, filled in; every value is escaped."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("snn_action.report", "templates"),
         autoescape=True,

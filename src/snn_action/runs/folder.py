@@ -58,7 +58,7 @@ def create_run(config: Config, run_id: str | None = None) -> Path:
             raise
     except OSError as error:
         what = f"{error.filename or parent}: cannot write the run's folder: {error.strerror}"
-        raise WorkError(f"{what}; nothing was begun: when that is mended, run it again") from error
+        raise WorkError(f"{what}; nothing was begun: when that is fixed, run it again") from error
     return folder
 
 

@@ -72,7 +72,7 @@ class Failures:
                     path.unlink()
         except OSError as error:
             raise WorkError(
-                f"{path}: cannot be written: {error.strerror}. All shards are complete: make room or mend the folder "
+                f"{path}: cannot be written: {error.strerror}. All shards are complete: make room or fix the folder "
                 "(features.store) and start again, it goes on from there"
             ) from None
 

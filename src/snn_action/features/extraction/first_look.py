@@ -75,7 +75,7 @@ def check_share(catalog: Catalog, bad: Mapping[int, str], max_share: float, kept
     summary = f"{len(bad)} of {total} videos cannot be read"
     if len(bad) > max_share * total or len(bad) == total:
         raise WorkError(
-            f"{summary}, dataset.max_bad_share allows {max_share:.0%}. Mend or remove them, or raise that share"
+            f"{summary}, dataset.max_bad_share allows {max_share:.0%}. Fix or remove them, or raise that share"
             f"{kept}:\n{lines}"
         )
     return f"{summary} and are left out:\n{lines}"

@@ -101,5 +101,5 @@ class Locks:
         except OSError as error:
             raise WorkError(
                 f"{error.filename or self.folder}: a block cannot be locked: {error.strerror}. All shards are "
-                "complete: make room or mend the folder (features.store) and start again, it goes on from there"
+                "complete: make room or fix the folder (features.store) and start again, it goes on from there"
             ) from None

@@ -43,7 +43,7 @@ def read_whole(path: Path) -> tuple[Shard, dict[str, Any]]:
     found = read_description(path)
     if isinstance(found, Flaw):
         if found.verdict == "left":
-            raise WorkError(f"{path}: this shard may not be used ({found.reason}): mend that, or move it elsewhere")
+            raise WorkError(f"{path}: this shard may not be used ({found.reason}): fix that, or move it elsewhere")
         raise _broken(path, found.reason)
     return found
 

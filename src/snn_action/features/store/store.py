@@ -162,7 +162,7 @@ class FeatureStore:
             WorkError: a shard is broken or cannot be read, or a key is not there any more.
         """
         wanted = list(dict.fromkeys(keys))
-        for mend in (self.refresh, lambda: self.database.make_anew("it says other than the shards"), None):
+        for repair in (self.refresh, lambda: self.database.make_anew("it says other than the shards"), None):
             places = self.find(wanted)
             opened: dict[str, Tensor] = {}
             true: dict[str, Place] = {}
@@ -177,8 +177,8 @@ class FeatureStore:
                     true |= {key: there[key] for key, place in places.items() if place.shard == name and key in there}
             if len(places) == len(wanted) and all(true.get(key) == place for key, place in places.items()):
                 return places, opened
-            if mend is not None:
-                mend()
+            if repair is not None:
+                repair()
         raise WorkError(
             f"{self._shards}: features of {len(wanted) - len(true)} videos are not there any more: did somebody prune "
             "the store? Start again, they are extracted anew"
@@ -211,7 +211,7 @@ class FeatureStore:
             _to_disk(self._shards)
         except (OSError, safetensors.SafetensorError) as error:
             raise WorkError(
-                f"{self._shards}: cannot write features: {error}. All earlier shards are complete: make room or mend "
+                f"{self._shards}: cannot write features: {error}. All earlier shards are complete: make room or fix "
                 "the folder (features.store) and start again, it goes on from there"
             ) from None
         self._add([name])

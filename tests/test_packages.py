@@ -1,4 +1,4 @@
-"""The way of the data has one direction: a module imports only from rooms to its left."""
+"""The way of the data has one direction: a module imports only from packages to its left."""
 
 import ast
 import subprocess
@@ -8,15 +8,15 @@ from pathlib import Path
 import snn_action
 
 PACKAGE = Path(snn_action.__file__).parent
-ROOMS = (
+PACKAGES = (
     *("core", "snn", "models", "backbones", "video", "datasets", "config", "features", "training", "evaluation"),
     *("report", "export", "runs", "original_2020", "cli", "app", "__main__"),
 )
 LIBRARY = {"core", "snn", "models"}
 
 
-def imported_rooms(path: Path) -> set[str]:
-    rooms = set()
+def imported_packages(path: Path) -> set[str]:
+    packages = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         names = []
         if isinstance(node, ast.Import):
@@ -24,31 +24,31 @@ def imported_rooms(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             assert node.level == 0, f"{path}: relative import"
             names = [f"{node.module}.{alias.name}" for alias in node.names]
-        rooms |= {name.split(".")[1] for name in names if name.startswith("snn_action.")}
-    return rooms & set(ROOMS)
+        packages |= {name.split(".")[1] for name in names if name.startswith("snn_action.")}
+    return packages & set(PACKAGES)
 
 
 def modules() -> list[tuple[str, Path]]:
     found = [(path.relative_to(PACKAGE).parts[0].removesuffix(".py"), path) for path in PACKAGE.rglob("*.py")]
-    return [(room, path) for room, path in found if room != "__init__"]
+    return [(package, path) for package, path in found if package != "__init__"]
 
 
-def test_every_module_stands_in_a_room_and_imports_only_from_its_left():
-    for room, path in modules():
-        assert room in ROOMS, f"{path} stands in no room"
-        right = {name for name in imported_rooms(path) if ROOMS.index(name) > ROOMS.index(room)}
+def test_every_module_stands_in_a_package_and_imports_only_from_its_left():
+    for package, path in modules():
+        assert package in PACKAGES, f"{path} stands in no package"
+        right = {name for name in imported_packages(path) if PACKAGES.index(name) > PACKAGES.index(package)}
         assert not right, f"{path} imports from {right}, to its right"
 
 
 def test_snn_and_models_know_nothing_of_videos_files_and_configurations():
-    for room, path in modules():
-        if room in LIBRARY:
-            assert imported_rooms(path) <= LIBRARY, path
+    for package, path in modules():
+        if package in LIBRARY:
+            assert imported_packages(path) <= LIBRARY, path
 
 
 def test_the_2020_project_is_named_in_its_own_package_only():
-    for room, path in modules():
-        if room != "original_2020" and path.name != "registry.py":
+    for package, path in modules():
+        if package != "original_2020" and path.name != "registry.py":
             assert "original_2020" not in path.read_text(encoding="utf-8"), path
 
 
