@@ -87,9 +87,11 @@ def _finalizing(logger: Any) -> Iterator[Any]:
 def _open_tensorboard(config: Config, folder: Path) -> Iterator[Any]:
     """Into the folder ``tensorboard``."""
     del config
-    from lightning_fabric.loggers.tensorboard import TensorBoardLogger
+    from snn_action.core.compat import lightning_fabric
 
-    with _finalizing(TensorBoardLogger(folder, name="tensorboard", version="")) as logger:
+    with _finalizing(
+        lightning_fabric.loggers.tensorboard.TensorBoardLogger(folder, name="tensorboard", version="")
+    ) as logger:
         yield logger
 
 
@@ -97,10 +99,11 @@ def _open_tensorboard(config: Config, folder: Path) -> Iterator[Any]:
 def _open_csv(config: Config, folder: Path) -> Iterator[Any]:
     """Into ``csv/metrics.csv``."""
     del config
-    from lightning_fabric.loggers.csv_logs import CSVLogger
+    from snn_action.core.compat import lightning_fabric
 
     (folder / "csv" / "metrics.csv").unlink(missing_ok=True)  # written anew
-    with _finalizing(CSVLogger(folder, name=None, version="csv", flush_logs_every_n_steps=1)) as logger:
+    logger = lightning_fabric.loggers.csv_logs.CSVLogger(folder, name=None, version="csv", flush_logs_every_n_steps=1)
+    with _finalizing(logger):
         yield logger
 
 
