@@ -74,10 +74,10 @@ def _open(name: str, config: Config, folder: Path, stack: ExitStack) -> Any:
 
 
 @contextmanager
-def _finalizing(logger: Any) -> Iterator[Any]:
+def _finalizing(logger: Any) -> Iterator[None]:
     status = "failed"
     try:
-        yield logger
+        yield
         status = "success"
     finally:
         logger.finalize(status)
@@ -89,9 +89,8 @@ def _open_tensorboard(config: Config, folder: Path) -> Iterator[Any]:
     del config
     from snn_action.core.compat import lightning_fabric
 
-    with _finalizing(
-        lightning_fabric.loggers.tensorboard.TensorBoardLogger(folder, name="tensorboard", version="")
-    ) as logger:
+    logger = lightning_fabric.loggers.tensorboard.TensorBoardLogger(folder, name="tensorboard", version="")
+    with _finalizing(logger):
         yield logger
 
 
