@@ -25,6 +25,7 @@ from snn_action.config import Config, load_config
 from snn_action.core.errors import ConfigError
 from snn_action.report import html
 from snn_action.runs import pipeline
+from snn_action.training import loop  # noqa: F401 - Fabric, which would else be imported by each run
 from snn_action.training.checkpoints import read_checkpoint
 
 EVENTS = frozenset(["open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.chmod", "os.truncate"])

@@ -14,7 +14,7 @@ assert torchvision.models.mobilenet_v2 is not None
 """
 
 
-@pytest.mark.parametrize("name", ["torchvision", "pytorch_lightning"])
+@pytest.mark.parametrize("name", ["torchvision", "lightning_fabric", "pytorch_lightning"])
 def test_imports_in_a_fresh_process(name):
     subprocess.run([sys.executable, "-W", "ignore", "-c", FRESH.format(name=name)], check=True)
 

@@ -158,14 +158,22 @@ def test_the_switch_of_earlier_versions_is_read():
     assert TrainingSettings.model_validate({"tensorboard": True, "loggers": ["csv"]}).loggers == ["csv"]
 
 
-def test_a_run_imports_neither_lightnings_trainer_nor_loggers_that_nobody_asked_for():
-    script = (
-        "import sys, snn_action.runs.pipeline\n"
-        "names = {'lightning', 'pytorch_lightning', 'torchmetrics', 'tensorboard', 'wandb', 'mlflow'}\n"
-        "print(sorted(names & set(sys.modules)))"
-    )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout == "[]\n"
+def test_fabric_is_imported_by_a_training_alone_and_the_rest_of_lightning_where_asked_for(tmp_path):
+    script = """
+import sys, snn_action.runs.pipeline
+from pathlib import Path
+
+names = {"lightning_fabric", "lightning", "pytorch_lightning", "tensorboard", "wandb", "mlflow"}
+print(sorted(names & set(sys.modules)))
+sys.path.insert(0, sys.argv[1])
+from conftest import make_settings, train_small
+
+train_small(Path(sys.argv[2]), make_settings(epochs=1, loggers=["csv"]))
+print(sorted(names & set(sys.modules)))
+"""
+    command = [sys.executable, "-c", script, str(Path(__file__).parent), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["[]", "['lightning_fabric']"]
 
 
 @pytest.mark.usefixtures("fakes")

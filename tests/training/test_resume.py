@@ -17,6 +17,7 @@ import torch
 
 torch.set_num_threads(1)
 sys.path.insert(0, sys.argv[1])
+import snn_action.training.loop  # Fabric, which would else be imported by each training
 from conftest import make_settings, train_small
 
 out, mode = Path(sys.argv[2]), sys.argv[3]

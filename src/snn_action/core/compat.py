@@ -4,7 +4,7 @@ A torchvision that was built for CUDA cannot load its compiled operators beside 
 import with ``operator torchvision::nms does not exist``. Only the operators' schemas are missing, and nothing
 here uses the operators, so declaring the schemas fixes the import. Where torchvision is whole, nothing is done.
 
-Import these libraries from here: ``from snn_action.core.compat import pytorch_lightning, torchvision``.
+Import these libraries from here: ``from snn_action.core.compat import lightning_fabric, torchvision``.
 """
 
 import importlib
@@ -13,10 +13,11 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import lightning_fabric as lightning_fabric
     import pytorch_lightning as pytorch_lightning
     import torchvision as torchvision
 
-_NEEDS_TORCHVISION = ("torchvision", "pytorch_lightning")
+_NEEDS_TORCHVISION = ("torchvision", "lightning_fabric", "pytorch_lightning")
 _SCHEMAS = (
     "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
     "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",

@@ -25,7 +25,6 @@ from snn_action.training.checkpoints import (
 from snn_action.training.device import resolve_device
 from snn_action.training.history import EpochRecorder, Measure, write_lines
 from snn_action.training.loggers import log_epochs
-from snn_action.training.loop import train_epochs
 from snn_action.training.progress import show_epochs
 
 DONE = "trained"  # a fold's folder holds this file once its training is complete
@@ -187,6 +186,8 @@ def _fit_epochs(
     extra: dict[str, Any],
     progress: bool,
 ) -> None:
+    from snn_action.training.loop import train_epochs  # with Fabric: seconds, which only a training waits for
+
     settings, device = config.training, resolve_device(config.device)
     check_precision(config)
     last = folder / "checkpoints" / "last.ckpt"

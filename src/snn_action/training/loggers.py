@@ -74,10 +74,10 @@ def _open(name: str, config: Config, folder: Path, stack: ExitStack) -> Any:
 
 
 @contextmanager
-def _finalizing(logger: Any) -> Iterator[Any]:
+def _finalizing(logger: Any) -> Iterator[None]:
     status = "failed"
     try:
-        yield logger
+        yield
         status = "success"
     finally:
         logger.finalize(status)
@@ -87,9 +87,10 @@ def _finalizing(logger: Any) -> Iterator[Any]:
 def _open_tensorboard(config: Config, folder: Path) -> Iterator[Any]:
     """Into the folder ``tensorboard``."""
     del config
-    from lightning_fabric.loggers.tensorboard import TensorBoardLogger
+    from snn_action.core.compat import lightning_fabric
 
-    with _finalizing(TensorBoardLogger(folder, name="tensorboard", version="")) as logger:
+    logger = lightning_fabric.loggers.tensorboard.TensorBoardLogger(folder, name="tensorboard", version="")
+    with _finalizing(logger):
         yield logger
 
 
@@ -97,10 +98,11 @@ def _open_tensorboard(config: Config, folder: Path) -> Iterator[Any]:
 def _open_csv(config: Config, folder: Path) -> Iterator[Any]:
     """Into ``csv/metrics.csv``."""
     del config
-    from lightning_fabric.loggers.csv_logs import CSVLogger
+    from snn_action.core.compat import lightning_fabric
 
     (folder / "csv" / "metrics.csv").unlink(missing_ok=True)  # written anew
-    with _finalizing(CSVLogger(folder, name=None, version="csv", flush_logs_every_n_steps=1)) as logger:
+    logger = lightning_fabric.loggers.csv_logs.CSVLogger(folder, name=None, version="csv", flush_logs_every_n_steps=1)
+    with _finalizing(logger):
         yield logger
 
 

@@ -10,11 +10,10 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
-from lightning_fabric import Fabric
-from lightning_fabric.plugins import MixedPrecision
 
 from snn_action.config import Config
 from snn_action.core import distributed
+from snn_action.core.compat import lightning_fabric
 from snn_action.core.errors import WorkError
 from snn_action.features.feature_set import FeatureSet
 from snn_action.models import TemporalModel
@@ -28,7 +27,7 @@ from snn_action.training.optimizer import learning_rate, make_optimizer
 logging.getLogger("lightning_fabric").setLevel(logging.ERROR)  # it greets; what can go wrong is said by us
 
 
-class Autocast(MixedPrecision):
+class Autocast(lightning_fabric.plugins.MixedPrecision):
     """Mixed precision, with gradient scaling for ``16``.
 
     Other than Fabric's own, it leaves the features in single precision, as they are standardized before anything is
@@ -126,9 +125,9 @@ def train_epochs(
     model.cpu()
 
 
-def _make_fabric(precision: Literal["32", "bf16", "16"], device: Device) -> Fabric:
+def _make_fabric(precision: Literal["32", "bf16", "16"], device: Device) -> lightning_fabric.Fabric:
     """Fabric for the processes of this run, which ``torchrun`` has started."""
-    fabric = Fabric(
+    fabric = lightning_fabric.Fabric(
         accelerator=device.accelerator,
         devices=device.devices,
         num_nodes=distributed.world_size() // distributed.local_world_size(),
