@@ -295,7 +295,7 @@ def parse(kind: Kind, value: Any) -> Any:
             raise SettingsError([((), f"{type(value).__name__} describes a {value.kind}, not a {kind}")])
         return value
     if not isinstance(value, Mapping):
-        raise SettingsError([((), f"must be an object with a '{TAG[kind]}', not {reprlib.repr(value)}")])
+        raise SettingsError([((), f"must be an object with a '{TAG[kind]}', or settings, not {reprlib.repr(value)}")])
     tag = TAG[kind]
     name = value.get(tag)
     if not isinstance(name, str):
