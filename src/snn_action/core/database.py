@@ -30,6 +30,7 @@ _DAMAGE = {  # what a whole file of ours never answers
     sqlite3.SQLITE_FORMAT,
     sqlite3.SQLITE_TOOBIG,
 }
+_ERRORS = (sqlite3.Error, UnicodeError)  # the latter: SQLite names a damaged table in bytes that are no text
 _JOURNALS = ("-journal", "-wal", "-shm")  # of the damaged file: SQLite would put their pages into a new one
 
 
@@ -59,7 +60,7 @@ class Database:
         self._is_repairing = False
         try:
             self._connection = self._open_copy() if in_memory else self._open_file()
-        except (sqlite3.Error, OSError) as error:
+        except (*_ERRORS, OSError) as error:
             raise self._explain(error) from None
 
     def close(self) -> None:
@@ -76,13 +77,13 @@ class Database:
             try:
                 with self._connection:
                     return ask(self._connection)
-            except sqlite3.Error as error:
+            except _ERRORS as error:
                 if self._is_repairing or not _is_damage(error):
                     raise
                 self.make_anew(str(error))
             with self._connection:
                 return ask(self._connection)
-        except sqlite3.Error as error:
+        except _ERRORS as error:
             raise self._explain(error) from None
 
     def ask(self, question: str, *values: object) -> tuple[Any, ...] | None:
@@ -128,7 +129,7 @@ class Database:
                 self._connection = self._connect(self.path)
             self._opened = self._identify()
             self.refill()
-        except (sqlite3.Error, OSError) as error:
+        except (*_ERRORS, OSError) as error:
             raise self._explain(error) from None
         finally:
             self._is_repairing = False
@@ -139,7 +140,7 @@ class Database:
             if self._opened is not None and not stat.S_ISREG(self.path.lstat().st_mode):
                 raise _ForeignError("a link, a folder or no regular file")
             connection = self._connect(self.path)
-        except sqlite3.Error as error:
+        except _ERRORS as error:
             if not _is_damage(error):
                 raise
             self._set_aside(str(error))
@@ -151,7 +152,7 @@ class Database:
         """A copy in memory, empty where the file cannot be read."""
         self._opened = None
         memory = sqlite3.connect(":memory:")
-        with suppress(sqlite3.Error, OSError):
+        with suppress(*_ERRORS, OSError):
             if stat.S_ISREG(self.path.lstat().st_mode):
                 source = sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=ro", uri=True, timeout=PATIENCE)
                 try:
@@ -234,7 +235,7 @@ def _code(error: Exception) -> int | None:
     return None if code is None else int(code) & 0xFF
 
 
-def _is_damage(error: sqlite3.Error) -> bool:
+def _is_damage(error: Exception) -> bool:
     if (code := _code(error)) is None:  # text that is no UTF-8 is Python's to find
-        return isinstance(error, _ForeignError | sqlite3.OperationalError)
+        return isinstance(error, _ForeignError | sqlite3.OperationalError | UnicodeError)
     return code in _DAMAGE
