@@ -16,6 +16,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -162,7 +163,8 @@ class FeatureStore:
             WorkError: a shard is broken or cannot be read, or a key is not there any more.
         """
         wanted = list(dict.fromkeys(keys))
-        for repair in (self.refresh, lambda: self.database.make_anew("it says other than the shards"), None):
+        make_anew = partial(self.database.make_anew, "it says other than the shards")
+        for repair in (self.refresh, make_anew, self.refresh, None):  # what came or went meanwhile is seen at last
             places = self.find(wanted)
             opened: dict[str, Tensor] = {}
             true: dict[str, Place] = {}
