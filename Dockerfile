@@ -1,10 +1,10 @@
 # The demo on the CPU; its videos, features and report are kept in the volume "runs":
 #   docker build -t snn-action .
-#   docker run --rm -v runs:/work snn-action
-# Any other command goes behind the name: docker run --rm -v runs:/work snn-action init --list
+#   docker run --rm -v runs:/runs snn-action
+# Any other command goes behind the name: docker run --rm -v runs:/runs snn-action init --list
 # On a GPU, with the CUDA build of PyTorch that fits the driver:
 #   docker build -t snn-action:cuda --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu130 .
-#   docker run --rm --gpus all -v runs:/work snn-action:cuda
+#   docker run --rm --gpus all -v runs:/runs snn-action:cuda
 FROM python:3.12-slim
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 
@@ -23,8 +23,8 @@ COPY configs configs
 COPY src src
 RUN pip install --no-cache-dir -c constraints.txt .
 
-RUN useradd --create-home snn && mkdir /work && chown snn /work
+RUN useradd --create-home snn && mkdir /runs && chown snn /runs
 USER snn
-WORKDIR /work
+WORKDIR /runs
 ENTRYPOINT ["snn-action"]
 CMD ["run"]

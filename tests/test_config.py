@@ -6,7 +6,8 @@ import pytest
 
 from snn_action.config import Config, load_config, make_config, make_schema, override
 from snn_action.core.errors import ConfigError
-from snn_action.core.registry import FOREIGN_CONFIGURATIONS, REGISTRY, Settings, items
+from snn_action.core.registry import FOREIGN_CONFIGURATIONS, REGISTRY, items
+from snn_action.core.settings import Settings
 
 ROOT = Path(__file__).parents[1]
 MINIMAL = {"name": "test", "dataset": {"type": "features", "path": "f.npz"}, "model": {"type": "lmu"}}

@@ -13,7 +13,8 @@ from snn_action.backbones.settings import BackboneSettings
 from snn_action.core import registry
 from snn_action.core.errors import ConfigError
 from snn_action.core.reading import parse_json, read_text, reading
-from snn_action.core.registry import Registered, Settings
+from snn_action.core.registry import Registered
+from snn_action.core.settings import Settings, SettingsError, validate
 from snn_action.datasets.catalog import DatasetSettings
 from snn_action.models.settings import ModelSettings
 from snn_action.video.settings import ClipSettings, LimitSettings
@@ -170,7 +171,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     """
     try:
         return make_config(override(read_file(path), overrides))
-    except registry.SettingsError as error:
+    except SettingsError as error:
         lines = "\n".join(f"  {'.'.join(place) or 'file'}: {text}" for place, text in error.problems)
         raise ConfigError(f"{path}: the configuration does not fit:\n{lines}") from None
 
@@ -181,7 +182,7 @@ def make_config(raw: Mapping[str, Any]) -> Config:
     Raises:
         SettingsError: a key or value does not fit.
     """
-    return registry.validate(Config, raw)
+    return validate(Config, raw)
 
 
 def override(raw: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from torch import Tensor
 from snn_action.backbones import Backbone, BackboneSettings, build_backbone, infer
 from snn_action.backbones.weights import digest_weights
 from snn_action.core import registry
-from snn_action.core.registry import describe_settings
+from snn_action.core.settings import describe_settings
 
 OF_TORCHVISION = "squeezenet1_1"
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from snn_action.core import registry
-from snn_action.core.registry import describe_settings
+from snn_action.core.settings import describe_settings
 from snn_action.datasets.catalog import Catalog, DatasetSettings, digest_features, draw_validation
 
 CLASSES, GROUPS = ("Bow", "Run", "Walk"), range(1, 9)

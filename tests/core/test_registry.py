@@ -3,7 +3,8 @@
 import pytest
 
 from snn_action.config import make_config
-from snn_action.core.registry import SettingsError, parse
+from snn_action.core.registry import parse
+from snn_action.core.settings import SettingsError
 
 BASE = {"name": "t", "dataset": {"type": "folder", "path": "videos"}, "model": {"type": "lmu"}}
 

@@ -3,7 +3,7 @@ import unicodedata
 import pytest
 
 from snn_action.core.errors import ConfigError
-from snn_action.core.registry import SettingsError
+from snn_action.core.settings import SettingsError
 
 PATTERN = r"person(\d+)"
 

@@ -1,7 +1,7 @@
 import pytest
 
 from snn_action.core.errors import ConfigError
-from snn_action.core.registry import SettingsError
+from snn_action.core.settings import SettingsError
 
 TRAIN = ("Archery/v_Archery_g02_c01.avi", "Archery/v_Archery_g03_c01.avi", "Handstand/v_HandStand_g02_c01.avi")
 TEST = ("Archery/v_Archery_g01_c01.avi", "Handstand/v_HandStand_g01_c02.avi")

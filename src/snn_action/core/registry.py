@@ -16,25 +16,20 @@ or a notebook neither is needed: a settings class is known by its name from wher
 lives.
 """
 
-import difflib
 import fnmatch
 import importlib
-import inspect
-import json
 import reprlib
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
 from importlib.metadata import EntryPoint, entry_points
-from inspect import Parameter, Signature
-from typing import Any, ClassVar, Literal, TypeVar, get_args, get_origin
+from typing import Any, ClassVar, Literal, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
-from pydantic.fields import FieldInfo
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 from snn_action.core.errors import ConfigError
+from snn_action.core.settings import Settings, SettingsError, suggest, validate
 
 Kind = Literal["dataset", "backbone", "neuron", "model"]
 TAG: dict[Kind, str] = {"dataset": "type", "backbone": "name", "neuron": "type", "model": "type"}  # tells items apart
@@ -91,12 +86,6 @@ OLD_KEYS: dict[Kind, dict[str, str]] = {"model": {"normalise": "normalize"}}
 FOREIGN_CONFIGURATIONS = ("snn_action.original_2020.translate",)
 
 
-class Settings(BaseModel):
-    """A part of the configuration: immutable, strictly typed, no unknown keys."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, validate_default=True, allow_inf_nan=False)
-
-
 class ItemSettings(Settings):
     """Settings of what can be registered: told apart by ``type`` (a backbone's by ``name``); ``build`` makes the item.
 
@@ -143,23 +132,6 @@ def _own_names(cls: type[ItemSettings]) -> tuple[str, ...]:
     """The names that ``type: Literal["name"]`` allows, those of ``name`` in a backbone's settings."""
     annotation = cls.model_fields[TAG[cls.kind]].annotation
     return get_args(annotation) if get_origin(annotation) is Literal else ()
-
-
-S = TypeVar("S", bound=Settings)
-
-
-class SettingsError(ConfigError):
-    """Keys that do not fit, each with its place in the configuration and what would fit."""
-
-    def __init__(self, problems: list[tuple[tuple[str, ...], str]]) -> None:
-        self.problems = problems
-        super().__init__("; ".join(f"{'.'.join(place)}: {text}" if place else text for place, text in problems))
-
-
-def suggest(name: str, known: list[str]) -> str:
-    """A half sentence that names the nearest known name and all others."""
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return (f"did you mean {near[0]!r}? " if near else "") + f"Known: {', '.join(sorted(known))}"
 
 
 def load_object(place: str) -> Any:
@@ -220,70 +192,6 @@ def items(kind: Kind) -> Iterator[tuple[str, type[ItemSettings]]]:
         yield name, find_settings(kind, name)
 
 
-def validate(cls: type[S], value: Mapping[str, Any]) -> S:
-    """Check a mapping against a settings class.
-
-    Raises:
-        SettingsError: names every key that does not fit, with its place and the nearest valid key.
-    """
-    try:
-        return cls.model_validate_json(json.dumps(value, default=_to_json))
-    except ValidationError as error:
-        raise SettingsError([problem for entry in error.errors() for problem in _explain(cls, dict(entry))]) from None
-
-
-def make_settings(owner: type, cls: type[S], settings: S | None, options: Mapping[str, Any]) -> S:
-    """The settings of an object that was given ``settings``, or keyword arguments in their place.
-
-    Raises:
-        SettingsError: an argument is unknown or out of range; one line, which names it.
-        TypeError: both are given, or settings of another class.
-    """
-    if settings is None:
-        try:
-            return validate(cls, options)
-        except SettingsError as error:
-            raise SettingsError([((owner.__name__, *place), text) for place, text in error.problems]) from None
-    if options:
-        raise TypeError(f"{owner.__name__}: give settings or {', '.join(options)}, not both")
-    if not isinstance(settings, cls):
-        raise TypeError(f"{owner.__name__}: settings must be {cls.__name__}, not {type(settings).__name__}")
-    return settings
-
-
-def make_signature(cls: type[Settings], *before: Parameter) -> Signature:
-    """What ``help`` shows of an object that takes the keys of ``cls`` as keyword arguments, after ``before``."""
-    options = [
-        Parameter(name, Parameter.KEYWORD_ONLY, default=_default(field), annotation=field.annotation)
-        for name, field in cls.model_fields.items()
-        if name not in ("type", *(parameter.name for parameter in before))
-    ]
-    return Signature([*before, *options])
-
-
-def _default(field: FieldInfo) -> Any:
-    return Parameter.empty if field.is_required() else field.get_default(call_default_factory=True)
-
-
-def describe_item(item: type, cls: type[Settings], *before: str) -> str:
-    """A class's docstring with that of its module, which has the equations, and what each argument means."""
-    own = [sys.modules[item.__module__].__doc__, item.__doc__]
-    text = "\n\n".join(inspect.cleandoc(part) for part in own if part)
-    return "\n".join([text, "", "Args:", *(f"    {line}" for line in before), describe_settings(cls), ""])
-
-
-def describe_settings(cls: type[Settings]) -> str:
-    """Each key of ``cls`` with its description, as in the section ``Args`` of a docstring."""
-    return "\n".join(f"    {key}: {field.description}." for key, field in cls.model_fields.items() if key != "type")
-
-
-def _to_json(value: Any) -> Any:
-    """Settings as an object, a number of NumPy or PyTorch as one of Python, anything else as text, such as a path."""
-    if isinstance(value, BaseModel):
-        return value.model_dump(mode="json")
-    return value.item() if hasattr(value, "item") else str(value)
-
-
 def parse(kind: Kind, value: Any) -> Any:
     """Settings of an item, from a mapping with its ``type`` (a backbone's ``name``) or from settings already made.
 
@@ -328,31 +236,3 @@ class Registered:
         """A mark that ``config.make_schema`` replaces by all items."""
         del schema, handler
         return {"registered": self.kind}
-
-
-def _explain(cls: type[BaseModel], entry: dict[str, Any]) -> list[tuple[tuple[str, ...], str]]:
-    """Each problem of pydantic's ``entry`` with its place; those of a registered item come with it."""
-    place = tuple(str(part) for part in entry["loc"])
-    if entry["type"] == "extra_forbidden":
-        owner = _owner(cls, place[:-1])
-        return [(place, f"unknown key; {suggest(place[-1], list(owner.model_fields))}")]
-    if entry["type"] == "missing":
-        return [(place, "missing; it has no default")]
-    cause = entry.get("ctx", {}).get("error")
-    if isinstance(cause, SettingsError):
-        return [((*place, *inner), text) for inner, text in cause.problems]
-    text = entry["msg"] if cause is None else str(cause)  # without pydantic's "Value error, "
-    if isinstance(entry["input"], Mapping):  # what does not fit together is named in the text
-        return [(place, text)]
-    return [(place, f"{text} (got {reprlib.repr(entry['input'])})")]
-
-
-def _owner(cls: type[BaseModel], place: tuple[str, ...]) -> type[BaseModel]:
-    for part in place:
-        field = cls.model_fields.get(part)
-        candidates = getattr(field.annotation, "__args__", (field.annotation,)) if field else ()
-        inner = next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)
-        if inner is None:
-            return cls
-        cls = inner
-    return cls

@@ -22,7 +22,7 @@ from typing import ClassVar, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from snn_action.core.errors import ConfigError
-from snn_action.core.registry import suggest
+from snn_action.core.settings import suggest
 from snn_action.datasets.catalog import Catalog, Fold, PathSettings, Video
 from snn_action.datasets.lists import (
     check_folder,

@@ -10,7 +10,7 @@ import numpy as np
 
 from snn_action.core.errors import ConfigError, printable
 from snn_action.core.reading import read_text, reading
-from snn_action.core.registry import suggest
+from snn_action.core.settings import suggest
 from snn_action.datasets.catalog import Fold, Video
 from snn_action.datasets.names import plain_name
 from snn_action.video.frame_folder import is_frame_folder

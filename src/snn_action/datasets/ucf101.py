@@ -17,7 +17,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from snn_action.core.errors import ConfigError
-from snn_action.core.registry import suggest
+from snn_action.core.settings import suggest
 from snn_action.datasets.catalog import Catalog, Fold, PathSettings, Video
 from snn_action.datasets.lists import (
     check_folder,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from snn_action.core.registry import describe_item, make_settings, make_signature
+from snn_action.core.settings import describe_item, make_settings, make_signature
 from snn_action.models.settings import ModelSettings, Scaling
 from snn_action.snn.masks import check_mask
 

@@ -12,7 +12,7 @@ from typing import ClassVar, Literal, Self
 from pydantic import Field
 
 from snn_action.core.errors import ConfigError
-from snn_action.core.registry import Settings, suggest
+from snn_action.core.settings import Settings, suggest
 from snn_action.datasets.catalog import Catalog, Fold, PathSettings, Video
 from snn_action.features.feature_set import FeatureSet
 from snn_action.original_2020.pickled_features import read_class_names

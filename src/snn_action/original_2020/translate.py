@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import Field
 
-from snn_action.core.registry import Settings, SettingsError, validate
+from snn_action.core.settings import Settings, SettingsError, validate
 
 NAME = "the original project"
 FRAMES = 28

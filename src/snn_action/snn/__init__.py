@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from snn_action.snn.build import build_neuron as build_neuron
     from snn_action.snn.build import list_neurons as list_neurons
     from snn_action.snn.decoders import solve_decoders as solve_decoders
-    from snn_action.snn.ensembles import EnsembleArray as EnsembleArray
+    from snn_action.snn.ensemble_array import EnsembleArray as EnsembleArray
     from snn_action.snn.legendre import LegendreMemory as LegendreMemory
     from snn_action.snn.legendre import legendre_matrices as legendre_matrices
     from snn_action.snn.neurons.adaptive_lif import AdaptiveLIF as AdaptiveLIF
@@ -45,7 +45,7 @@ _HOMES = {
     "AdaptiveLIF": "neurons.adaptive_lif",
     "AdaptiveLIFRate": "neurons.adaptive_lif_rate",
     "Alpha": "neurons.synapses",
-    "EnsembleArray": "ensembles",
+    "EnsembleArray": "ensemble_array",
     "IntegrateAndFire": "neurons.integrate_and_fire",
     "Izhikevich": "neurons.izhikevich",
     "LIF": "neurons.lif",

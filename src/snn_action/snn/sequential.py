@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from snn_action.snn.ensembles import EnsembleArray
+from snn_action.snn.ensemble_array import EnsembleArray
 from snn_action.snn.legendre import LegendreMemory
 from snn_action.snn.neurons.base import Neuron
 from snn_action.snn.neurons.synapses import Synapse

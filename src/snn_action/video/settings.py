@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from snn_action.core.registry import Settings
+from snn_action.core.settings import Settings
 
 Stream = Literal["rgb", "difference"]
 Sampling = Literal["first", "uniform", "random", "sliding"]

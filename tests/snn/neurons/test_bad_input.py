@@ -10,7 +10,7 @@ from torch import Tensor
 
 from snn_action.core import registry
 from snn_action.core.errors import ConfigError
-from snn_action.core.registry import SettingsError
+from snn_action.core.settings import SettingsError
 from snn_action.snn.neurons.base import Neuron
 
 SETTINGS = dict(registry.items("neuron"))

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from snn_action.core import registry
+from snn_action.core.settings import SettingsError
 from snn_action.snn.neurons import integrate_and_fire as neuron_if
 
 RESETS = ["soft", "hard"]
@@ -108,5 +109,5 @@ def test_what_cannot_be_is_refused():
         make(dt=0.002).gain_bias(torch.tensor([501.0]), torch.zeros(1))
     with pytest.raises(ValueError, match="intercepts"):
         make().gain_bias(torch.tensor([20.0]), torch.ones(1))
-    with pytest.raises(registry.SettingsError, match="reset"):
+    with pytest.raises(SettingsError, match="reset"):
         registry.parse("neuron", {"type": "if", "reset": "none"})

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from snn_action.core.errors import ConfigError
-from snn_action.core.registry import SettingsError, parse
+from snn_action.core.registry import parse
+from snn_action.core.settings import SettingsError
 from snn_action.snn.neurons import parametric_lif as plif
 
 RESETS = ["hard", "soft"]

@@ -6,6 +6,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from snn_action.core import registry
+from snn_action.core.settings import SettingsError
 from snn_action.snn.neurons.random import draw_uniform
 from snn_action.snn.neurons.random_spiking import RandomSpiking, RandomSpikingState
 
@@ -189,20 +190,20 @@ def test_a_base_has_the_step_of_its_neuron(make):
     settings = make(dt=0.002).settings
     assert type(settings).model_validate_json(settings.model_dump_json()) == settings
     assert type(settings)(dt=0.002).base.dt == 0.002
-    with pytest.raises(registry.SettingsError, match=r"^base\.dt: must be dt = 0.001, not 0.002$"):
+    with pytest.raises(SettingsError, match=r"^base\.dt: must be dt = 0.001, not 0.002$"):
         make(base={"type": "lif_rate", "dt": 0.002})
 
 
 @pytest.mark.parametrize("base", ["lif", "izhikevich", "if", "sliding_psn", *TYPES])
 def test_a_base_that_spikes_is_refused(make, base):
-    with pytest.raises(registry.SettingsError, match=f"^base: must be a rate neuron .* but {base} spikes$"):
+    with pytest.raises(SettingsError, match=f"^base: must be a rate neuron .* but {base} spikes$"):
         make(base={"type": base})
 
 
 def test_a_problem_of_the_base_has_its_place(make):
-    with pytest.raises(registry.SettingsError, match=r"^base\.tau_rc: "):
+    with pytest.raises(SettingsError, match=r"^base\.tau_rc: "):
         make(base={"type": "lif_rate", "tau_rc": -1.0})
-    with pytest.raises(registry.SettingsError, match=r"^base\.type: unknown neuron 'relu'"):
+    with pytest.raises(SettingsError, match=r"^base\.type: unknown neuron 'relu'"):
         make(base={"type": "relu"})
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from snn_action.core.errors import ConfigError
-from snn_action.core.registry import describe_item, make_settings, make_signature
+from snn_action.core.settings import describe_item, make_settings, make_signature
 from snn_action.snn.counting import count_elsewhere
 from snn_action.snn.fused import dispatch, neurons
 from snn_action.snn.fused.ir import Equations, Step

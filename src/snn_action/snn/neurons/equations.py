@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from snn_action.core.errors import ConfigError
-from snn_action.core.registry import Settings
+from snn_action.core.settings import Settings
 from snn_action.snn.fused.ir import Equations, Step, UnknownOperationError
 from snn_action.snn.fused.trace import trace
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from snn_action.core.errors import ConfigError
-from snn_action.snn import LIF, EnsembleArray, SpikingRectifiedLinear, ensembles
+from snn_action.snn import LIF, EnsembleArray, SpikingRectifiedLinear, ensemble_array
 
 BATCH, STEPS, E = 9, 20, 3
 
@@ -38,7 +38,7 @@ def test_the_fused_loop_gives_what_pytorch_gives(gradient, training, monkeypatch
     array = EnsembleArray(E, 10, neuron=LIF(gradient=gradient), seed=0).train(training)
     values = draw(BATCH, STEPS, E).requires_grad_()
     mask = torch.arange(STEPS) < torch.arange(BATCH).unsqueeze(1) * 2 + 3
-    assert ensembles.plan_fused(
+    assert ensemble_array.plan_fused(
         array.neuron, values, array.initial_state(BATCH, values.device, values.dtype), 1, training
     )
 
@@ -48,7 +48,7 @@ def test_the_fused_loop_gives_what_pytorch_gives(gradient, training, monkeypatch
         return [decoded, *state, *grads]
 
     ours = run()
-    monkeypatch.setattr(ensembles, "plan_fused", lambda *_: None)
+    monkeypatch.setattr(ensemble_array, "plan_fused", lambda *_: None)
     for one, other in zip(ours, run(), strict=True):
         assert torch.allclose(one, other, rtol=1e-3, atol=1e-4)
 
