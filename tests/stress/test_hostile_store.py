@@ -166,6 +166,18 @@ def test_a_damaged_index_costs_nothing(whole: Path, harm: list[Damage], is_early
         assert_foreign_files_are_there(folder)
 
 
+@pytest.mark.parametrize("before", range(-1, 9))
+def test_a_damaged_row_of_the_index_costs_nothing(whole: Path, before: int) -> None:
+    """One byte before or in a key: among the answers may be a key that nobody asked for."""
+    for key in KEYS:
+        with copied(whole) as folder:
+            FeatureStore(folder).close()
+            content = (folder / "index.sqlite").read_bytes()
+            at = content.index(key.encode()) - before
+            (folder / "index.sqlite").write_bytes(content[:at] + b"\0" + content[at + 1 :])
+            assert read(folder) == set(KEYS)
+
+
 def header_of(content: bytes) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(content[8 : 8 + struct.unpack("<Q", content[:8])[0]])
     return found

@@ -164,7 +164,7 @@ class FeatureStore:
         """
         wanted = list(dict.fromkeys(keys))
         make_anew = partial(self.database.make_anew, "it says other than the shards")
-        for repair in (self.refresh, make_anew, self.refresh, None):  # what came or went meanwhile is seen at last
+        for repair in (self.refresh, make_anew, None):
             places = self.find(wanted)
             opened: dict[str, Tensor] = {}
             true: dict[str, Place] = {}
@@ -241,9 +241,11 @@ class FeatureStore:
                 for first in range(0, len(wanted), 500):
                     for key, shard, start, lengths in self._ask(wanted[first : first + 500]):
                         found[key] = Place(shard, int(start), tuple(map(int, json.loads(lengths))))
+                if not found.keys() <= set(wanted):  # the key of a row differs from that in the index over keys
+                    raise ValueError("a key that was not asked for")
                 return found
             except (TypeError, ValueError, RecursionError) as error:
-                self.database.make_anew(f"a place that is none: {error}")
+                self.database.make_anew(f"a place that cannot be true: {error}")
         raise WorkError(f"{self.index}: the index of the feature store cannot be used (features.index)")
 
     def _ask(self, some: Sequence[str]) -> list[tuple[str, str, int, str]]:
@@ -259,7 +261,7 @@ class FeatureStore:
         """Put shards into the index."""
         shards, entries = [], []
         for name in names:
-            with suppress(OSError):  # it is gone again
+            with suppress(FileNotFoundError):  # it is gone again
                 state = describe_state((self._shards / name).lstat())
                 found = read_shard(self._shards / name)
                 if isinstance(found, Shard):
