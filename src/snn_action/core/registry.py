@@ -74,6 +74,7 @@ REGISTRY: dict[Kind, dict[str, str]] = {
         "spiking_lmu": "snn_action.models.settings:SpikingLMUSettings",
         "spiking_lmu_2020": "snn_action.original_2020.spiking_lmu:SpikingLMU2020Settings",
         "ensemble_array": "snn_action.models.settings:EnsembleArraySettings",
+        "late_fusion": "snn_action.models.settings:LateFusionSettings",
     },
 }
 _defined: dict[Kind, dict[str, type["ItemSettings"]]] = {}  # outside this package, in modules that have been imported

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from snn_action.models.build import check_model as check_model
     from snn_action.models.build import list_models as list_models
     from snn_action.models.ensemble_array import EnsembleArray as EnsembleArray
+    from snn_action.models.late_fusion import LateFusion as LateFusion
     from snn_action.models.lmu import LMU as LMU
     from snn_action.models.lstm import LSTM as LSTM
     from snn_action.models.mean_pool import MeanPool as MeanPool
@@ -23,6 +24,7 @@ _HOMES = {
     "EnsembleArray": "ensemble_array",
     "LMU": "lmu",
     "LSTM": "lstm",
+    "LateFusion": "late_fusion",
     "MeanPool": "mean_pool",
     "ModelSettings": "settings",
     "Population": "base",
@@ -38,6 +40,7 @@ __all__ = [
     "LMU",
     "LSTM",
     "EnsembleArray",
+    "LateFusion",
     "MeanPool",
     "ModelSettings",
     "Population",

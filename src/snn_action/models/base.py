@@ -178,6 +178,14 @@ class TemporalModel(nn.Module, ABC):
         return self._layouts[key]
 
     @property
+    def input_scale(self) -> Tensor:
+        """Factors (D,) by which features are scaled, their means subtracted."""
+        return self.standardizer.scale
+
+    def settle(self, features: Tensor, mask: Tensor, labels: Tensor) -> None:
+        """Choose, after training, what is chosen on validation clips (B, T, D) with their labels (B,): nothing here."""
+
+    @property
     def n_neurons(self) -> int:
         """Spiking neurons of all populations."""
         return sum(population.neurons for population in self.populations)

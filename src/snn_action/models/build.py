@@ -47,6 +47,6 @@ def check_model(settings: ModelSettings) -> None:
         ConfigError: its neuron has no such gradient mode or cannot reach its rates, say.
     """
     try:
-        build_model(settings.model_copy(update=settings.small), in_features=1, num_classes=2, seed=0)
+        build_model(settings.shrink(), in_features=1, num_classes=2, seed=0)
     except ConfigError as error:
         raise ConfigError(f"model: {error}") from None

@@ -36,6 +36,10 @@ class ModelSettings(ItemSettings):
     kind: ClassVar[Kind] = "model"
     small: ClassVar[Mapping[str, Any]] = {}
 
+    def shrink(self) -> Self:
+        """The same, with ``small`` put over it."""
+        return self.model_copy(update=self.small)
+
     def build(self, in_features: int, num_classes: int) -> "TemporalModel":
         """The model, its weights drawn by PyTorch's global generator.
 
@@ -238,4 +242,28 @@ class EnsembleArraySettings(ModelSettings):
             raise ValueError("intercepts: must be two values in [-1, 1), the lower first")
         if self.function == "product" and self.dimensions == 1:
             raise ValueError("function: a product needs dimensions of 2 or more")
+        return self
+
+
+class LateFusionSettings(ModelSettings):
+    """A model for each stream, their logits averaged."""
+
+    type: Literal["late_fusion"] = Field("late_fusion", description="Which model this is")
+    builds: ClassVar[str] = "snn_action.models.late_fusion:LateFusion"
+    model: Annotated[ModelSettings, Registered("model")] = Field(
+        MeanPoolSettings(), description="The model that each stream has one of"
+    )
+    streams: int = Field(2, ge=1, le=16, description="Streams of the input, of equal size: as many as clip.streams")
+    weights: tuple[Annotated[float, Field(ge=0, le=1e6)], ...] | None = Field(
+        None, description="Weight of each stream; null: found on validation clips, equal where there are none"
+    )
+
+    def shrink(self) -> Self:
+        """One stream of a small model."""
+        return self.model_copy(update={"streams": 1, "weights": None, "model": self.model.shrink()})
+
+    @model_validator(mode="after")
+    def _one_each(self) -> Self:
+        if self.weights is not None and (len(self.weights) != self.streams or not sum(self.weights) > 0):
+            raise ValueError(f"weights: one for each of {self.streams} streams, not all of them 0")
         return self

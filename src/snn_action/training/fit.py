@@ -117,8 +117,21 @@ def train_model(
         else:
             _fit_epochs(model, features, sides, config, folder, measures, measure, trained_on, extra or {}, progress)
         if distributed.is_main():
+            if model.trained_by_gradient and sides.validation and not settings.skip:
+                _settle(model, features, sides, checkpoints / "best.ckpt", trained_on)
             (folder / DONE).touch()
     load_shared(model, lambda: require_trained(folder, folder))
+
+
+def _settle(
+    model: TemporalModel, features: FeatureSet, sides: Sides, weights: Path, trained_on: TrainedOn | None
+) -> None:
+    """Put what the model chooses on validation clips into the checkpoint that counts; done again, it is the same."""
+    if type(model).settle is TemporalModel.settle:
+        return
+    load_weights(model, weights)
+    model.settle(*_read_side(features, sides.validation))
+    save_weights(model, weights, trained_on)
 
 
 def _fit_at_once(

@@ -31,7 +31,7 @@ class Objective(nn.Module):
         """
         settings, weights = self.settings, self.settings.loss
         if settings.feature_noise:
-            deviation = settings.feature_noise / self.model.standardizer.scale
+            deviation = settings.feature_noise / self.model.input_scale
             features = features + deviation * torch.randn_like(features)
         logits, state = self.model(features, mask=mask, keep_state=False)
         loss = sequence_loss(logits, mask, label, weights, settings.label_smoothing)
