@@ -22,6 +22,7 @@ from snn_action.models.base import InputStandardizer, TemporalModel, perturb
 from snn_action.models.differences import Past, start_past, subtract_past
 from snn_action.models.lmu_loop import Weights, run_lmu
 from snn_action.models.readout import solve_readout
+from snn_action.models.selection import project
 from snn_action.models.settings import LMUSettings, ReaderSettings, Readout, Scaling
 from snn_action.snn.legendre import LegendreMemory
 from snn_action.snn.masks import take_last
@@ -144,9 +145,9 @@ class LMU(TemporalModel):
             _, state = self.hidden_steps(x, state, mask)
         else:
             x, past = enter(x, state.past, mask, self.settings, self.training)
-            memory = self.memory.last(self.encoder(x), state.memory, mask)
+            memory = self.memory.last(project(x, self.encoder), state.memory, mask)
             last = take_last(x, mask)
-            hidden = self.memory_kernel(memory.flatten(1))
+            hidden = project(memory.flatten(1), self.memory_kernel)
             hidden = self._activate(hidden if self.input_kernel is None else hidden + self.input_kernel(last))
             state = LMUState(memory, hidden, past)
         return self.readout(F.dropout(state.hidden, self.settings.dropout, self.training)), state
@@ -157,8 +158,8 @@ class LMU(TemporalModel):
             return super().step_once(x, state)
         entered, past = enter(x.unsqueeze(1), state.past, None, self.settings, self.training)
         x = entered.squeeze(1)
-        memory = self.memory.step(self.encoder(x), state.memory)
-        hidden = self.memory_kernel(memory.flatten(1))
+        memory = self.memory.step(project(x, self.encoder), state.memory)
+        hidden = project(memory.flatten(1), self.memory_kernel)
         hidden = self._activate(hidden if self.input_kernel is None else hidden + self.input_kernel(x))
         return self.readout(F.dropout(hidden, self.settings.dropout, self.training)), LMUState(memory, hidden, past)
 
@@ -174,10 +175,10 @@ class LMU(TemporalModel):
         """Hidden units (B, T, units) of standardized input, and the state after the last real step."""
         x, past = enter(x, state.past, mask, self.settings, self.training)
         if not self.feeds_back:
-            drive = self.encoder(x)
+            drive = project(x, self.encoder)
             push = None if self.input_kernel is None else self.input_kernel(x)
             memories, memory = self.memory(drive, state.memory, mask)
-            hidden = self.memory_kernel(memories.flatten(2))
+            hidden = project(memories.flatten(2), self.memory_kernel)
             hidden = self._activate(hidden if push is None else hidden + push)
             return hidden, LMUState(memory, take_last(hidden, mask), past)
         bias = self.memory_kernel.bias

@@ -39,6 +39,7 @@ from snn_action.models.base import InputStandardizer, Population, TemporalModel,
 from snn_action.models.differences import Past, start_past
 from snn_action.models.lmu import enter, prefer_coefficients
 from snn_action.models.readout import solve_readout
+from snn_action.models.selection import project
 from snn_action.models.settings import Readout, Scaling, SpikingLMUSettings
 from snn_action.snn.counting import Connection, count_as, count_elsewhere, count_updates
 from snn_action.snn.decoders import solve_decoders
@@ -250,7 +251,7 @@ class SpikingLMU(TemporalModel):
     def _spike(self, x: Tensor, state: SpikingLMUState, mask: Tensor | None) -> tuple[Tensor, SpikingLMUState]:
         """Spikes of the hidden units (B, T, units), and the state after them but for the leaky logits."""
         x, past = enter(x, state.past, mask, self.settings, self.training)
-        drive, entered = self.encoder(x), state.input
+        drive, entered = project(x, self.encoder), state.input
         if self.input_ensembles is not None:
             drive, entered = self.input_ensembles(drive, state.input, mask)
         if self.memory_ensembles is None:
@@ -258,7 +259,7 @@ class SpikingLMU(TemporalModel):
             coefficients = None
         else:
             memories, memory, coefficients = self._remember(drive, state, mask)
-        current = self.memory_kernel(memories.flatten(2))
+        current = project(memories.flatten(2), self.memory_kernel)
         if self.input_kernel is not None:
             current = current + self.input_kernel(x)
         current = current.to(self.readout.weight) * self.current_unit  # neurons keep their precision under autocast
