@@ -272,6 +272,12 @@ def test_a_dataset_of_the_guide_finds_its_videos(tmp_path, install):
     assert {catalog.videos[i].group for i in fold.train} == {"ben"}
 
 
+def test_the_neuron_of_the_guide_is_that_of_the_example():
+    (module,) = (block for block in PAGES["how-to/own-neuron.md"] if find_file(block))
+    lines = module.text.partition("\n")[2]
+    assert lines in (ROOT / "examples" / "own_neuron.py").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize(
     ("kind", "name"), [("neuron", "qif"), ("model", "gru"), ("dataset", "flat"), ("backbone", "edges")]
 )
