@@ -88,12 +88,25 @@ def test_a_script_needs_no_entry_points(folder):
     assert run_python(folder, "script.py").splitlines()[-2:] == ["('Bow', 'Walk')"] * 2
 
 
-def test_an_installed_package_is_found_by_its_entry_points(folder):
+def write_entry_points(folder: Path) -> None:
+    """What ``pip install`` of the package adds."""
     information = folder / "site" / "newcomer-1.0.dist-info"
     information.mkdir()
     (information / "METADATA").write_text("Metadata-Version: 2.1\nName: newcomer\nVersion: 1.0\n")
     points = "".join(f"[snn_action.{kind}]\n{line}\n" for kind, line in ITEMS.items())
     (information / "entry_points.txt").write_text(points)
+
+
+def test_the_conformance_tests_take_an_installed_dataset_with_its_example(folder):
+    write_entry_points(folder)
+    tests = str(ROOT / "tests" / "conformance" / "test_datasets.py")
+    printed = run_python(folder, "-m", "pytest", "-n", "0", "-p", "no:cacheprovider", tests, "-k", "flat")
+    assert "passed" in printed
+    assert "skipped" not in printed
+
+
+def test_an_installed_package_is_found_by_its_entry_points(folder):
+    write_entry_points(folder)
     run_python(folder, "-m", "snn_action", "run", "-c", "config.json", "--run-id", "gru")
     printed = run_python(folder, "-m", "snn_action", "predict", "save/newcomer/gru", "flat/Bow-g01-c01.avi")
     assert printed.count("%") == 2

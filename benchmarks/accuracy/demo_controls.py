@@ -117,13 +117,16 @@ def main() -> None:
     }
     write_section(
         "Controls of the demo",
-        "The spiking LMU of `configs/config.json`, trained on videos and weights of "
-        f"{arguments.seeds} seeds: `video` accuracy on each one's own test videos "
-        f"{show(accuracies)} %. The same weights, tested on those videos and on the videos of {arguments.persons} "
-        f"further persons a seed, together {len(joined[ORDER][0])} videos, of each pair {len(joined[ORDER][1])}: "
-        "accuracy over all twelve classes, and within each pair the share of videos whose more likely class of the two "
-        "is the right one (chance: 50), in per cent, with Wilson's 95 % interval. The two of a pair show the same "
-        "frames in another order, the same one first, so a model that sees one frame cannot but be at chance.",
+        f"Does the demo use the order of frames? Among its twelve classes are {len(pairs)} pairs. The two classes of "
+        "a pair show the same frames in different order, and the same frame first. So a model that sees one frame "
+        "must be at chance within a pair. The spiking LMU of `configs/config.json` is trained on generated videos, "
+        f"once for each of {arguments.seeds} seeds; its `video` accuracy on its own test videos is {show(accuracies)} "
+        f"%. The same weights are then tested on these videos and on those of {arguments.persons} further persons a "
+        f"seed, together {len(joined[ORDER][0])} videos, {len(joined[ORDER][1])} of each pair. A line says what the "
+        "model gets: all frames in order, only the first frame, the first frame repeated, or the frames in random "
+        "order. *All*: the accuracy over all twelve classes, in %. The column of a pair: the share of its videos for "
+        "which the model prefers the right one of the two classes, in % (chance: 50). In brackets: Wilson's 95 % "
+        "interval.",
         make_table(["", *columns], [[case, *map(interval, joined[case])] for case in CASES]),
     )
 

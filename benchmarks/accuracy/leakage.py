@@ -235,11 +235,13 @@ def main() -> None:
     )
     write_section(
         TITLE,
-        "`video` accuracy on the official test split (UCF101, split 1) or on each subject left out (Weizmann, mean of "
-        f"nine folds), mean and standard deviation over {arguments.seeds} seeds. The temporal model learns from the "
-        "training split alone, in both cases; the encoder head below it learned from a random "
-        f"{100 * SHARE:.0f} % of all videos (leaking) or from training videos only (clean). "
-        "See [Leakage](explanation/leakage.md).",
+        "How much the test accuracy rises if the encoder has learned from test videos. The encoder head learned from "
+        f"a random {100 * SHARE:.0f} % of all videos (*leaking*) or from training videos only (*clean*). The temporal "
+        "model above it learns from the training videos alone in both cases. *Test %*: `video` accuracy on the "
+        "official test split (UCF101, split 1), or on the subject that is left out (Weizmann, mean of nine folds). A "
+        f"cell is the mean ± the standard deviation over {arguments.seeds} seeds. The last two columns divide the "
+        "test videos into those from which the head learned, and the others. *Inflation*: leaking minus clean, in "
+        "percentage points. See [Leakage](explanation/leakage.md).",
         make_table(header, rows),
     )
 

@@ -178,11 +178,13 @@ def main() -> None:
         )
     write_section(
         "Mackey-Glass",
-        f"Series with tau {TAU}, predicted {AHEAD} steps ahead: {SERIES // 2} to learn from and as many for the test, "
-        f"{STEPS:,} steps each. NRMSE is the root mean squared error over the root mean square of the centered "
-        f"targets, mean and standard deviation over {arguments.seeds} seeds. The first {FIRST} steps, in which a model "
-        "has not yet seen as much of a series as it needs, make up most of the error of all steps. Published, in the "
-        "notebook of the LMU's authors, for about 18,000 parameters and all steps: LMU 5.4 %, LSTM 7.9 %.",
+        f"The Mackey-Glass series (tau {TAU}) is predicted {AHEAD} steps ahead. The models learn from {SERIES // 2} "
+        f"series and are tested on as many others, each of {STEPS:,} steps. *NRMSE*: the root mean squared error, "
+        "divided by the root mean square of the centered targets; smaller is better. A cell is the mean ± the "
+        f"standard deviation over {arguments.seeds} seeds. In the first {FIRST} steps, a model has not yet seen as "
+        "much of a series as it needs; these steps make up most of the error of all steps, and the next column "
+        "leaves them out. Published in the notebook of the LMU's authors, for about 18,000 parameters and all steps: "
+        "LMU 5.4 %, LSTM 7.9 %.",
         make_table(
             ["model", "parameters", "NRMSE %", f"NRMSE % after {FIRST} steps", "training s"],
             rows,

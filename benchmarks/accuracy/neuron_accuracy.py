@@ -88,15 +88,17 @@ def main() -> None:
     header = ["video %", "baseline video %", "spikes / neuron / step", "s / epoch"]
     write_section(
         f"Ensemble array by neuron and gradient mode: {SET}",
-        f"{FEATURES}, ensembles of 50 neurons, mean and standard deviation over "
-        f"{arguments.seeds} seeds, {torch.get_num_threads()} threads. One epoch of the "
-        f"original's 10,000 ensembles of 50 took {preset['seconds']:.0f} s "
-        f"and {preset['peak_gib']:.2f} GiB.",
+        f"{FEATURES} Model: `ensemble_array` with ensembles of 50 neurons. A cell is the mean ± the standard "
+        f"deviation over {arguments.seeds} seeds. *S / epoch*: seconds of an epoch of training; threads: "
+        f"{torch.get_num_threads()}. One epoch with the original's 10,000 ensembles of 50 neurons took "
+        f"{preset['seconds']:.0f} s and {preset['peak_gib']:.2f} GiB.",
         make_table(["ensembles", "neuron", "gradient", *header], rows),
     )
     write_section(
         f"Ensemble array by size: {SET}",
-        f"SpikingRectifiedLinear neurons in mode spike_aware, the same settings and {SWEEP_SEEDS} seeds.",
+        "The same data, settings and columns as in the table by neuron and gradient mode, for several numbers of "
+        "ensembles and of neurons in each. SpikingRectifiedLinear neurons in mode `spike_aware`; mean ± standard "
+        f"deviation over {SWEEP_SEEDS} seeds.",
         make_table(["ensembles", "neurons each", *header], sweep),
     )
 

@@ -59,13 +59,15 @@ def main() -> None:
     )
     write_section(
         f"Operations of a clip: {classes} of 101 classes of UCF101, {test_videos} test videos",
-        f"Of one clip of {steps} steps, of the temporal model alone, given {size} features a step, in millions; seed 0"
-        f"{'' if arguments.epochs is None else f', of {arguments.epochs} epoch(s) of training instead of all'}. The "
-        "backbone is not in them: torchvision's VGG-16, which such features come from, has "
-        f"{frame / 1e9:.1f} G dense MACs a frame, {steps * frame / 1e9:.0f} G a clip, beside which all of these are "
-        "small. The energy is an estimate from the counts of synapses alone "
-        f"({MAC} pJ a MAC, {AC} pJ an AC: 45 nm, 32-bit floating point), not a "
-        "measurement: memory, which costs more, is not in it, nor are updates of neurons and states.",
+        f"Operations of one clip of {steps} steps with {size} features a step, in millions (M), in the temporal model "
+        "alone; seed "
+        f"0{'' if arguments.epochs is None else f', of {arguments.epochs} epoch(s) of training instead of all'}. A "
+        "MAC is a multiplication and an addition; an AC is an addition alone, which is enough for a spike. *Dense* "
+        "counts all operations, *effective* only those whose input is not zero. The backbone is not included. "
+        f"torchvision's VGG-16, from which such features come, has {frame / 1e9:.1f} G dense MACs a frame, "
+        f"{steps * frame / 1e9:.0f} G a clip; all numbers here are small beside that. *Energy* is an estimate from "
+        f"the operations of synapses, {MAC} pJ a MAC and {AC} pJ an AC (45 nm, 32-bit floating point), not a "
+        "measurement. It leaves out memory, which costs more, and the updates of neurons and states.",
         make_table(header, rows),
     )
 

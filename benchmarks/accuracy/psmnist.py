@@ -211,12 +211,12 @@ def main() -> None:
         return
     write_section(
         "Permuted sequential MNIST",
-        "One pixel a step, 784 steps, one fixed permutation; the prediction of the last step. The memory (order 468, "
-        "theta 784) is not trained and computed once, which the seconds of training include; the spiking LMU is "
-        "trained on the last step and stepped through all in the test (how and why: the script's first lines). "
-        "Published for the parallel LMU of this size: 98.49 % (Chilkuri and Eliasmith 2021). Load of the machine when "
-        "the run began: "
-        f"{load_average:.1f}, {torch.get_num_threads()} threads.",
+        "The pixels of an MNIST image are read one a step, 784 steps, in one fixed random order. What counts is the "
+        "prediction of the last step. 60,000 images train, 10,000 test. The memory (order 468, theta 784) is not "
+        "trained. It is computed once; *training s* includes this. The spiking LMU is trained on the last step, but "
+        "it runs through all steps in the test (how and why: the first lines of the script). Published for a "
+        "parallel LMU of this size: 98.49 % (Chilkuri and Eliasmith 2021). Load of the machine when the run began: "
+        f"{load_average:.1f}; threads: {torch.get_num_threads()}.",
         table,
     )
 

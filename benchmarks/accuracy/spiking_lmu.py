@@ -82,9 +82,10 @@ def write_comparison(found: dict[str, Tested], seeds: int) -> None:
     header = ["model", "video %", "to `lmu`, points", "timestep %", "to `lmu`, points", "baseline video %"]
     write_section(
         f"What spikes cost a Legendre Memory Unit: {SET}",
-        f"{FEATURES}, mean and standard deviation over {seeds} seeds; differences to `lmu` "
-        "over the same test videos, with 95 % intervals of a bootstrap over videos. *Sparse*: units spike at "
-        "lower rates. *All spikes*: input and memory are carried by spiking ensembles too.",
+        f"{FEATURES} A cell is the mean ± the standard deviation over {seeds} seeds. *To `lmu`*: the difference to "
+        "`lmu` in percentage points, over the same test videos; in brackets, its 95 % interval (bootstrap over "
+        "videos). The hidden units of a `spiking_lmu` spike. *Sparse*: they spike at lower rates. *All spikes*: "
+        "spiking ensembles carry the input and the memory too.",
         make_table([*header, "spikes / neuron / step", "video % on training videos"], rows),
     )
 
@@ -101,8 +102,10 @@ def write_sweep(found: dict[tuple[str, int, int], Tested]) -> None:
     header = ["order", "units", "lmu, video %", "train - test, points", "spiking_lmu, video %", "train - test, points"]
     write_section(
         f"Legendre Memory Units by order and units: {SET}",
-        f"{FEATURES}, {SWEEP_SEEDS} seeds; all else as in the configurations. Two units stand "
-        "for one coefficient; of fewer units some coefficients are not seen, of more some are seen twice.",
+        f"{FEATURES} Two models with several orders and numbers of units; all else is as in the configurations. A "
+        f"cell is the mean ± the standard deviation over {SWEEP_SEEDS} seeds. *Train - test*: the accuracy on "
+        "training videos minus the accuracy on test videos, in percentage points. Two units stand for one "
+        "coefficient of the memory: with fewer units some coefficients are not seen, with more some are seen twice.",
         make_table(header, rows),
     )
 

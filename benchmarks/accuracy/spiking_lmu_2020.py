@@ -15,7 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # the repository
 
-from benchmarks.lib.table import ROOT, SET, headline, make_table, show, write_section
+from benchmarks.lib.table import FEATURES, ROOT, SET, headline, make_table, show, write_section
 from benchmarks.lib.timing import ask
 from snn_action.config import load_config
 from snn_action.runs import pipeline
@@ -73,9 +73,10 @@ def main() -> None:
     ]
     write_section(
         f"The original's spiking LMU: {SET}",
-        f"`timestep` accuracy, frozen VGG16 features of official split 1, {epochs} epochs, mean and standard deviation "
-        f"over {arguments.seeds} seeds: 100 LIF neurons each for the input, u and the memory, trained on rates. "
-        "NengoDL's seconds include building the graph.",
+        f"The spiking LMU of the original project, in this library and in NengoDL. {FEATURES} The model has 100 LIF "
+        f"neurons each for the input, u and the memory. It is trained on rates, {epochs} epochs, and tested with "
+        "rates and with spikes. The first two columns are the `timestep` accuracy, mean ± standard deviation over "
+        f"{arguments.seeds} seeds. NengoDL's seconds include building the graph.",
         make_table(["", "with rates %", "with spikes %", "training s"], rows),
     )
 

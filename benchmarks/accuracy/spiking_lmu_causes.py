@@ -129,12 +129,18 @@ def main() -> None:
     header = ["what is removed", "timestep % with rates", "timestep % with spikes", "lost", "video % with spikes"]
     write_section(
         TITLE,
-        f"{FEATURES}, "
-        + (f"mean and standard deviation over {arguments.seeds} seeds" if arguments.seeds > 1 else "1 seed")
-        + ". `spiking_lmu_2020` as it was, without one of the causes of its failure, and without "
-        "one after another: trained through its spikes (`spike_aware`) instead of on rates, a synapse of 5 ms after "
-        "which alone spikes are seen instead of none, 500 neurons instead of 100 for each of the input, u and the "
-        "memory. See [Why the spiking LMU of 2020 fails](explanation/spiking-lmu.md).",
+        f"{FEATURES} "
+        + (
+            f"A cell is the mean ± the standard deviation over {arguments.seeds} seeds"
+            if arguments.seeds > 1
+            else "A cell is of 1 seed"
+        )
+        + ". The first line is `spiking_lmu_2020` as it was. In the following lines, causes of its failure are "
+        "removed: one alone, then one after another. *Trained through its spikes*: mode `spike_aware` instead of "
+        "training on rates. *Synapse*: spikes are seen only after a synapse of 5 ms; the original has none. *More "
+        "neurons*: 500 instead of 100 for each of the input, u and the memory. *With rates*, *with spikes*: how the "
+        "trained model is tested. *Lost*: what the timestep accuracy loses by spikes, in percentage points. See [Why "
+        "the spiking LMU of 2020 fails](explanation/spiking-lmu.md).",
         make_table(header, rows),
     )
     draw(found)

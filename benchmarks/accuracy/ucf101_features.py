@@ -13,7 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # the repository
 
-from benchmarks.lib.table import SET, headline, make_table, run_seeds, show, write_section
+from benchmarks.lib.table import FEATURES, SET, headline, make_table, run_seeds, show, write_section
 
 MODELS = (
     *("mean_pool", "lstm", "lmu", "stacked_lmu"),
@@ -41,8 +41,9 @@ def main() -> None:
     header = ("model", "video %", "last %", "timestep %", "baseline video %", "spikes / neuron / step", "training s")
     write_section(
         f"Temporal models: {SET}",
-        f"Mean and standard deviation over {arguments.seeds} seeds. Test videos of official split 1, other groups than "
-        "the training videos'. The baseline's seed draws the validation groups on which its L2 strength is chosen.",
+        f"{FEATURES} No group is on both sides. Each model is trained with {arguments.seeds} seeds; a cell is the "
+        "mean ± the standard deviation over them. For the baseline, the seed only decides on which validation groups "
+        "its L2 strength is chosen. *Training s*: seconds of one training, on average.",
         make_table(header, rows),
     )
 

@@ -16,7 +16,7 @@ from snn_action.runs import pipeline
 
 ROOT = Path(__file__).parents[2]
 SET = "8 of 101 classes of UCF101, 297 test videos"  # stands in the heading of every table on this file of features
-FEATURES = "Frozen VGG16 features of official split 1 (772 training and 297 test videos)"
+FEATURES = "Data: features of a frozen VGG16, 8 classes of UCF101, official split 1, 772 training and 297 test videos."
 RESULTS = ROOT / "docs" / "results.md"
 
 

@@ -225,10 +225,12 @@ def main() -> None:
     origin = "synthetic" if arguments.videos is None else "real"
     write_section(
         "Killed extractions",
-        f"{len(paths)} {origin} videos, two streams, {arguments.frames} frames, `{arguments.backbone}`, "
-        f"block size {arguments.shard_videos}, one thread a process. Two processes extract into one store; one or "
-        f"both get SIGKILL every 0.05 to {arguments.longest:g} s and are started again; half of the kills wait for a "
-        "step drawn by lot. A clip is one stream of one video; doubled: in two shards.",
+        f"Two processes extract the features of {len(paths)} {origin} videos into one store. One or both of them are "
+        f"killed (SIGKILL) every 0.05 to {arguments.longest:g} s and started again. Half of the kills wait until the "
+        "process is in a step that is drawn at random; the lines *while* say how many kills came in which step. Each "
+        "store is then compared with one that a single process made undisturbed. A clip is one stream of one video. "
+        f"*Lost*: missing in the store. *Doubled*: in two shards. The extraction: two streams, {arguments.frames} "
+        f"frames, `{arguments.backbone}`, block size {arguments.shard_videos}, one thread a process.",
         make_table(("", "number"), rows),
     )
     if different or lost or doubled:

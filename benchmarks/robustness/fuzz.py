@@ -216,9 +216,12 @@ def main() -> None:
     )
     write_section(
         "Damaged videos",
-        f"{len(outcomes)} mutations of {len(sources)} real videos. A fault is a crash or a hang of the main process or "
-        "of an extraction's reader, an error without the file's name, or a success whose number of frames is, unsaid, "
-        "not the one that the header declares or that a fresh process decodes.",
+        f"{len(outcomes)} damaged copies of {len(sources)} real videos. Each copy is checked as by `check-videos`, "
+        "read as an extraction reads it, and decoded to its end by a plain loop of PyAV in a fresh process. *Refused "
+        "by check-videos*: the problem that was found, and in how many copies. *Faults* should be 0. A fault is a "
+        "crash or a hang of the main process or of a reader of the extraction, an error that does not name the file, "
+        "or a success whose number of frames differs, without a word about it, from the number that the header "
+        "declares or that the fresh process decodes.",
         make_table(header, rows),
     )
 

@@ -33,7 +33,7 @@ from snn_action.core.errors import ConfigError, WorkError
 from snn_action.models import build_model
 from snn_action.original_2020.pickles import read_array, write_pickle
 from snn_action.report import read_run
-from snn_action.runs.split import read_split
+from snn_action.runs.split_file import read_split
 from snn_action.training.checkpoints import load_weights, read_trained_on, save_weights
 from snn_action.video.decode import count_frames
 from snn_action.video.workers import Failure, map_apart

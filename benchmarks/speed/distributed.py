@@ -72,9 +72,11 @@ def main() -> None:
     sizes = "; ".join(f"`{model}` with {', '.join(small)}" for model, small in MODELS.items() if small)
     write_section(
         f"Training under torchrun: {SET}",
-        f"Mean and standard deviation over {arguments.seeds} seeds on a file of UCF101 features (test videos of "
-        f"official split 1), on the CPU by gloo; {sizes}. *Same class*: test videos for which both runs of a "
-        "seed name the same class. *Videos once*: different videos among the lines of `predictions.csv`.",
+        "The same training by one process and by several under `torchrun`, on the CPU by gloo. Data: UCF101 "
+        "features, test videos of official split 1. A cell is the mean ± the standard deviation over "
+        f"{arguments.seeds} seeds. Smaller than its configuration: {sizes}. *Same class*: the share of test videos "
+        "for which both runs of a seed predict the same class. *Videos once*: how many different videos the lines of "
+        "`predictions.csv` name; no video should be missing or counted twice.",
         make_table((*header, "videos once"), table),
     )
 

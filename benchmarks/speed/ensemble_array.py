@@ -104,10 +104,17 @@ def main() -> None:
     header += ["NengoDL clips/s", "times", "NengoDL peak GiB"] if arguments.peers else []
     write_section(
         "Speed of the ensemble array",
-        f"Ensembles of {NEURONS} SpikingRectifiedLinear neurons, {STEPS} steps, {INPUTS} inputs, {OUTPUTS} outputs, "
-        f"batches of {arguments.batch}; medians of {REPETITIONS}, memory of the whole process. The limit is "
-        "measured in the same run."
-        + (" So is NengoDL, at its fastest batch; it trains on rates, ours on spikes." if arguments.peers else ""),
+        f"Speed and memory of `ensemble_array` in inference (*infer*) and training (*train*): ensembles of {NEURONS} "
+        f"SpikingRectifiedLinear neurons, {STEPS} steps, {INPUTS} inputs, {OUTPUTS} outputs, batches of "
+        f"{arguments.batch} clips. Speeds are medians of {REPETITIONS} runs. *Of the limit*: our speed as a share of "
+        "what the machine can reach at best, which is measured in the same run (how: the first lines of the script). "
+        "*Peak GiB*: the largest memory of the whole process."
+        + (
+            " NengoDL is measured in the same run, at the batch with which it is fastest; it trains on rates, ours "
+            "on spikes. *Times*: our clips/s divided by NengoDL's."
+            if arguments.peers
+            else ""
+        ),
         make_table(header, rows),
     )
 

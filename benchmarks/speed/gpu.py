@@ -122,12 +122,14 @@ def main() -> None:
         return
     write_section(
         "Speed on a GPU",
-        f"On one {torch.cuda.get_device_name(device)}, PyTorch {torch.__version__}, in float32: this project's fused "
-        "kernels (Triton) against the same model with PyTorch's own operations on the same GPU, a kernel launch for "
-        "each operation of each step. LIF: forward and back to currents, mode surrogate. Ensembles: a step of Adam, "
-        f"mode spike_aware, ensembles of {NEURONS} SpikingRectifiedLinear neurons, {STEPS} steps, {INPUTS} inputs, "
-        f"{OUTPUTS} outputs. Medians of {TURNS} runs, of fewer (at least {FEWEST}) where they take more than "
-        f"{SECONDS:.0f} seconds together. Memory is the most that PyTorch had allocated on the GPU.",
+        f"On one {torch.cuda.get_device_name(device)}, PyTorch {torch.__version__}, in float32. *Fused*: this "
+        "project's kernels (Triton). *PyTorch*: the same model on the same GPU with PyTorch's own operations, which "
+        "start one kernel for each operation of each step. *LIF*: forward and back to the gradient of the currents, "
+        f"mode `surrogate`. *Ensembles*: a training step with Adam, mode `spike_aware`, ensembles of {NEURONS} "
+        f"SpikingRectifiedLinear neurons, {STEPS} steps, {INPUTS} inputs, {OUTPUTS} outputs. *Times*: PyTorch's time "
+        f"divided by ours. *Billion neuron-steps/s*: the speed of the fused kernels. Times are medians of {TURNS} "
+        f"runs, or of fewer (at least {FEWEST}) where these take more than {SECONDS:.0f} seconds together. GiB: the "
+        "most memory that PyTorch had allocated on the GPU.",
         table,
     )
 

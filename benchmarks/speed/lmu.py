@@ -187,10 +187,12 @@ def write_original(peers: Path | None, rounds: int, turns: int) -> None:
         rows.append([name, f"{1000 * middle(results):.1f}", f"{share:.0%}", f"{middle(results, of=ours):.2f}"])
     write_section(
         "Speed of the original LMU",
-        f"A training batch of {BATCH} clips: {UNITS} units, order 2, {INPUTS} inputs, {STEPS} steps, {OUTPUTS} "
-        f"outputs, Adam, on {torch.get_num_threads()} threads. The limit is its matrix products at the rate of one of "
-        f"{PRODUCT} x {PRODUCT} single-precision matrices, measured in the same process in turn with the batches. "
-        f"Medians of {rounds} rounds, in which processes take turns, of the medians of {turns} batches.",
+        f"Time of one training batch of the original's LMU in several libraries: {BATCH} clips, {UNITS} units, order "
+        f"2, {INPUTS} inputs, {STEPS} steps, {OUTPUTS} outputs, Adam, on {torch.get_num_threads()} threads. *The "
+        "machine's limit*: the time of the model's matrix products alone, at the rate of a product of two "
+        f"single-precision matrices of {PRODUCT} x {PRODUCT}. It is measured in the same process, in turn with the "
+        "batches. *Of the limit*: the limit divided by the time. *Times ours*: the time divided by ours. A time is "
+        f"the median of {turns} batches, then the median of {rounds} rounds, in which processes take turns.",
         make_table(["", "ms a batch", "of the limit", "times ours"], rows),
     )
 
@@ -214,9 +216,11 @@ def write_family(rounds: int, turns: int) -> None:
     rows += [[f"{name}: one frame of a stream", f"{1000 * middle(found[name]):.3f}", "", "", ""] for name in STREAMED]
     write_section(
         "Speed of the LMU family",
-        f"Forms of our own beside each other, on {torch.get_num_threads()} threads. A training batch is forward, "
-        f"backward and Adam; that of {STEPS} steps has 64 clips. A stream has {INPUTS} inputs and batch 1. The last "
-        f"column is the second time divided by the first. Medians of {rounds} rounds.",
+        "Each line compares two ways to do the same, or two models, of this library: the time of the first, then the "
+        "name and the time of the second (*beside*), then the second time divided by the first (*times*). *Stepped*: "
+        f"one step after another instead of all steps at once. On {torch.get_num_threads()} threads. A training batch "
+        f"is forward, backward and Adam; a batch of {STEPS} steps has 64 clips. A stream has {INPUTS} inputs and "
+        f"batch 1; its lines have no second way. Medians of {rounds} rounds.",
         make_table(["", "ms", "beside", "ms", "times"], rows),
     )
 

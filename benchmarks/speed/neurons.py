@@ -172,17 +172,19 @@ def main() -> None:
         return
     write_section(
         "Speed of neurons",
-        f"Neurons alone, in float32. LIF: {LIF_NEURONS} neurons over {LIF_STEPS} steps and back to currents. Array: "
-        f"{ENSEMBLES} values over {STEPS} steps, each to {NEURONS} integrate-and-fire neurons and back to one decoded "
-        "value; training takes the gradient of values, gains, biases and decoders. Each library has the fastest of "
-        "the forms that it offers, its own surrogate, and the batch of the array at which it is fastest; all keep "
-        "freed memory. Ours are Nengo's neurons: LIF with a refractory time and the time of a spike within its step, "
-        "integrate-and-fire with several spikes a step and no negative current. The last columns are the time of a "
-        "neuron-step, divided by that of the first line of ours and by that of the limit. The limit is measured in the "
-        f"same rounds: {FORWARD} vector operations a neuron-step forward and {BACKWARD} more backward, at the rate of "
-        "fused multiply-adds in registers; a program at the limit is as many times faster than a library as "
-        f"the last column says, and no more. Medians of {REPETITIONS} runs, and of "
-        f"{arguments.rounds} rounds the median.",
+        "The same task in several libraries, in float32. There are three tasks. *LIF, forward and backward*: "
+        f"{LIF_NEURONS} LIF neurons over {LIF_STEPS} steps, and back to the gradient of their currents. *Array, "
+        f"forward*: {ENSEMBLES} values over {STEPS} steps; each value drives {NEURONS} integrate-and-fire neurons, "
+        "whose spikes are decoded to one value again. *Array, training*: the same, and the gradients of values, "
+        "gains, biases and decoders. Each library has the fastest form that it offers (column *form*), its own "
+        "surrogate, and in the array the batch with which it is fastest. All keep freed memory. The neurons are not "
+        "quite the same: ours are Nengo's, which means LIF with a refractory time and with the time of a spike "
+        "within its step, and integrate-and-fire with several spikes a step and no negative current. *Times ours*: "
+        "the time of one neuron-step, divided by that of our first line of the task. *Times the limit*: the same, "
+        f"divided by that of the limit. The limit of the machine is the time of {FORWARD} vector operations a "
+        f"neuron-step forward and {BACKWARD} more backward, at the rate of fused multiply-adds in registers, measured "
+        "in the same rounds. The last column thus says how many times faster than a library a program could be at "
+        f"most. A time is the median of {REPETITIONS} runs, then the median of {arguments.rounds} rounds.",
         table,
     )
 

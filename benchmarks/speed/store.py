@@ -174,10 +174,14 @@ def main() -> None:
     rows.append(["speed of store / array", *(f"{speed:.0%}" for speed in speeds), ""])
     write_section(
         "Feature store of a million clips",
-        f"Milliseconds, medians of {ROUNDS} rounds in which all take turns, of sparse synthetic stores of {STEPS} "
-        f"steps of {FEATURES} features a clip, {TOGETHER} clips a shard, and of batches of {arguments.batch} random "
-        "clips that are in memory. *Assemble* maps the shards of a batch anew each time, which takes most of its time; "
-        "training maps them once.",
+        "The same steps in a small and in a large feature store, in milliseconds; *ratio* is large divided by small. "
+        f"The stores are synthetic and sparse, with {STEPS} steps of {FEATURES} features a clip and {TOGETHER} clips "
+        f"a shard. A batch has {arguments.batch} random clips, which are in memory. *Open*: open the store. *Find*: "
+        "find the clips of a batch in the index. *Assemble*: find them and map their shards, anew each time; this "
+        "takes most of the time, and training does it only once. *Batch of store*: a batch of training. *Batch of "
+        "array*: the same clips from a plain array. *Shards of a batch*: in how many shards a batch lies. *Speed of "
+        f"store / array*: the time of the array divided by that of the store. Medians of {ROUNDS} rounds, in which "
+        "all take turns.",
         make_table(("", f"{arguments.small:,} clips", f"{arguments.clips:,} clips", "ratio"), rows),
     )
 

@@ -264,15 +264,18 @@ def test_a_dataset_of_the_guide_finds_its_videos(tmp_path, install):
     install(PAGES["how-to/own-dataset.md"])
     folder = tmp_path / "my_folder"
     folder.mkdir()
-    for action in ("walk", "wave"):
-        for person in ("anna", "ben"):
-            (folder / f"{action}-{person}-1.avi").touch()
-    settings = registry.parse("dataset", {"type": "flat", "path": str(folder), "test_people": ["anna"]})
-    catalog = settings.build(0)
+    example = registry.find_settings("dataset", "flat").make_example(folder)
+    catalog = registry.parse("dataset", {"type": "flat", **example}).build(0)
     (fold,) = catalog.folds
-    assert catalog.class_names == ("walk", "wave")
+    assert catalog.class_names == ("run", "walk")
     assert {catalog.videos[i].group for i in fold.test} == {"anna"}
     assert {catalog.videos[i].group for i in fold.train} == {"ben"}
+
+
+def test_the_neuron_of_the_guide_is_that_of_the_example():
+    (module,) = (block for block in PAGES["how-to/own-neuron.md"] if find_file(block))
+    lines = module.text.partition("\n")[2]
+    assert lines in (ROOT / "examples" / "own_neuron.py").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(

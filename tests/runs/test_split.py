@@ -6,7 +6,8 @@ import pytest
 
 from snn_action.core.errors import ConfigError, WorkError
 from snn_action.datasets.catalog import Arrays, Catalog, Fold, Video, digest_features, draw_validation
-from snn_action.runs.split import FILE, freeze, read_split, write_split
+from snn_action.runs.split import freeze
+from snn_action.runs.split_file import FILE, read_split, write_split
 
 NAMES = ("sit", "stand")
 

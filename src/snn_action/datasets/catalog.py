@@ -31,6 +31,16 @@ class DatasetSettings(ItemSettings):
         catalog: Catalog = self.load()(self, seed)
         return catalog
 
+    @classmethod
+    def make_example(cls, folder: Path) -> dict[str, Any] | None:
+        """Write a small example of this dataset into an empty folder, and return the keys that describe it.
+
+        The conformance tests ask for it: at least two classes, each with videos of several groups. No dataset looks
+        into a video, so its files may be empty. None: there is no example, and these tests are skipped.
+        """
+        del folder
+        return None
+
     def without_outputs(self) -> Self:
         """The same, naming no place to write: of a configuration that somebody else may have made."""
         return self

@@ -68,7 +68,7 @@ class VideoCheck:
         width, height: Of the frames as they are read, turned where the file asks for it.
         codec, pixel_format, rotation: As in the file.
         digest: SHA-256 of the content.
-        problems, warnings: See the module.
+        problems, warnings: Of the kinds in the module's tables.
     """
 
     path: str

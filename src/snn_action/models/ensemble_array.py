@@ -44,7 +44,7 @@ class EnsembleArrayState(NamedTuple):
 
 
 class EnsembleArray(TemporalModel):
-    """See the module.
+    """Values that spiking ensembles represent: ``s_t = neuron(gain (e v_t) + bias)``, ``logits_t = W_out d_t + c``.
 
     Trained parameters are near 1, so that one learning rate suits all: gains and biases are kept in units of the
     current that lifts a neuron from silence to the mean maximal rate, decoders in units of that rate's inverse.
@@ -180,7 +180,7 @@ class EnsembleArray(TemporalModel):
     def forward_steps(
         self, x: Tensor, state: EnsembleArrayState, mask: Tensor | None
     ) -> tuple[Tensor, EnsembleArrayState]:
-        """See the module; ``state.spikes`` carries the gradient of the spikes, for a penalty on them."""
+        """Logits of all steps, and the state after them, whose ``spikes`` carry a gradient, for a penalty on them."""
         return self._advance(x, state, mask, keep_state=True)
 
     def _begin(self, state: Any, features: Tensor) -> EnsembleArrayState:

@@ -38,7 +38,10 @@ class LMUState(NamedTuple):
 
 
 class LMU(TemporalModel):
-    """See the module. Initialized as keras-lmu's: Glorot uniform into u and h, orthogonal recurrences, zero biases."""
+    """Units that read a Legendre memory: ``h_t = tanh(W_m m_t + W_x x_t + W_h h_{t-1} + b)``.
+
+    Initialized as keras-lmu's: Glorot uniform into u and h, orthogonal recurrences, zero biases.
+    """
 
     Settings = LMUSettings
     settings: LMUSettings
@@ -126,7 +129,7 @@ class LMU(TemporalModel):
         return LMUState(memory, torch.zeros(batch, s.units, device=device, dtype=dtype), past)
 
     def forward_steps(self, x: Tensor, state: LMUState, mask: Tensor | None) -> tuple[Tensor, LMUState]:
-        """See the module; what depends on the input alone is one product over all steps."""
+        """Logits of all steps, and the state after them; what depends on the input alone is one product."""
         hidden, state = self.hidden_steps(x, state, mask)
         shown = F.dropout(hidden, self.settings.dropout, self.training)
         if self.feeds_back:  # the loop leaves them step after step: as they lie they need not be copied

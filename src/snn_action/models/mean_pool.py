@@ -36,7 +36,9 @@ class MeanPoolState(NamedTuple):
 
 
 class MeanPool(TemporalModel):
-    """See the module. Trained by ``fit``; ``weight`` (K, D) and ``bias`` (K,) are buffers, zero until then.
+    """Logistic regression on the mean of the frames so far: ``logits_t = W mean(x_0 .. x_t) + b``.
+
+    Trained by ``fit``; ``weight`` (K, D) and ``bias`` (K,) are buffers, zero until then.
 
     Attributes:
         strength: L2 strength of the last fit.

@@ -109,7 +109,7 @@ class Ensembles(nn.Module):
 
 
 class SpikingLMU(TemporalModel):
-    """See the module."""
+    """Spiking units that read a Legendre memory: ``s_t = neuron(I (W_m m_t + W_x x_t + b)) / r``."""
 
     Settings = SpikingLMUSettings
     settings: SpikingLMUSettings
@@ -233,7 +233,7 @@ class SpikingLMU(TemporalModel):
         return filtered
 
     def forward_steps(self, x: Tensor, state: SpikingLMUState, mask: Tensor | None) -> tuple[Tensor, SpikingLMUState]:
-        """See the module."""
+        """Logits of all steps, a leaky integral of ``W_out s_t``, and the state after them."""
         spikes, after = self._spike(x, state, mask)
         shown = drop(spikes / self.rate_unit, self.settings.dropout, self.training)
         with count_as(lambda: () if self.neuron.spiking else (Connection(shown, self.readout.weight),)):

@@ -80,7 +80,7 @@ class Block(nn.Module):
 
 
 class StackedLMU(TemporalModel):
-    """See the module."""
+    """A stack of parallel LMUs, each of which adds to the one below: ``h_t = h_t + tanh(W_m m_t + W_x n_t + b)``."""
 
     Settings = StackedLMUSettings
     settings: StackedLMUSettings
@@ -130,7 +130,7 @@ class StackedLMU(TemporalModel):
         return StackedLMUState(tuple(BlockState(torch.zeros(shape, device=device, dtype=dtype)) for _ in self.blocks))
 
     def forward_steps(self, x: Tensor, state: StackedLMUState, mask: Tensor | None) -> tuple[Tensor, StackedLMUState]:
-        """See the module."""
+        """Logits of all steps, and the state after them, block by block."""
         s = self.settings
         if self.training:
             x = perturb(x, s.input_dropout, s.input_noise)

@@ -126,7 +126,7 @@ class Ensemble(nn.Module):
 
 
 class SpikingLMU2020(TemporalModel):
-    """See the module."""
+    """An LMU with spiking ensembles as input, u and memory: ``h_t = tanh(W_ah a_t + W_hh h_{t-1} + W_dh d_t)``."""
 
     Settings = SpikingLMU2020Settings
     settings: SpikingLMU2020Settings
@@ -186,7 +186,7 @@ class SpikingLMU2020(TemporalModel):
     def forward_steps(
         self, x: Tensor, state: SpikingLMU2020State, mask: Tensor | None
     ) -> tuple[Tensor, SpikingLMU2020State]:
-        """See the module; what depends on the input alone is computed for all steps at once."""
+        """Logits of all steps, and the state after them; the ensemble of the input goes over all steps at once."""
         w = self.weights
         seen, entered = self.input(x, state.input, mask)
         onto_u, onto_hidden = self._pass_on(seen, "au"), self._pass_on(seen, "ah")

@@ -23,7 +23,8 @@ from snn_action.models import build_model
 from snn_action.runs.data import Data
 from snn_action.runs.folder import fold_folder, plain_names, write_begin
 from snn_action.runs.pipeline import Run, test_fold, write_results
-from snn_action.runs.split import Sides, Split, freeze, read_begun_run
+from snn_action.runs.split import Sides, Split, freeze
+from snn_action.runs.split_file import read_begun_run
 from snn_action.training import load_shared, require_trained, resolve_device
 
 logger = logging.getLogger(__name__)

@@ -35,7 +35,8 @@ from snn_action.report.examples import write_examples
 from snn_action.runs.data import Data, load_data
 from snn_action.runs.folder import fold_folder, new_run, read_run_config
 from snn_action.runs.results import choose_shown, describe_work
-from snn_action.runs.split import FILE, Split, read_begun_run, write_split
+from snn_action.runs.split import Split
+from snn_action.runs.split_file import FILE, read_begun_run, write_split
 from snn_action.training import (
     Sides,
     check_loggers,

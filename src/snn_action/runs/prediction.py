@@ -17,7 +17,7 @@ from snn_action.core.errors import ConfigError, WorkError
 from snn_action.features import describe_backbone, extract_frames, extract_video, prepare
 from snn_action.models import TemporalModel, build_model
 from snn_action.runs.folder import fold_folder
-from snn_action.runs.split import read_begun_run
+from snn_action.runs.split_file import read_begun_run
 from snn_action.training import load_weights, require_trained, resolve_device
 from snn_action.video.array import read_array
 

@@ -199,7 +199,7 @@ class LegendreMemory(nn.Module):
         return held.view(batch, size, count * chunk, self.order)[:, :, :steps].transpose(1, 2)
 
     def _prefers_fft(self, u: Tensor) -> bool:
-        """See the module."""
+        """Whether an FFT is the fastest way: at a high order, on a long sequence of few values."""
         large = self.order >= FFT_ORDER and u.shape[1] > LONGEST_CHUNK
         return large and len(u) * u.shape[2] <= FFT_VALUES and u.dtype in (torch.float32, torch.float64)
 

@@ -70,7 +70,7 @@ class AdaptiveLIF(lif.LIF):
         ) -> None: ...
 
     def dynamics(self, current: Tensor, state: AdaptiveLIFState) -> tuple[Tensor, AdaptiveLIFState]:
-        """See the module's ``dynamics``."""
+        """One step, computed by the module's function ``dynamics``."""
         return dynamics(current, state, self.settings)
 
     def initial_state(

@@ -106,7 +106,7 @@ class AdaptiveLIFRate(LIFRate):
         ) -> None: ...
 
     def dynamics(self, current: Tensor, state: AdaptiveLIFRateState) -> tuple[Tensor, AdaptiveLIFRateState]:
-        """See the module's ``dynamics``."""
+        """One step, computed by the module's function ``dynamics``."""
         return dynamics(current, state, self.settings)
 
     def initial_state(

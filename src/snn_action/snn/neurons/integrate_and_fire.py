@@ -63,7 +63,7 @@ class IntegrateAndFire(VoltageNeuron):
         ) -> None: ...
 
     def dynamics(self, current: Tensor, state: Voltage) -> tuple[Tensor, Voltage]:
-        """See the module's ``dynamics``."""
+        """One step, computed by the module's function ``dynamics``."""
         return dynamics(current, state, self.settings)
 
     def rate(self, current: Tensor) -> Tensor:

@@ -93,7 +93,7 @@ class Izhikevich(Neuron):
         ) -> None: ...
 
     def dynamics(self, current: Tensor, state: IzhikevichState) -> tuple[Tensor, IzhikevichState]:
-        """See the module's ``dynamics``."""
+        """One step, computed by the module's function ``dynamics``."""
         return dynamics(current, state, self.settings)
 
     def initial_state(

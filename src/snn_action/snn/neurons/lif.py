@@ -91,7 +91,7 @@ class LIF(Neuron):
         ) -> None: ...
 
     def dynamics(self, current: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """See the module's ``dynamics``."""
+        """One step, computed by the module's function ``dynamics``."""
         return dynamics(current, state, self.settings)
 
     def initial_state(self, batch: int, shape: Sequence[int], device: torch.device, dtype: torch.dtype) -> Any:

@@ -58,7 +58,7 @@ def lif_gain_bias(max_rates: Tensor, intercepts: Tensor, tau_rc: float, tau_ref:
 
 
 class LIFRate(RateNeuron):
-    """See the module."""
+    """Rate neuron: ``r(J) = amplitude / (tau_ref + tau_rc log(1 + 1 / (J - 1)))`` for ``J > 1``, else 0."""
 
     Settings: ClassVar[type[LIFRateFamilySettings]] = LIFRateSettings
     settings: LIFRateFamilySettings

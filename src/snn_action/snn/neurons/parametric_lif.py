@@ -79,7 +79,7 @@ class ParametricLIF(VoltageNeuron):
         return self.dt / self.w.sigmoid()
 
     def dynamics(self, current: Tensor, state: Voltage) -> tuple[Tensor, Voltage]:
-        """See the module's ``dynamics``."""
+        """One step, computed by the module's function ``dynamics``."""
         s = self.settings
         return dynamics(current, state, self.w.sigmoid(), s.dt, s.amplitude, s.reset, SURROGATES[s.surrogate])
 

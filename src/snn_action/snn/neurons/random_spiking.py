@@ -62,7 +62,7 @@ class RandomSpiking(Neuron):
         return super().equations(unit) if unit == "rate_count" else None
 
     def dynamics(self, current: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """See the module; a sequence of one step."""
+        """One step, computed as a sequence of one: spikes drawn at random from the output of the base."""
         spikes, state = self._run(current.unsqueeze(1), state, None)
         return spikes.squeeze(1), state
 

@@ -21,7 +21,7 @@ def linear_gain_bias(max_rates: Tensor, intercepts: Tensor) -> tuple[Tensor, Ten
 
 
 class RectifiedLinear(RateNeuron):
-    """See the module."""
+    """Rate neuron: ``amplitude max(J, 0)``."""
 
     Settings = RectifiedLinearSettings
     settings: RectifiedLinearSettings

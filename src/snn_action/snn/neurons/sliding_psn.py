@@ -78,7 +78,7 @@ class SlidingPSN(Neuron):
         return
 
     def dynamics(self, current: Tensor, state: SlidingPSNState) -> tuple[Tensor, SlidingPSNState]:
-        """See the module; a sequence of one step."""
+        """One step, computed as a sequence of one: ``s_t = 1 if H_t >= theta else 0``."""
         spikes, state = self._run(current.unsqueeze(1), state, None)
         return spikes.squeeze(1), state
 

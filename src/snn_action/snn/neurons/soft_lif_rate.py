@@ -42,7 +42,10 @@ def soft_lif_slope(current: Tensor, sigma: float, tau_rc: float, tau_ref: float,
 
 
 class SoftLIFRate(LIFRate):
-    """See the module; ``gain_bias`` is that without smoothing (as NengoDL), which is met as sigma goes to 0."""
+    """Rate neuron: that of LIF with ``z = sigma log(1 + exp((J - 1) / sigma))`` in the place of ``J - 1``.
+
+    ``gain_bias`` is that without smoothing (as NengoDL), which is met as sigma goes to 0.
+    """
 
     Settings = SoftLIFRateSettings
     settings: SoftLIFRateSettings

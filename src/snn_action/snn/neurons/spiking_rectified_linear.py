@@ -44,7 +44,7 @@ class SpikingRectifiedLinear(VoltageNeuron):
         ) -> None: ...
 
     def dynamics(self, current: Tensor, state: Voltage) -> tuple[Tensor, Voltage]:
-        """See the module's ``dynamics``."""
+        """One step, computed by the module's function ``dynamics``."""
         return dynamics(current, state, self.settings)
 
     def rate(self, current: Tensor) -> Tensor:

@@ -22,6 +22,7 @@ from snn_action.snn.fused.cpu.arguments import (
     States,
     Structure,
 )
+from snn_action.snn.fused.cpu.step import advance, prepare, retreat
 from snn_action.snn.fused.cpu.vector import (
     LANES,
     Memory,
@@ -32,7 +33,6 @@ from snn_action.snn.fused.cpu.vector import (
     constant,
     fma,
     loop,
-    prepare,
     spread,
 )
 from snn_action.snn.fused.ir import Equations, Program
@@ -63,14 +63,14 @@ def array_forward(equations: Equations, width: int, masked: bool, shared: bool) 
     def emit(b: Any, given: ArrayForward) -> None:
         gains, biases, decoders = (spread(b, place, width) for place in given.weights)
         values, masks, totals = (Memory(b, place, given.stride) for place in (given.x, given.mask, given.decoded))
-        counts, fixed = Memory(b, given.spikes), _prepare(b, program, equations, given.params)
+        counts, fixed = Memory(b, given.spikes), prepare(b, program, equations, given.params)
 
         def body(t: Any, carried: list[Vector]) -> list[Vector]:
             now, total, fired, after = values.load(t), totals.load(t), [], []
             mask = masks.load(t) if masked else None
             for i in range(width):
                 before = carried[i * states : (i + 1) * states]
-                spikes, new = _advance(b, program, fma(b, gains[i], now, biases[i]), before, fixed, mask)
+                spikes, new = advance(b, program, fma(b, gains[i], now, biases[i]), before, fixed, mask)
                 total = fma(b, decoders[i], spikes, total)
                 fired.append(spikes)
                 after += new
@@ -100,8 +100,8 @@ def array_backward_of_rates(equations: Equations, rates: Equations, width: int, 
         gains, biases, decoders = (spread(b, place, width) for place in given.weights)
         rows = given.x, given.mask, given.grad_decoded, given.grad_x
         values, masks, wanted, gathered = (Memory(b, place, given.stride) for place in rows)
-        fixed = _prepare(b, program, equations, given.params)
-        fixed_back = _prepare(b, rates.backward, rates, given.params)
+        fixed = prepare(b, program, equations, given.params)
+        fixed_back = prepare(b, rates.backward, rates, given.params)
         grad_spike, params = Memory(b, given.grad_spike).load(0), spread(b, given.params, parameters)
         size = states + 3
 
@@ -111,7 +111,7 @@ def array_backward_of_rates(equations: Equations, rates: Equations, width: int, 
             for i in range(width):
                 before, (grad_gain, grad_bias, grad_decoder) = _split(carried[i * size : (i + 1) * size], states)
                 current = fma(b, gains[i], now, biases[i])
-                spikes, new = _advance(b, program, current, before, fixed, mask)
+                spikes, new = advance(b, program, current, before, fixed, mask)
                 grad_output = fma(b, grad, decoders[i], grad_spike)
                 if mask is not None:
                     grad_output = choose(b, mask, grad_output, constant(0.0))
@@ -152,7 +152,7 @@ def array_backward(equations: Equations, masked: bool, shared: bool) -> int:
         rows = given.x, given.mask, given.grad_decoded, given.grad_x
         values, masks, wanted, gathered = (Memory(b, place, given.stride) for place in rows)
         grad_spike, params = Memory(b, given.grad_spike).load(0), spread(b, given.params, parameters)
-        fixed, fixed_back = _prepare(b, program, equations, given.params), _prepare(b, back, equations, given.params)
+        fixed, fixed_back = prepare(b, program, equations, given.params), prepare(b, back, equations, given.params)
         passed = Memory(b, scratch)
 
         def onward(t: Any, carried: list[Vector]) -> list[Vector]:
@@ -160,7 +160,7 @@ def array_backward(equations: Equations, masked: bool, shared: bool) -> int:
             for s in range(states):
                 passed.store(_index(b, t, states, s), carried[s])
             current = fma(b, gain, values.load(t), bias)
-            spikes, new = _advance(b, program, current, carried[:-1], fixed, mask)
+            spikes, new = advance(b, program, current, carried[:-1], fixed, mask)
             return [*new, fma(b, wanted.load(t), spikes, carried[-1])]
 
         def backward(turn: Any, carried: list[Vector]) -> list[Vector]:
@@ -170,7 +170,7 @@ def array_backward(equations: Equations, masked: bool, shared: bool) -> int:
             earlier = [passed.load(_index(b, t, states, s)) for s in range(states)]
             current = fma(b, gain, now, bias)
             grad_output = fma(b, wanted.load(t), decoder, grad_spike)
-            slope, earlier, shares = _retreat(
+            slope, earlier, shares = retreat(
                 b, back, current, earlier, params, grad_output, grad_states, fixed_back, mask
             )
             gathered.store(t, fma(b, slope, gain, gathered.load(t)))
@@ -197,7 +197,7 @@ def neurons_forward(equations: Equations, width: int) -> int:
     program, states = equations.forward, equations.states
 
     def emit(b: Any, given: NeuronsForward) -> None:
-        fixed = _prepare(b, program, equations, given.params)
+        fixed = prepare(b, program, equations, given.params)
         currents = [Memory(b, _shift(b, given.current, i), given.stride) for i in range(width)]
         made = [Memory(b, _shift(b, given.spikes, i), given.stride) for i in range(width)]
         places = [Memory(b, _shift(b, given.state, i), given.apart) for i in range(width)]
@@ -206,7 +206,7 @@ def neurons_forward(equations: Equations, width: int) -> int:
             after = []
             for i in range(width):
                 before = carried[i * states : (i + 1) * states]
-                spiked, new = _advance(b, program, currents[i].load(t), before, fixed, None)
+                spiked, new = advance(b, program, currents[i].load(t), before, fixed, None)
                 made[i].store(t, spiked)
                 after += new
             return after
@@ -230,7 +230,7 @@ def neurons_backward(equations: Equations) -> int:
 
     def emit(b: Any, given: NeuronsBackward) -> None:
         params = spread(b, given.params, parameters)
-        fixed, fixed_back = _prepare(b, program, equations, given.params), _prepare(b, back, equations, given.params)
+        fixed, fixed_back = prepare(b, program, equations, given.params), prepare(b, back, equations, given.params)
         rows = given.current, given.grad_spikes, given.grad_current
         currents, wanted, gathered = (Memory(b, place, given.stride) for place in rows)
         passed, kept = Memory(b, given.scratch), Memory(b, given.grad_params)
@@ -239,13 +239,13 @@ def neurons_backward(equations: Equations) -> int:
         def onward(t: Any, carried: list[Vector]) -> list[Vector]:
             for s in range(states):
                 passed.store(_index(b, t, states, s), carried[s])
-            return _advance(b, program, currents.load(t), carried, fixed, None)[1]
+            return advance(b, program, currents.load(t), carried, fixed, None)[1]
 
         def backward(turn: Any, carried: list[Vector]) -> list[Vector]:
             t = b.sub(b.sub(given.steps, turn), turn.type(1))
             grad_states, grad_params = _split(carried, states)
             before = [passed.load(_index(b, t, states, s)) for s in range(states)]
-            slope, earlier, shares = _retreat(
+            slope, earlier, shares = retreat(
                 b, back, currents.load(t), before, params, wanted.load(t), grad_states, fixed_back, None
             )
             gathered.store(t, slope)
@@ -269,43 +269,6 @@ def _compile(name: str, structure: type[Structure], emit: Callable[[Any, Structu
         emit(b, arguments.unpack(structure, integers))
 
     return machine_code.compile_function(name, arguments.count(structure), emit_unpacked)
-
-
-def _prepare(b: Any, program: Program, equations: Equations, params: Any) -> dict[int, Vector]:
-    first = 1 + equations.states
-    return prepare(b, program, dict(enumerate(spread(b, params, equations.parameters), first)))
-
-
-def _advance(
-    b: Any, program: Program, current: Vector, states: Sequence[Vector], fixed: dict[int, Vector], mask: Vector | None
-) -> tuple[Vector, list[Vector]]:
-    """Output and states after one step; with a mask, no output on padding, and the states as they were."""
-    output, *after = apply(b, program, [current, *states], fixed)
-    if mask is None:
-        return output, after
-    held = [choose(b, mask, new, old) for new, old in zip(after, states, strict=True)]
-    return choose(b, mask, output, constant(0.0)), held
-
-
-def _retreat(
-    b: Any,
-    program: Program,
-    current: Vector,
-    states: Sequence[Vector],
-    parameters: Sequence[Vector],
-    grad_output: Vector,
-    grad_states: Sequence[Vector],
-    fixed: dict[int, Vector],
-    mask: Vector | None,
-) -> tuple[Vector, list[Vector], list[Vector]]:
-    """Gradients of the current, of the states before one step and of the parameters."""
-    found = apply(b, program, [current, *states, *parameters, grad_output, *grad_states], fixed)
-    slope, (earlier, shares) = found[0], _split(found[1:], len(states))
-    if mask is None:
-        return slope, earlier, shares
-    zero = constant(0.0)
-    held = [choose(b, mask, new, old) for new, old in zip(earlier, grad_states, strict=True)]
-    return choose(b, mask, slope, zero), held, [choose(b, mask, share, zero) for share in shares]
 
 
 def _sum(b: Any, vectors: Sequence[Vector]) -> Vector:
