@@ -4,7 +4,7 @@
 While nothing has trained them, the product ``W x + b`` is a choice of values of x, thousands of times cheaper.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +25,7 @@ class _Selection(NamedTuple):
     value: Tensor | None
 
 
-_known = WeakIdKeyDictionary()  # type: ignore[no-untyped-call] # of weights, compared as objects
+_known: Any = WeakIdKeyDictionary()  # of weights, compared as objects
 
 
 def project(x: Tensor, layer: nn.Linear) -> Tensor:
