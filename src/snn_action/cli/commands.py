@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from snn_action import __version__
-from snn_action.cli import checks, examples, store
+from snn_action.cli import checks, examples, store, tuning
 from snn_action.cli.options import (
     Device,
     Overrides,
@@ -189,6 +189,7 @@ def report(
     show_runs(runs, out)
 
 
+app.command()(tuning.tune)
 app.command()(checks.check_videos)
 app.command()(checks.check_split)
 

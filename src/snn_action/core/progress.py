@@ -80,6 +80,17 @@ def track(description: str, total: int, show: bool, unit: str = "videos") -> Ite
 
 
 @contextmanager
+def quietly() -> Iterator[None]:
+    """Inside, stages write no line: there are too many of them."""
+    before = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
+@contextmanager
 def stage(description: str, show: bool) -> Iterator[None]:
     """A stage whose length is not known: a moving bar and its seconds while inside, if ``show``."""
     logger.info("%s", description, extra=LINE)

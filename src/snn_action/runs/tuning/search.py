@@ -1,0 +1,217 @@
+"""The search: an Optuna study whose trials are candidates, each tested on inner folds until it is clearly worse.
+
+The study lies in a database, so that a search that was stopped or killed goes on, and several processes, on several
+machines, may share one.
+"""
+
+import json
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from snn_action.core.errors import ConfigError, WorkError
+from snn_action.core.progress import quietly
+from snn_action.core.settings import SettingsError
+from snn_action.runs.tuning.candidates import Candidate
+from snn_action.runs.tuning.choice import Outcome, value_of
+from snn_action.runs.tuning.spaces import list_baselines, list_starts, propose
+from snn_action.runs.tuning.validation import FoldScore, Validation
+
+logger = logging.getLogger(__name__)
+
+FIRST = 8  # trials of which none is stopped early
+PROCESS, REASON = "process", "reason"  # attributes of a trial
+optuna.logging.set_verbosity(optuna.logging.ERROR)  # what can go wrong is said by us
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is searched, and how long.
+
+    Attributes:
+        kinds: Types of models.
+        sources: What they may see (``candidates.list_sources``).
+        sizes: Features of each stream.
+        steps: Time steps of the longest clip.
+        seconds: After which no further candidate is begun; baselines are tested before.
+        trials: Candidates of this process; None: as many as the time allows.
+        seed: Of what is drawn.
+    """
+
+    kinds: tuple[str, ...]
+    sources: tuple[str, ...]
+    sizes: tuple[int, ...]
+    steps: int
+    seconds: float
+    trials: int | None
+    seed: int
+
+
+def open_study(storage: str, name: str, fits: dict[str, Any], seed: int) -> optuna.Study:
+    """The study of that name, made where there is none.
+
+    Args:
+        storage: Address of a database (``sqlite:///FILE``).
+        name: Of the study.
+        fits: What all its trials must share: videos, folds, models.
+        seed: Of what is drawn.
+
+    Raises:
+        ConfigError: the database cannot be used, or the study was begun with something else.
+    """
+    try:
+        study = optuna.create_study(
+            storage=storage,
+            study_name=name,
+            load_if_exists=True,
+            direction="maximize",
+            pruner=optuna.pruners.MedianPruner(n_startup_trials=FIRST),
+        )
+        study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.trials), n_startup_trials=FIRST)
+        begun = study.user_attrs.get("fits")
+        if begun is None:
+            study.set_user_attr("fits", fits)
+    except Exception as error:  # whatever its database raises
+        raise ConfigError(
+            f"{storage}: the search's trials cannot be kept there ({error}); name another --storage"
+        ) from None
+    if begun is not None and begun != fits:
+        changed = ", ".join(sorted(key for key in {*begun, *fits} if begun.get(key) != fits.get(key)))
+        raise ConfigError(f"{storage}: this search was begun with other {changed}; choose another --out or --storage")
+    _release(study)
+    return study
+
+
+def search(
+    study: optuna.Study, validation: Validation, plan: Plan, tell: Callable[[str], None] = lambda _: None
+) -> None:
+    """Test the baselines, then candidates, until the time or the number of trials is used up.
+
+    Raises:
+        WorkError: the time was over before one candidate was tested, or all of them failed.
+    """
+    for candidate in list_baselines(plan.sources):
+        if candidate.to_text() not in _find_tested(study):
+            tell(f"baseline on {candidate.source}")
+            with quietly():
+                scores = [*validation.test(candidate)]
+            attributes = _describe(candidate, scores, validation.count())
+            study.add_trial(optuna.trial.create_trial(value=_value(scores), user_attrs=attributes))
+    for start in list_starts(plan.kinds, plan.sources, plan.steps):
+        study.enqueue_trial(start, skip_if_exists=True)
+    done, deadline = 0, time.monotonic() + plan.seconds
+    while time.monotonic() < deadline and (plan.trials is None or done < plan.trials):
+        trial = study.ask()
+        trial.set_user_attr(PROCESS, _process())
+        candidate = propose(trial, plan.kinds, plan.sources, plan.sizes, plan.steps)
+        tell(f"{candidate.kind} on {candidate.source}; {_tell_best(study)}")
+        with quietly():
+            _try(study, trial, candidate, validation)
+        done += 1
+    if not any(outcome.candidate.kind in plan.kinds for outcome in list_outcomes(study)):
+        reasons = [trial.user_attrs[REASON] for trial in study.trials if REASON in trial.user_attrs]
+        if reasons:
+            raise WorkError(f"no head could be trained; the last reason: {reasons[-1]}")
+        raise WorkError(
+            f"the budget of {plan.seconds:g} s was over before one head was tried; give a larger --budget (what was "
+            "done is kept, the same command goes on from there)"
+        )
+
+
+def list_outcomes(study: optuna.Study) -> list[Outcome]:
+    """All candidates that were tested on every inner fold, in the order of their trials."""
+    found = []
+    for trial in study.get_trials(deepcopy=False, states=[TrialState.COMPLETE]):
+        kept = trial.user_attrs
+        right = np.frombuffer(kept["right"].encode(), np.uint8) == ord("1")
+        folds, operations = tuple(kept["folds"]), kept["operations"]
+        outcome = Outcome(Candidate.parse(kept["candidate"]), right, folds, kept["loss"], kept["seconds"], operations)
+        found.append(outcome)
+    return found
+
+
+def _try(study: optuna.Study, trial: optuna.Trial, candidate: Candidate, validation: Validation) -> None:
+    """Test a candidate; it is given up where it is worse than most were after as many folds, or cannot be trained."""
+    known = _find_tested(study).get(candidate.to_text())
+    if known is not None:
+        for key, value in known.user_attrs.items():
+            trial.set_user_attr(key, value)
+        study.tell(trial, known.value)
+        return
+    scores: list[FoldScore] = []
+    try:
+        for step, score in enumerate(validation.test(candidate), 1):
+            scores.append(score)
+            trial.report(_value(scores), step)
+            if step < len(validation.inner) and trial.should_prune():
+                study.tell(trial, state=TrialState.PRUNED)
+                return
+        for key, value in _describe(candidate, scores, validation.count()).items():
+            trial.set_user_attr(key, value)
+    except (SettingsError, ConfigError, WorkError) as error:
+        trial.set_user_attr(REASON, str(error))
+        study.tell(trial, state=TrialState.FAIL)
+        return
+    except BaseException:
+        study.tell(trial, state=TrialState.FAIL)
+        study.enqueue_trial(trial.params)  # stopped by the user, not by a fault of its own
+        raise
+    study.tell(trial, _value(scores))
+
+
+def _value(scores: Sequence[FoldScore]) -> float:
+    right, loss = (np.concatenate([getattr(score, name) for score in scores]) for name in ("right", "loss"))
+    return value_of(float(right.mean()), float(loss.mean()))
+
+
+def _describe(candidate: Candidate, scores: Sequence[FoldScore], operations: dict[str, float]) -> dict[str, Any]:
+    right = np.concatenate([score.right for score in scores])
+    return {
+        "candidate": candidate.to_text(),
+        "right": "".join("1" if one else "0" for one in right),
+        "folds": [score.accuracy for score in scores],
+        "loss": float(np.concatenate([score.loss for score in scores]).mean()),
+        "seconds": float(np.mean([score.seconds for score in scores])),
+        "operations": operations,
+    }
+
+
+def _find_tested(study: optuna.Study) -> dict[str, FrozenTrial]:
+    trials = study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
+    return {trial.user_attrs["candidate"]: trial for trial in trials}
+
+
+def _tell_best(study: optuna.Study) -> str:
+    best = max(list_outcomes(study), key=lambda one: one.value)
+    return f"best so far {100 * best.accuracy:.1f} %, {best.candidate.kind} on {best.candidate.source}"
+
+
+def _process() -> str:
+    return json.dumps([socket.gethostname(), os.getpid()])
+
+
+def _release(study: optuna.Study) -> None:
+    """Give up trials of processes of this machine that are gone, and put what they tried back into the queue."""
+    for trial in study.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
+        host, number = json.loads(trial.user_attrs.get(PROCESS, '["", 0]'))
+        if host == socket.gethostname() and not _is_alive(number):
+            study.tell(trial.number, state=TrialState.FAIL)
+            study.enqueue_trial(trial.params)
+
+
+def _is_alive(number: int) -> bool:
+    try:
+        os.kill(number, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,213 @@
+"""``snn-action tune``: choose a head on the training groups of each fold, write it down, and test it once."""
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from snn_action.config import Config, make_config
+from snn_action.core import registry
+from snn_action.core.errors import ConfigError, WorkError
+from snn_action.core.files import write_atomic
+from snn_action.core.progress import stage
+from snn_action.datasets.catalog import Fold
+from snn_action.runs import pipeline
+from snn_action.runs.data import Data, load_data
+from snn_action.runs.tuning.candidates import list_sources
+from snn_action.runs.tuning.choice import Choice, choose, format_rows, make_rows
+from snn_action.runs.tuning.search import Plan, list_outcomes, open_study, search
+from snn_action.runs.tuning.spaces import BASELINE, DEFAULT, SPIKING
+from snn_action.runs.tuning.validation import Validation, divide
+
+logger = logging.getLogger(__name__)
+
+TUNED, TABLE, TRIALS = "tuned.json", "tuning.json", "trials.sqlite"
+
+
+@dataclass(frozen=True)
+class TunedFold:
+    """What was chosen for one fold.
+
+    Attributes:
+        name: Of the fold.
+        file: The chosen configuration.
+        choice: What was chosen, and why.
+        rows: The best of each type of model and source.
+        tried: Candidates that were tested on all inner folds, baselines among them.
+        run: Of the chosen configuration, tested once; None where no test was asked for.
+    """
+
+    name: str
+    file: Path
+    choice: Choice
+    rows: list[dict[str, Any]]
+    tried: int
+    run: pipeline.Run | None
+
+    @property
+    def summary(self) -> str:
+        """For the terminal."""
+        lines = [f"split {self.name}: {self.tried} heads tested on training groups (* is chosen)"]
+        lines += [format_rows(self.rows), self.choice.explain(), f"configuration: {self.file}"]
+        return "\n".join(lines if self.run is None else [*lines, self.run.summary])
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """The result of ``tune``."""
+
+    folder: Path
+    folds: tuple[TunedFold, ...]
+
+    @property
+    def accuracy(self) -> float | None:
+        """``video`` accuracy of the chosen heads on the folds' test videos, the mean over folds; None: not tested."""
+        found = [fold.run.metrics["accuracy"]["video"] for fold in self.folds if fold.run is not None]
+        return sum(found) / len(found) if found else None
+
+    @property
+    def summary(self) -> str:
+        """For the terminal."""
+        parts = [fold.summary for fold in self.folds]
+        if len(self.folds) > 1 and self.accuracy is not None:
+            parts.append(f"over {len(self.folds)} splits, each with its own choice: video {100 * self.accuracy:.1f} %")
+        return "\n\n".join(parts)
+
+
+def tune(
+    config: Config,
+    *,
+    out: Path | None = None,
+    models: Sequence[str] | None = None,
+    spiking: bool = False,
+    seconds: float = 600.0,
+    trials: int | None = None,
+    inner_folds: int = 4,
+    storage: str | None = None,
+    test: bool = True,
+    progress: bool = False,
+) -> Tuned:
+    """Choose model and settings by cross-validation on training groups, then test the choice once.
+
+    Nothing is chosen on a test video: of each fold, candidates are trained and validated on the videos that it learns
+    from. Where a dataset has several folds, each has a search and a choice of its own (nested cross-validation), since
+    a test video of one fold is a training video of the others. Started again, a search goes on.
+
+    Args:
+        config: Videos, streams, backbone and store. Its model is not looked at: what is tried comes from ``spaces``.
+        out: Folder of the search; default: ``tuning`` in the folder of the configuration's runs.
+        models: Types of models; default: lmu, spiking_lmu and ensemble_array.
+        spiking: Only spiking models.
+        seconds: Budget of all folds together; features are extracted before.
+        trials: At most so many candidates a fold.
+        inner_folds: Inner folds, of whole groups.
+        storage: Address of Optuna's database, shared by several machines; default: a file in ``out``.
+        test: Train the choice on all training videos and test it once.
+        progress: Show bars.
+
+    Raises:
+        ConfigError: the configuration cannot be followed, or nothing can be held out of a fold's training videos.
+        WorkError: the budget was too small for one candidate, or files cannot be written.
+    """
+    kinds = _choose_kinds(models, spiking)
+    if not seconds > 0 or inner_folds < 2 or (trials is not None and trials < 1):
+        raise ConfigError("tune: --budget must be more than 0 s, --folds at least 2, --trials at least 1")
+    folder = out or config.save_dir / config.name / "tuning"
+    data = load_data(config, progress=progress, guard=True)
+    inner = {fold.name: divide(data.catalog, fold, inner_folds, config.seed) for fold in data.catalog.folds}
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    found = []
+    for fold in data.catalog.folds:
+        own = folder if len(inner) == 1 else folder / fold.name
+        try:
+            own.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise WorkError(f"{own}: cannot be made: {error.strerror}; name another folder with --out") from None
+        plan = Plan(
+            kinds,
+            tuple(list_sources(config, data.split.from_videos)),
+            tuple(stream.dim for stream in data.features.streams),
+            data.features.steps,
+            seconds / len(inner),
+            trials,
+            config.seed,
+        )
+        address = storage or f"sqlite:///{own.absolute() / TRIALS}"
+        chosen = _tune_fold(config, data, fold, inner[fold.name], plan, address, own, spiking, progress)
+        if test:
+            logger.info("split %s: testing the choice once", fold.name)
+            run_id = stamp if len(inner) == 1 else f"{stamp}-{fold.name}"
+            tested = pipeline.run(_read(chosen.file), run_id=run_id, progress=progress)
+            chosen = TunedFold(chosen.name, chosen.file, chosen.choice, chosen.rows, chosen.tried, tested)
+        found.append(chosen)
+    return Tuned(folder, tuple(found))
+
+
+def _choose_kinds(models: Sequence[str] | None, spiking: bool) -> tuple[str, ...]:
+    kinds = tuple(dict.fromkeys(models or DEFAULT))
+    for kind in kinds:
+        registry.find_settings("model", kind)  # its error names the nearest
+    kinds = tuple(kind for kind in kinds if kind != BASELINE and (kind in SPIKING or not spiking))
+    if not kinds:
+        raise ConfigError(
+            f"--models: nothing is left to try; spiking types are {', '.join(SPIKING)}, and {BASELINE} is always tried"
+        )
+    return kinds
+
+
+def _tune_fold(
+    config: Config,
+    data: Data,
+    fold: Fold,
+    inner: Sequence[Fold],
+    plan: Plan,
+    storage: str,
+    folder: Path,
+    spiking: bool,
+    progress: bool,
+) -> TunedFold:
+    names = [data.catalog.videos[index].name for part in inner for index in part.test]
+    backbone = data.split.backbone or {}
+    fits = {
+        "models": [*plan.kinds],
+        "streams": [*plan.sources],
+        "classes": [*data.catalog.class_names],
+        "videos": names,
+        "backbone": backbone.get("digest"),
+        "seed": config.seed,
+    }
+    study = open_study(storage, f"{config.name} {fold.name}", fits, config.seed)
+    with stage(f"Trying heads, split {fold.name}", progress):
+        search(study, Validation(config, data, inner), plan, lambda text: logger.info("trying %s", text))
+    outcomes = list_outcomes(study)
+    groups = [data.catalog.videos[index].group or name for name, index in _list_validated(data, inner)]
+    choice = choose(outcomes, groups, spiking=spiking)
+    rows = make_rows(outcomes, choice, groups, config.clip.streams)
+    tuned = _name(choice.chosen.candidate.apply(config), fold, data)
+    table = {"split": fold.name, "explanation": choice.explain(), "rows": rows, "tried": len(outcomes)}
+    try:
+        write_atomic(folder / TUNED, tuned.to_json())
+        write_atomic(folder / TABLE, json.dumps(table, indent=2) + "\n")
+    except OSError as error:
+        raise WorkError(f"{folder}: cannot be written: {error.strerror}; the trials are kept, try again") from None
+    return TunedFold(fold.name, folder / TUNED, choice, rows, len(outcomes), None)
+
+
+def _list_validated(data: Data, inner: Sequence[Fold]) -> list[tuple[str, int]]:
+    return [(data.catalog.videos[index].name, index) for part in inner for index in part.test]
+
+
+def _name(config: Config, fold: Fold, data: Data) -> Config:
+    """The chosen configuration, under a name of its own, for this fold alone."""
+    raw: dict[str, Any] = json.loads(config.to_json())
+    raw["name"] = f"{config.name}_tuned"
+    if len(data.catalog.folds) > 1:
+        raw["dataset"]["split"] = int(fold.name) if fold.name.isdecimal() else fold.name
+    return make_config(raw)
+
+
+def _read(file: Path) -> Config:
+    return make_config(json.loads(file.read_text(encoding="utf-8")))
