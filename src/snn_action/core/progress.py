@@ -81,13 +81,14 @@ def track(description: str, total: int, show: bool, unit: str = "videos") -> Ite
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Inside, stages write no line: there are too many of them."""
-    before = logger.level
-    logger.setLevel(logging.WARNING)
+    """Inside, nothing but warnings is logged: work that is done many times says too much."""
+    ours = logging.getLogger("snn_action")
+    before = ours.level
+    ours.setLevel(logging.WARNING)
     try:
         yield
     finally:
-        logger.setLevel(before)
+        ours.setLevel(before)
 
 
 @contextmanager

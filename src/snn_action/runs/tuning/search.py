@@ -114,7 +114,7 @@ def search(
         candidate = propose(trial, plan.kinds, plan.sources, plan.sizes, plan.steps)
         tell(f"{candidate.kind} on {candidate.source}; {_tell_best(study)}")
         with quietly():
-            _try(study, trial, candidate, validation)
+            _try(study, trial, candidate, validation, deadline)
         done += 1
     if not any(outcome.candidate.kind in plan.kinds for outcome in list_outcomes(study)):
         reasons = [trial.user_attrs[REASON] for trial in study.trials if REASON in trial.user_attrs]
@@ -138,8 +138,13 @@ def list_outcomes(study: optuna.Study) -> list[Outcome]:
     return found
 
 
-def _try(study: optuna.Study, trial: optuna.Trial, candidate: Candidate, validation: Validation) -> None:
-    """Test a candidate; it is given up where it is worse than most were after as many folds, or cannot be trained."""
+def _try(
+    study: optuna.Study, trial: optuna.Trial, candidate: Candidate, validation: Validation, deadline: float
+) -> None:
+    """Test a candidate; it is given up where it is worse than most were after as many folds, or cannot be trained.
+
+    One that is under way at the deadline is put back into the queue.
+    """
     known = _find_tested(study).get(candidate.to_text())
     if known is not None:
         for key, value in known.user_attrs.items():
@@ -153,6 +158,10 @@ def _try(study: optuna.Study, trial: optuna.Trial, candidate: Candidate, validat
             trial.report(_value(scores), step)
             if step < len(validation.inner) and trial.should_prune():
                 study.tell(trial, state=TrialState.PRUNED)
+                return
+            if step < len(validation.inner) and time.monotonic() >= deadline:
+                study.tell(trial, state=TrialState.FAIL)
+                study.enqueue_trial(trial.params)
                 return
         for key, value in _describe(candidate, scores, validation.count()).items():
             trial.set_user_attr(key, value)

@@ -136,7 +136,7 @@ def _search_spiking_lmu(draw: Draw, size: int, steps: int) -> Parts:
 def _search_ensemble_array(draw: Draw, size: int, steps: int) -> Parts:
     del size, steps
     model: dict[str, Any] = {
-        "n_ensembles": draw.choose("n_ensembles", (200, 1000, 3000)),
+        "n_ensembles": draw.choose("n_ensembles", (200, 1000)),
         "n_neurons": draw.choose("n_neurons", (10, 50)),
         "neuron": dict(UNIFORM),
         "tau_input": draw.choose("tau_input", (0.001, 0.005, 0.02)),
@@ -182,7 +182,7 @@ def _search_unknown(draw: Draw, size: int, steps: int) -> Parts:
 def _search_training(draw: Draw) -> dict[str, Any]:
     """By gradients, on all training groups: the last epoch counts."""
     return {
-        "epochs": draw.choose("epochs", (10, 20, 40)),
+        "epochs": draw.choose("epochs", (5, 10, 20)),
         "learning_rate": draw.number("learning_rate", 3e-4, 1e-2),
         "batch_size": 40,
         "validation_share": 0,
