@@ -1,9 +1,9 @@
-from dataclasses import re
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
