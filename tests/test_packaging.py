@@ -72,7 +72,7 @@ def find_imports() -> set[str]:
     return {canonicalize_name(distributions[module][0]) for module in modules}
 
 
-IN_TESTS = ("dev", "timm", "transformers", "onnx", "nengo")  # extras that the tests use
+IN_TESTS = ("timm", "transformers", "onnx", "nengo")  # extras of which the tests use the pinned versions
 
 
 def read_requirements(lines: list[str]) -> dict[str, Requirement]:
