@@ -111,7 +111,8 @@ def test_an_installed_package_is_found_by_its_entry_points(folder):
     printed = run_python(folder, "-m", "snn_action", "predict", "save/newcomer/gru", "flat/Bow-g01-c01.avi")
     assert printed.count("%") == 2
     config = json.loads((folder / "save" / "newcomer" / "gru" / "config.json").read_text())
-    assert (config["model"], config["backbone"]["cells"]) == ({"type": "gru", "units": 8}, 2)
+    assert config["model"].items() >= {"type": "gru", "units": 8}.items()
+    assert config["backbone"]["cells"] == 2
     script = folder / "script.py"
     script.write_text(
         "import json\n"

@@ -163,3 +163,39 @@ def test_without_a_network_the_way_out_is_named(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr("torch.hub.urlopen", fail)
     with pytest.raises(WorkError, match=r"download\.pytorch\.org.*Name or service not known.*backbone\.weights"):
         build_backbone(BackboneSettings(name="mobilenet_v2", weights="default"))
+
+
+VIDEO_NETWORKS = {  # side of images, mean of the first channel, frames and rate that the weights learned from
+    "r3d_18": (112, 0.43216, "16 frames at 15 a second"),
+    "r2plus1d_18": (112, 0.43216, "16 frames at 15 a second"),
+    "mc3_18": (112, 0.43216, "16 frames at 15 a second"),
+    "s3d": (224, 0.43216, "128 frames at 15 a second"),
+    "mvit_v2_s": (224, 0.45, "16 frames at 7.5 a second"),
+    "swin3d_t": (224, 0.485, "32 frames at 15 a second"),
+}
+
+
+@pytest.mark.parametrize("name", VIDEO_NETWORKS)
+def test_a_network_of_videos_gets_images_as_its_weights_do(name: str, tmp_path: Path, monkeypatch) -> None:
+    published = torchvision.models.get_model(name, weights=None).state_dict()
+    publish(torchvision.models.get_model_weights(name), tmp_path, monkeypatch, **published)
+    backbone = build_backbone(BackboneSettings(name=name, weights="default"))
+    size, mean, learned = VIDEO_NETWORKS[name]
+    transforms = torchvision.models.get_model_weights(name).DEFAULT.transforms()
+    assert (backbone.input_size, backbone.mean[0], backbone.window) == (size, mean, 16)
+    assert (backbone.mean, backbone.std) == (tuple(transforms.mean), tuple(transforms.std))
+    assert backbone.provenance["trained_on"] == "Kinetics-400"
+    assert learned in backbone.provenance["images"]
+    assert "windows of 16 frames" in backbone.provenance["images"]
+    assert build_backbone(BackboneSettings(name=name, weights="random")).provenance["trained_on"] == "nothing"
+
+
+def test_a_window_of_a_network_of_videos_is_its_clip() -> None:
+    """Images come first and channels second here, the other way round in torchvision."""
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        reference = torchvision.models.get_model("r3d_18", weights=None).eval()
+    backbone = build_backbone(BackboneSettings(name="r3d_18", weights="random"), seed=3)
+    windows = torch.randn(2, 16, 3, 48, 48, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        torch.testing.assert_close(reference.fc(infer(backbone, windows)), reference(windows.transpose(1, 2)))

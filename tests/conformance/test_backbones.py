@@ -11,13 +11,18 @@ from torch import Tensor
 from snn_action.backbones import Backbone, BackboneSettings, build_backbone, infer
 from snn_action.backbones.weights import digest_weights
 from snn_action.core import registry
+from snn_action.core.compat import import_torchvision
 from snn_action.core.settings import describe_settings
 
 OF_TORCHVISION = "squeezenet1_1"
+OF_EXTRAS = ("timm", "transformers")
 
 
 @pytest.fixture(scope="module", params=[*(name for name, _ in registry.items("backbone")), OF_TORCHVISION])
 def settings(request: pytest.FixtureRequest) -> BackboneSettings:
+    if request.param in OF_EXTRAS:
+        import_torchvision()  # made importable before they import it
+        pytest.importorskip(request.param, reason=f"the extra {request.param} is not installed")
     parsed: BackboneSettings = registry.parse("backbone", {"name": request.param, "weights": "random"})
     return parsed
 

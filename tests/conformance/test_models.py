@@ -42,7 +42,10 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"encoders": "on_off", "activation": "relu", "readout": "least_squares", "opposed": True, "units": 6},
         {"differences": 2, "normalize": True, "hidden_recurrence": True},
         {"differences": 1, "input_to_hidden": True},
+        {"inputs": ("mean", "difference"), "windows": (4,), "normalize": True, "differences": 1, "scaling": "feature"},
+        {"inputs": ("second_difference",), "lag": 1, "hidden_recurrence": True},
     ],
+    "mean_pool": [{"inputs": ("difference", "mean"), "windows": (5, 2)}],
     "stacked_lmu": [
         {"layers": 1, "input_to_hidden": False},
         {"layers": 3, "trained": "theta"},
@@ -76,6 +79,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"model": {"type": "lmu", "units": 8, "order": 2, "theta": 4.0, "memory_d": 3, "differences": 1}},
         {"model": {"type": "spiking_lmu", "units": 24, "max_rates": (400.0, 800.0), "memory_d": 3, "order": 2}},
         {"model": {"type": "ensemble_array", "n_ensembles": 6, "n_neurons": 5}},
+        {"model": {"type": "lmu", "units": 8, "memory_d": 3, "inputs": ["features", "mean"], "windows": [3]}},
     ],
 }
 COMMON: dict[str, dict[str, Any]] = {  # enough spikes in a few steps
@@ -83,7 +87,13 @@ COMMON: dict[str, dict[str, Any]] = {  # enough spikes in a few steps
     "spiking_lmu_2020": {"ensemble_neurons": 40},
 }
 LEARNING_RATE = {"spiking_lmu_2020": 2e-4}  # its weights take spikes a second, hundreds at a time
-CASES = [(name, extra) for name, _ in registry.items("model") for extra in [{}, *VARIANTS.get(name, [])]]
+ALL_INPUTS = {"inputs": ("features", "difference", "second_difference", "mean"), "lag": 2, "windows": (2, 3)}
+OF_PARTS = {"late_fusion"}  # models of models, which leave inputs to them
+CASES = [
+    (name, extra)
+    for name, _ in registry.items("model")
+    for extra in [{}, *([] if name in OF_PARTS else [ALL_INPUTS]), *VARIANTS.get(name, [])]
+]
 
 
 @pytest.fixture(params=CASES, ids=lambda case: "-".join([case[0], *map(str, case[1])]))

@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -44,6 +45,21 @@ def test_a_clean_split_has_nothing_to_be_said_of():
     assert "groups: known of 6 of 6 videos" in found.checked
     assert any("not named" in words and "ImageNet-1k" in words for words in found.checked)
     refuse_leaks(found, policy="refuse")
+
+
+@pytest.mark.parametrize(
+    ("trained_on", "says"),
+    [
+        ("Kinetics-400", "trained on: Kinetics-400; Kinetics: .*YouTube, as do those of UCF101"),
+        ("VideoMix22M and Something-Something v2", "VideoMix: .*; Something-Something: its videos were filmed for it"),
+        ("WebLI", "WebLI: images from the web, not published in full"),
+        ("my photos", "what of that could stand in the test set is unknown"),
+        (None, "trained on: unknown; what of that"),
+    ],
+)
+def test_what_of_the_backbone_s_training_could_overlap_is_said(trained_on, says):
+    found = look(make_catalog(), {} if trained_on is None else {"trained_on": trained_on})
+    assert any(re.search(says, words) for words in found.checked)
 
 
 @given(st.lists(st.sampled_from([None, "a", "b", "c"]), min_size=6, max_size=6))

@@ -2,12 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
+from snn_action.backbones.settings import Engine
 from snn_action.backbones.weights import digest_weights
+
+if TYPE_CHECKING:
+    from snn_action.backbones.onnx_engine import OnnxEngine
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -32,6 +36,7 @@ class Backbone(nn.Module):
         window: Images W that it sees at once; 1: frame level.
         options: Keys that the backbone's settings have beside those of all backbones, as ``build_backbone`` was given
             them: they may decide features where weights do not.
+        engine: What runs the network in the place of PyTorch (``use_engine``); None: PyTorch. Copies have none.
     """
 
     def __init__(
@@ -59,13 +64,37 @@ class Backbone(nn.Module):
         self.digest = digest_weights(network)
         self.window = window
         self.options: dict[str, Any] = {}
+        self.engine: OnnxEngine | None = None
         self.eval()
 
     @property
     def fingerprint(self) -> tuple[Any, ...]:
-        """All of it that determines features: name, digest, mean, deviation; a window, and settings of its own."""
+        """All of it that determines features: name, digest, mean, deviation; a window, and settings of its own.
+
+        An engine is among them where its features are not those of PyTorch to 1e-5.
+        """
         own = {**({"window": self.window} if self.window > 1 else {}), **self.options}
+        if self.engine is not None and not self.engine.agrees:
+            own["engine"] = "onnx"
         return self.name, self.digest, self.mean, self.std, *([own] if own else [])
+
+    def use_engine(self, engine: Engine, size: int) -> None:
+        """Run the network by ``engine`` from now on (``infer``), on images of side ``size``.
+
+        Raises:
+            ConfigError: what the engine needs is not installed, or it cannot run this network.
+        """
+        shape = (*((self.window,) if self.window > 1 else ()), 3, size, size)
+        if engine == "torch":
+            self.engine = None
+        elif self.engine is None or self.engine.shape != shape:
+            from snn_action.backbones.onnx_engine import OnnxEngine
+
+            self.engine = OnnxEngine(self.network, shape, self.name)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the engine, which no file can hold."""
+        return {**self.__dict__, "engine": None}
 
     def forward(self, images: Tensor) -> Tensor:
         """Features ``(N, D)`` of normalized images ``(N, 3, S, S)``, or windows ``(N, W, 3, S, S)``.
@@ -86,8 +115,11 @@ def infer(backbone: Backbone, images: Tensor, precision: str = "32") -> Tensor:
     """Features ``(N, D)`` float32 of normalized ``images`` as ``Backbone.forward`` takes them, without gradients.
 
     ``precision`` ``"bf16"`` computes in bfloat16 where that is safe. On a GPU, ``"32"`` is true single precision and
-    the algorithms are deterministic ones, so that equal images get equal features.
+    the algorithms are deterministic ones, so that equal images get equal features. Where the backbone has an engine,
+    that computes.
     """
+    if backbone.engine is not None:
+        return backbone.engine(images)
     kind = images.device.type
     exact = torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
     with (

@@ -1,13 +1,15 @@
 """What may be set about a backbone."""
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from snn_action.core.registry import ItemSettings, Kind
 
 if TYPE_CHECKING:
     from snn_action.backbones.base import Backbone
+
+Engine = Literal["torch", "onnx"]
 
 
 class BackboneSettings(ItemSettings):
@@ -22,7 +24,16 @@ class BackboneSettings(ItemSettings):
         32, ge=1, le=10**6, description="Frames, or windows of frames, that go through the network at once"
     )
     precision: Literal["32", "bf16"] = Field("32", description="Arithmetic of the network")
+    engine: Engine = Field(
+        "torch", description="What runs the network: PyTorch, or ONNX Runtime (extra 'onnx'), faster on processors"
+    )
     builds: ClassVar[str] = "snn_action.backbones.torchvision_models:build"
+
+    @model_validator(mode="after")
+    def _onnx_is_exact(self) -> Self:
+        if self.engine == "onnx" and self.precision != "32":
+            raise ValueError(f"engine: 'onnx' computes in precision '32', not {self.precision!r}")
+        return self
 
     def build(self, seed: int = 0) -> "Backbone":
         """The backbone with its weights; ``seed`` draws those of ``weights: "random"``.
@@ -40,3 +51,26 @@ class TinySettings(BackboneSettings):
 
     name: Literal["tiny"] = Field("tiny", description="Which backbone this is")
     builds: ClassVar[str] = "snn_action.backbones.tiny:build"
+
+
+class TimmSettings(BackboneSettings):
+    """A model of timm, without its classifier."""
+
+    name: Literal["timm"] = Field("timm", description="Which backbone this is")
+    model: str = Field(
+        "mobilenetv4_conv_small.e2400_r224_in1k",
+        min_length=1,
+        description="Name in timm, with the tag of its weights after a dot; without one timm chooses",
+    )
+    builds: ClassVar[str] = "snn_action.backbones.timm_models:build"
+
+
+class TransformersSettings(BackboneSettings):
+    """An encoder of images or videos from the Hugging Face hub: CLIP, SigLIP, DINOv2, ViT, VideoMAE, V-JEPA 2."""
+
+    name: Literal["transformers"] = Field("transformers", description="Which backbone this is")
+    model: str = Field("facebook/dinov2-small", min_length=1, description="Name on the hub, owner/name")
+    weights: str = Field(
+        "default", description="'default' (download), 'random' (a small network of the family), or a folder"
+    )
+    builds: ClassVar[str] = "snn_action.backbones.transformers_models:build"

@@ -7,6 +7,7 @@ GoogLeNet and Inception are not used and may be missing.
 """
 
 import difflib
+import re
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,8 @@ def build(settings: BackboneSettings, seed: int) -> Backbone:
             {"trained_on": trained_on, "weights": str(defaults)} if is_default else read_provenance(settings.weights)
         )
     is_video = name in video_classifier_names()
+    if is_video and settings.weights == "default":
+        provenance["images"] = describe_clips(defaults)
     return Backbone(
         _ChannelsBeforeTime(network) if is_video else network,
         window=WINDOW if is_video else 1,
@@ -87,6 +90,17 @@ def build(settings: BackboneSettings, seed: int) -> Backbone:
         mean=transforms.mean,
         std=transforms.std,
         provenance=provenance,
+    )
+
+
+def describe_clips(weights: Any) -> str:
+    """What a video classifier's published ``weights`` learned from, and what its windows are here, in words."""
+    said: str = weights.meta["_docs"]
+    rate, length = (re.search(rf"{key}=([\d.]*\d)", said) for key in ("frame_rate", "clip_len"))
+    learned = f"{length[1]} frames at {rate[1]} a second" if length and rate else "clips"
+    return (
+        f"learned from: {learned}, the middle of the shorter side; given here: windows of {WINDOW} frames at the "
+        "clip's own distance (clip.stride, clip.sampling), the whole frame, stretched"
     )
 
 

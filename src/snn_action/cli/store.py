@@ -181,13 +181,16 @@ def _find_needed(config: "Config", folder: Path) -> set[str]:
         WorkError: one of them cannot be read: its features would be removed.
     """
     from snn_action.backbones import build_backbone
+    from snn_action.features import prepare
     from snn_action.features.extraction.needs import digest_catalog, find_keys
 
     catalog = config.dataset.build(config.seed)
     if catalog.arrays is not None:
         raise ConfigError(f"--keep-config: {config.name} brings its features along, it needs no store")
     digests = digest_catalog(catalog, folder, progress=is_terminal())
-    keys, bad = find_keys(catalog, config, build_backbone(config.backbone, config.seed), digests)
+    backbone = build_backbone(config.backbone, config.seed)
+    prepare(backbone, config, "cpu")
+    keys, bad = find_keys(catalog, config, backbone, digests)
     if bad:
         raise WorkError(
             f"--keep-config: {next(iter(bad.values()))}: of {len(bad)} videos it cannot be said which features are "

@@ -48,6 +48,8 @@ REGISTRY: dict[Kind, dict[str, str]] = {
     },
     "backbone": {
         "tiny": "snn_action.backbones.settings:TinySettings",
+        "timm": "snn_action.backbones.settings:TimmSettings",
+        "transformers": "snn_action.backbones.settings:TransformersSettings",
         "res_cnn_encoder": "snn_action.original_2020.res_cnn_encoder:ResCNNEncoderSettings",
     },
     "neuron": {

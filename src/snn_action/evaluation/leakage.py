@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from snn_action.backbones.origins import describe_overlap
 from snn_action.config import Config
 from snn_action.core.progress import track
 from snn_action.datasets.catalog import Catalog, Fold
@@ -143,7 +144,8 @@ def examine_split(catalog: Catalog, provenance: Mapping[str, Any] | None) -> Lea
     checked = [f"groups: known of {known} of {len(used)} videos"]
     if provenance is not None and "videos" not in provenance:
         origin = provenance.get("trained_on", "unknown")
-        checked.append(f"backbone: the videos that it learned from are not named by its weights (trained on: {origin})")
+        said = f"trained on: {origin}; {describe_overlap(str(origin))}"
+        checked.append(f"backbone: the videos that it learned from are not named by its weights ({said})")
     elif provenance is not None or catalog.backbone_videos:
         named = len((provenance or {}).get("videos", catalog.backbone_videos))
         checked.append(f"backbone: the {named} videos that it learned from are named")

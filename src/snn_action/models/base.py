@@ -1,7 +1,6 @@
 """The contract of temporal models: features ``(B, T, D)`` to logits ``(B, T, K)``, one prediction a time step."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
 from inspect import Parameter
 from typing import Any, ClassVar, NamedTuple
 
@@ -10,7 +9,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from snn_action.core.settings import describe_item, make_settings, make_signature
-from snn_action.models.settings import ModelSettings, Scaling
+from snn_action.models.differences import Past
+from snn_action.models.inputs import ExpandedClips, Inputs, SeenState
+from snn_action.models.settings import ModelSettings
+from snn_action.models.standardizer import InputStandardizer as InputStandardizer
 from snn_action.snn.masks import check_mask
 
 SIZES = ("in_features", "num_classes")
@@ -26,49 +28,6 @@ class Population(NamedTuple):
     fan_out: int
 
 
-class InputStandardizer(nn.Module):
-    """``(x - mean) / deviation`` over the training set's real steps; identity until fitted.
-
-    The deviation is each feature's own (``"feature"``), or one for all (``"global"``: the root of the mean variance).
-    The latter keeps features that hardly vary small. It matters for features that come out of a PCA, whose last
-    components are noise: blown up, they let a small training set be told apart by noise alone.
-
-    With ``normalize`` each step's result is then divided by its own root mean square over features, so that a frame of
-    strong contrast counts no more than another.
-    """
-
-    mean: Tensor
-    scale: Tensor
-
-    def __init__(self, features: int, scaling: Scaling, normalize: bool = False) -> None:
-        super().__init__()
-        self.scaling = scaling
-        self.normalize = normalize
-        self.register_buffer("mean", torch.zeros(features))
-        self.register_buffer("scale", torch.ones(features))
-
-    def fit(self, features: Iterable[Tensor], mask: Iterable[Tensor]) -> None:
-        """Set mean and scale from clips (T, D) where their masks (T,) are true; constant features keep 1."""
-        clips = list(zip(features, mask, strict=True))  # one at a time below: the set in float64 may not fit
-        count = sum(int(real.sum()) for _, real in clips)
-        mean = torch.zeros_like(self.mean, dtype=torch.float64)
-        variance = torch.zeros_like(mean)
-        for clip, real in clips:
-            mean += clip[real].sum(0, dtype=torch.float64) / count
-        for clip, real in clips:
-            variance += (clip[real].double() - mean).square().sum(0) / count
-        if self.scaling == "global":
-            variance = variance.mean().expand_as(mean)
-        deviation = torch.where(variance > 1e-16, variance.sqrt(), 1.0)
-        self.mean = mean.to(self.mean)
-        self.scale = deviation.reciprocal().to(self.scale)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Standardize ``x`` (..., D)."""
-        x = (x - self.mean) * self.scale
-        return F.rms_norm(x, x.shape[-1:], eps=1e-6) if self.normalize else x
-
-
 class TemporalModel(nn.Module, ABC):
     """Base of all temporal models.
 
@@ -78,7 +37,12 @@ class TemporalModel(nn.Module, ABC):
     its ``populations``, in that order, a field ``spikes`` (B,), the count since the clip began; it carries the
     gradient, for a penalty on spikes.
 
+    What ``settings.inputs`` adds to the features is added before all that; the state then holds what was seen, too
+    (``inputs.SeenState``), around the model's own.
+
     Attributes:
+        given_features: D of the input.
+        in_features: Values of a step that the model's own parts see: D, times the number of inputs.
         populations: Of spiking neurons; none: the model does not spike.
         averages_time: True where a step's prediction is already one of the mean over all steps seen: then a clip's
             prediction is that of its last step, where other models' are averaged over steps.
@@ -108,11 +72,14 @@ class TemporalModel(nn.Module, ABC):
         if in_features < 1 or num_classes < 2:
             raise ValueError(f"in_features {in_features} must be at least 1, num_classes {num_classes} at least 2")
         super().__init__()
-        self.in_features = in_features
+        self.inputs = Inputs(settings)
+        self.given_features = in_features
+        self.in_features = in_features * self.inputs.blocks
         self.num_classes = num_classes
         self.settings = settings
         self._layouts: dict[tuple[int, torch.dtype], Any] = {}
         self.make_parts()
+        self.standardizer.blocks = self.inputs.blocks
 
     @abstractmethod
     def make_parts(self) -> None:
@@ -130,25 +97,45 @@ class TemporalModel(nn.Module, ABC):
             ValueError: a wrong shape, no time step, a mask that is not a run of true, then false, or a state that is
                 not one of this model for as many clips.
         """
+        x, own, mask, past = self.take_in(features, state, mask)
+        logits, own = self.advance(x, own, mask, keep_state)
+        return logits, self.put_together(past, own)
+
+    def advance(self, x: Tensor, state: Any, mask: Tensor | None, keep_state: bool) -> tuple[Tensor, Any]:
+        """``forward_steps``, for a model that leaves something out of the state where ``keep_state`` is false."""
         del keep_state
-        return self.forward_steps(*self.receive(features, state, mask))
+        return self.forward_steps(x, state, mask)
 
     def receive(self, features: Tensor, state: Any, mask: Tensor | None) -> tuple[Tensor, Any, Tensor | None]:
-        """What ``forward`` is given, checked: standardized input, a state, and the mask.
+        """What ``forward`` is given, checked: standardized input, the model's own state, and the mask.
 
         Raises:
             ValueError: as ``forward``.
         """
-        if features.ndim != 3 or features.shape[1] < 1 or features.shape[2] != self.in_features:
+        x, own, mask, _ = self.take_in(features, state, mask)
+        return x, own, mask
+
+    def take_in(
+        self, features: Tensor, state: Any, mask: Tensor | None
+    ) -> tuple[Tensor, Any, Tensor | None, Past | None]:
+        """``receive``, and what was seen of the input after it, for ``put_together``.
+
+        Raises:
+            ValueError: as ``forward``.
+        """
+        if features.ndim != 3 or features.shape[1] < 1 or features.shape[2] != self.given_features:
             raise ValueError(
-                f"features must be (batch, at least one step, {self.in_features}), not {tuple(features.shape)}"
+                f"features must be (batch, at least one step, {self.given_features}), not {tuple(features.shape)}"
             )
         batch, steps = features.shape[:2]
         features = features.to(self.standardizer.mean.dtype)
         if mask is not None:
             mask = check_mask(mask, batch, steps)
             features = features.masked_fill(~mask.unsqueeze(-1), 0.0)
-        return self.standardizer(features), self._begin(state, features), mask
+        past, own = self._begin_all(state, features)
+        if past is not None:
+            features, past = self.inputs.expand(features, past, mask)
+        return self.standardizer(features), own, mask, past
 
     def step(self, features: Tensor, state: Any = None) -> tuple[Tensor, Any]:
         """Logits ``(B, K)`` of one time step ``features`` (B, D), and the state after it.
@@ -156,10 +143,40 @@ class TemporalModel(nn.Module, ABC):
         Raises:
             ValueError: a wrong shape, or a state that is not one of this model for as many clips.
         """
-        if features.ndim != 2 or features.shape[1] != self.in_features:
-            raise ValueError(f"features must be (batch, {self.in_features}), not {tuple(features.shape)}")
+        if features.ndim != 2 or features.shape[1] != self.given_features:
+            raise ValueError(f"features must be (batch, {self.given_features}), not {tuple(features.shape)}")
         features = features.to(self.standardizer.mean.dtype)
-        return self.step_once(self.standardizer(features), self._begin(state, features))
+        past, own = self._begin_all(state, features)
+        if past is not None:
+            expanded, past = self.inputs.expand(features.unsqueeze(1), past, None)
+            features = expanded.squeeze(1)
+        logits, own = self.step_once(self.standardizer(features), own)
+        return logits, self.put_together(past, own)
+
+    @staticmethod
+    def put_together(past: Past | None, own: Any) -> Any:
+        """The whole state: the model's own, and what was seen of the input where it looks back."""
+        return own if past is None else SeenState(past, own)
+
+    def start(self, batch: int, device: torch.device, dtype: torch.dtype) -> Any:
+        """The whole state before a clip's first step."""
+        own = self.initial_state(batch, device, dtype)
+        if self.inputs.changes_nothing:
+            return own
+        return SeenState(self.inputs.start(batch, self.given_features, device, dtype), own)
+
+    def _begin_all(self, state: Any, features: Tensor) -> tuple[Past | None, Any]:
+        """What was seen of the input, None where only the features are given, and the model's own state; checked."""
+        if self.inputs.changes_nothing:
+            return None, self._begin(state, features)
+        sizes = len(features), self.given_features
+        if state is None:
+            return self.inputs.start(*sizes, features.device, features.dtype), self._begin(None, features)
+        if not isinstance(state, SeenState):
+            raise ValueError("state is not one that this model returned")
+        if not torch.compiler.is_compiling():
+            check_layout(state.past, self.inputs.start(*sizes, torch.device("meta"), features.dtype), "state.past")
+        return state.past, self._begin(state.own, features)
 
     def _begin(self, state: Any, features: Tensor) -> Any:
         """``state``, checked, or that before the first step of ``features`` (B, ...)."""
@@ -179,8 +196,8 @@ class TemporalModel(nn.Module, ABC):
 
     @property
     def input_scale(self) -> Tensor:
-        """Factors (D,) by which features are scaled, their means subtracted."""
-        return self.standardizer.scale
+        """Factors (D,) by which features are scaled, their means subtracted; of several inputs those of the first."""
+        return self.standardizer.scale[: self.given_features]
 
     def settle(self, features: Tensor, mask: Tensor, labels: Tensor) -> None:
         """Choose, after training, what is chosen on validation clips (B, T, D) with their labels (B,): nothing here."""
@@ -193,7 +210,7 @@ class TemporalModel(nn.Module, ABC):
     def prepare(self, features: Tensor, mask: Tensor, labels: Tensor) -> None:
         """Fit what gradients do not learn, or start from, to the training clips (B, T, D) with their labels (B,)."""
         del labels
-        self.standardizer.fit(features, mask)
+        self.standardizer.fit(ExpandedClips(self.inputs, features, mask), mask)
 
     def show_spikes(self, features: Tensor, mask: Tensor | None = None) -> Tensor | None:
         """Spikes (B, T, N), counted, of the hidden units: the last of ``populations``, as in evaluation mode.
@@ -205,7 +222,7 @@ class TemporalModel(nn.Module, ABC):
 
     @abstractmethod
     def initial_state(self, batch: int, device: torch.device, dtype: torch.dtype) -> Any:
-        """The state before a clip's first step."""
+        """The model's own state before a clip's first step."""
 
     @abstractmethod
     def forward_steps(self, x: Tensor, state: Any, mask: Tensor | None) -> tuple[Tensor, Any]:

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from snn_action.models.base import InputStandardizer, Population, TemporalModel, perturb
 from snn_action.models.readout import solve_readout
-from snn_action.models.settings import EnsembleArraySettings, Part, Readout, Scaling
+from snn_action.models.settings import EnsembleArraySettings, Input, Part, Readout, Scaling
 from snn_action.snn.decoders import FUNCTIONS
 from snn_action.snn.ensembles import Plan, check_currents, draw_parts, drive, plan_fused, run_in_chunks, scale
 from snn_action.snn.fused import ensemble_array as fused
@@ -65,6 +65,9 @@ class EnsembleArray(TemporalModel):
             in_features: int,
             num_classes: int,
             *,
+            inputs: tuple[Input, ...] = ("features",),
+            lag: int = 1,
+            windows: tuple[int, ...] = (4, 8, 16),
             scaling: Scaling = "global",
             normalize: bool = False,
             n_ensembles: int = 1000,
@@ -167,21 +170,11 @@ class EnsembleArray(TemporalModel):
         spikes, _ = self.neuron(drive(self._enter(x).to(self.gain), *self._scale()), state.neurons, mask)
         return self.neuron.count(spikes).flatten(2)
 
-    def forward(
-        self,
-        features: Tensor,
-        state: EnsembleArrayState | None = None,
-        mask: Tensor | None = None,
-        keep_state: bool = True,
-    ) -> tuple[Tensor, EnsembleArrayState]:
-        """As the base; without ``keep_state`` the fused kernel leaves ``neurons`` None."""
-        return self._advance(*self.receive(features, state, mask), keep_state)
-
     def forward_steps(
         self, x: Tensor, state: EnsembleArrayState, mask: Tensor | None
     ) -> tuple[Tensor, EnsembleArrayState]:
         """Logits of all steps, and the state after them, whose ``spikes`` carry a gradient, for a penalty on them."""
-        return self._advance(x, state, mask, keep_state=True)
+        return self.advance(x, state, mask, keep_state=True)
 
     def _begin(self, state: Any, features: Tensor) -> EnsembleArrayState:
         begun: EnsembleArrayState = super()._begin(state, features)
@@ -189,9 +182,10 @@ class EnsembleArray(TemporalModel):
             check_state(begun.neurons, self.lay_out(len(features), features.dtype).neurons, features.device)
         return begun
 
-    def _advance(
+    def advance(
         self, x: Tensor, state: EnsembleArrayState, mask: Tensor | None, keep_state: bool
     ) -> tuple[Tensor, EnsembleArrayState]:
+        """``forward_steps``; without ``keep_state`` the fused kernel leaves ``neurons`` None."""
         s = self.settings
         for name in ("gain", "bias", "decoders"):
             check_finite(getattr(self, name)[None, None], f"{name} of neuron")

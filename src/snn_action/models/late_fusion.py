@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from snn_action.core.errors import ConfigError
 from snn_action.models.base import InputStandardizer, Population, TemporalModel
-from snn_action.models.settings import LateFusionSettings, ModelSettings
+from snn_action.models.settings import Input, LateFusionSettings, ModelSettings
 
 PARTS = 20  # a weight is a multiple of 1 / PARTS where there are few streams
 MOST = 2000  # mixtures that are tried
@@ -44,6 +44,9 @@ class LateFusion(TemporalModel):
             in_features: int,
             num_classes: int,
             *,
+            inputs: tuple[Input, ...] = ("features",),
+            lag: int = 1,
+            windows: tuple[int, ...] = (4, 8, 16),
             model: ModelSettings | dict[str, Any] = ...,
             streams: int = 2,
             weights: tuple[float, ...] | None = None,
@@ -94,7 +97,7 @@ class LateFusion(TemporalModel):
 
     def initial_state(self, batch: int, device: torch.device, dtype: torch.dtype) -> tuple[Any, ...]:
         """The states of all parts."""
-        return tuple(part.initial_state(batch, device, dtype) for part in self._list_parts())
+        return tuple(part.start(batch, device, dtype) for part in self._list_parts())
 
     def forward_steps(self, x: Tensor, state: tuple[Any, ...], mask: Tensor | None) -> tuple[Tensor, tuple[Any, ...]]:
         """See the class."""

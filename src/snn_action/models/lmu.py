@@ -12,7 +12,7 @@ convolution, the rest matrix products. Streaming is one small step either way, a
 """
 
 import math
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +23,7 @@ from snn_action.models.differences import Past, start_past, subtract_past
 from snn_action.models.lmu_loop import Weights, run_lmu
 from snn_action.models.readout import solve_readout
 from snn_action.models.selection import project
-from snn_action.models.settings import LMUSettings, ReaderSettings, Readout, Scaling
+from snn_action.models.settings import Input, LMUSettings, ReaderSettings, Readout, Scaling
 from snn_action.snn.legendre import LegendreMemory
 from snn_action.snn.masks import take_last
 from snn_action.snn.settings import Discretizer, Trained
@@ -53,6 +53,9 @@ class LMU(TemporalModel):
             in_features: int,
             num_classes: int,
             *,
+            inputs: tuple[Input, ...] = ("features",),
+            lag: int = 1,
+            windows: tuple[int, ...] = (4, 8, 16),
             scaling: Scaling = "global",
             normalize: bool = False,
             units: int = 128,
@@ -136,14 +139,12 @@ class LMU(TemporalModel):
             return self.readout(shown.transpose(0, 1)).transpose(0, 1), state
         return self.readout(shown), state
 
-    def forward_last(
-        self, features: Tensor, state: LMUState | None = None, mask: Tensor | None = None
-    ) -> tuple[Tensor, LMUState]:
+    def forward_last(self, features: Tensor, state: Any = None, mask: Tensor | None = None) -> tuple[Tensor, Any]:
         """Logits (B, K) of each clip's last real step alone, and the state after it; ``forward`` gives the same.
 
         In the parallel LMU the whole memory is then one matrix product.
         """
-        x, state, mask = self.receive(features, state, mask)
+        x, state, mask, seen = self.take_in(features, state, mask)
         if self.feeds_back:
             _, state = self.hidden_steps(x, state, mask)
         else:
@@ -153,7 +154,8 @@ class LMU(TemporalModel):
             hidden = project(memory.flatten(1), self.memory_kernel)
             hidden = self._activate(hidden if self.input_kernel is None else hidden + self.input_kernel(last))
             state = LMUState(memory, hidden, past)
-        return self.readout(F.dropout(state.hidden, self.settings.dropout, self.training)), state
+        logits = self.readout(F.dropout(state.hidden, self.settings.dropout, self.training))
+        return logits, self.put_together(seen, state)
 
     def step_once(self, x: Tensor, state: LMUState) -> tuple[Tensor, LMUState]:
         """One step: the memory is one small product, without the convolution."""

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from snn_action.models.base import InputStandardizer, TemporalModel, perturb
-from snn_action.models.settings import LSTMSettings, Scaling
+from snn_action.models.settings import Input, LSTMSettings, Scaling
 from snn_action.snn.counting import count_updates
 
 logger = logging.getLogger(__name__)
@@ -36,6 +36,9 @@ class LSTM(TemporalModel):
             in_features: int,
             num_classes: int,
             *,
+            inputs: tuple[Input, ...] = ("features",),
+            lag: int = 1,
+            windows: tuple[int, ...] = (4, 8, 16),
             scaling: Scaling = "global",
             layers: int = 3,
             units: int = 512,

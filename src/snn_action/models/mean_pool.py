@@ -7,6 +7,7 @@ only what it gains over this one. Features are standardized on the training set,
 one (see ``InputStandardizer``), whichever suits the validation clips better.
 """
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import torch
@@ -14,8 +15,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from snn_action.models.base import InputStandardizer, TemporalModel
+from snn_action.models.inputs import ExpandedClips
 from snn_action.models.logistic import LogisticRegression, few_threads, fit_logistic
-from snn_action.models.settings import MeanPoolSettings, Scaling
+from snn_action.models.settings import Input, MeanPoolSettings, Scaling
 from snn_action.snn.counting import count_updates
 from snn_action.snn.masks import check_mask
 
@@ -54,6 +56,9 @@ class MeanPool(TemporalModel):
             in_features: int,
             num_classes: int,
             *,
+            inputs: tuple[Input, ...] = ("features",),
+            lag: int = 1,
+            windows: tuple[int, ...] = (4, 8, 16),
             settings: MeanPoolSettings | None = None,
         ) -> None: ...
 
@@ -108,34 +113,39 @@ class MeanPool(TemporalModel):
 
     def _fit(self, features: Tensor, mask: Tensor, labels: Tensor, validation: Clips | None) -> None:
         scaling, strength = DEFAULT_SCALING, DEFAULT_STRENGTH
-        clips, real = list(features), list(mask)
+        clips, real = self._expand(features, mask), list(mask)
         if validation is not None:
-            more, more_real, more_labels = list(validation[0]), list(validation[1]), validation[2]
+            more, more_real, more_labels = self._expand(*validation[:2]), list(validation[1]), validation[2]
             found = []
             for candidate in SCALINGS:
                 self._standardize(candidate, clips, real)
                 training = self._means(clips, real), labels
                 found.append((*choose_strength(training, (self._means(more, more_real), more_labels)), candidate))
             _, strength, scaling = min(found)
-            clips, real, labels = clips + more, real + more_real, torch.cat([labels, more_labels])
+            labels = torch.cat([labels, more_labels])
+            clips = self._expand([*features, *validation[0]], [*mask, *validation[1]])
+            real = real + more_real
         self._standardize(scaling, clips, real)
         weight, bias = fit_logistic(self._means(clips, real), labels, self.num_classes, strength)
         self.weight, self.bias = weight.to(self.weight), bias.to(self.bias)
         self.strength = self.strength.new_tensor(strength)
 
-    def _standardize(self, scaling: Scaling, clips: list[Tensor], real: list[Tensor]) -> None:
+    def _expand(self, features: Iterable[Tensor], mask: Iterable[Tensor]) -> Iterable[Tensor]:
+        return ExpandedClips(self.inputs, features, mask)
+
+    def _standardize(self, scaling: Scaling, clips: Iterable[Tensor], real: list[Tensor]) -> None:
         self.standardizer.scaling = scaling
         self.standardizer.fit(clips, real)
 
-    def _means(self, clips: list[Tensor], real: list[Tensor]) -> Tensor:
+    def _means(self, clips: Iterable[Tensor], real: list[Tensor]) -> Tensor:
         """Each clip's mean over its real steps, standardized, float64."""
         means = torch.stack([clip[steps].mean(0, dtype=torch.float64) for clip, steps in zip(clips, real, strict=True)])
         mean, scale = self.standardizer.mean, self.standardizer.scale
         return (means - mean.to(means)) * scale.to(means)
 
     def _check(self, features: Tensor, mask: Tensor, labels: Tensor) -> None:
-        if features.ndim != 3 or features.shape[2] != self.in_features or len(features) == 0:
-            raise ValueError(f"features must be (clips, steps, {self.in_features}), not {tuple(features.shape)}")
+        if features.ndim != 3 or features.shape[2] != self.given_features or len(features) == 0:
+            raise ValueError(f"features must be (clips, steps, {self.given_features}), not {tuple(features.shape)}")
         mask = check_mask(mask, *features.shape[:2])
         if labels.shape != features.shape[:1]:
             raise ValueError(f"labels must have shape {(len(features),)}, not {tuple(labels.shape)}")

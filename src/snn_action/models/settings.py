@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from snn_action.core.registry import ItemSettings, Kind, Registered
 from snn_action.snn.settings import (
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 Scaling = Literal["feature", "global"]
 Readout = Literal["random", "logistic", "least_squares"]
+Input = Literal["features", "difference", "second_difference", "mean"]
+Window = Annotated[int, Field(ge=2, le=1024)]
 Part = Literal["encoders", "gain", "bias", "decoders"]
 
 
@@ -35,6 +37,22 @@ class ModelSettings(ItemSettings):
 
     kind: ClassVar[Kind] = "model"
     small: ClassVar[Mapping[str, Any]] = {}
+    inputs: tuple[Input, ...] = Field(
+        ("features",),
+        min_length=1,
+        description="What the model is given, side by side: features, their differences, means over 'windows'",
+    )
+    lag: int = Field(1, ge=1, le=64, description="Steps back to which 'inputs' takes differences")
+    windows: tuple[Window, ...] = Field(
+        (4, 8, 16), min_length=1, max_length=16, description="Steps over which 'inputs' takes means"
+    )
+
+    @field_validator("inputs", "windows")
+    @classmethod
+    def _distinct(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
+        if len(set(value)) < len(value):
+            raise ValueError("one is named twice")
+        return value
 
     def shrink(self) -> Self:
         """The same, with ``small`` put over it."""
@@ -264,6 +282,8 @@ class LateFusionSettings(ModelSettings):
 
     @model_validator(mode="after")
     def _one_each(self) -> Self:
+        if self.inputs != ("features",):
+            raise ValueError("inputs: of a stream's own model: set them in model.model")
         if self.weights is not None and (len(self.weights) != self.streams or not sum(self.weights) > 0):
             raise ValueError(f"weights: one for each of {self.streams} streams, not all of them 0")
         return self

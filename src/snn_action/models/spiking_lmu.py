@@ -40,7 +40,7 @@ from snn_action.models.differences import Past, start_past
 from snn_action.models.lmu import enter, prefer_coefficients
 from snn_action.models.readout import solve_readout
 from snn_action.models.selection import project
-from snn_action.models.settings import Readout, Scaling, SpikingLMUSettings
+from snn_action.models.settings import Input, Readout, Scaling, SpikingLMUSettings
 from snn_action.snn.counting import Connection, count_as, count_elsewhere, count_updates
 from snn_action.snn.decoders import solve_decoders
 from snn_action.snn.ensembles import run_in_chunks
@@ -121,6 +121,9 @@ class SpikingLMU(TemporalModel):
             in_features: int,
             num_classes: int,
             *,
+            inputs: tuple[Input, ...] = ("features",),
+            lag: int = 1,
+            windows: tuple[int, ...] = (4, 8, 16),
             scaling: Scaling = "global",
             normalize: bool = True,
             units: int = 128,

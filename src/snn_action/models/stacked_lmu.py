@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from snn_action.models.base import InputStandardizer, TemporalModel, drop, perturb
 from snn_action.models.lmu import glorot
-from snn_action.models.settings import Scaling, StackedLMUSettings
+from snn_action.models.settings import Input, Scaling, StackedLMUSettings
 from snn_action.snn.legendre import LegendreMemory
 from snn_action.snn.settings import Discretizer, Trained
 
@@ -92,6 +92,9 @@ class StackedLMU(TemporalModel):
             in_features: int,
             num_classes: int,
             *,
+            inputs: tuple[Input, ...] = ("features",),
+            lag: int = 1,
+            windows: tuple[int, ...] = (4, 8, 16),
             scaling: Scaling = "global",
             normalize: bool = False,
             units: int = 128,

@@ -31,7 +31,7 @@ from snn_action.core.errors import ConfigError
 from snn_action.core.registry import Registered
 from snn_action.models.base import InputStandardizer, Population, TemporalModel
 from snn_action.models.lmu import glorot
-from snn_action.models.settings import ModelSettings, Scaling
+from snn_action.models.settings import Input, ModelSettings, Scaling
 from snn_action.snn.counting import Connection, count_as, count_updates
 from snn_action.snn.decoders import solve_decoders
 from snn_action.snn.legendre import legendre_matrices
@@ -138,6 +138,9 @@ class SpikingLMU2020(TemporalModel):
             in_features: int,
             num_classes: int,
             *,
+            inputs: tuple[Input, ...] = ("features",),
+            lag: int = 1,
+            windows: tuple[int, ...] = (4, 8, 16),
             scaling: Scaling = "global",
             units: int = 800,
             order: int = 2,

@@ -28,7 +28,7 @@ EXAMPLES = 3  # changes that a message names
 FREE = frozenset(
     (
         *("name", "save_dir", "device", "features", "evaluation", "report"),
-        *("dataset.max_bad_share", "backbone.weights", "backbone.batch_size"),
+        *("dataset.max_bad_share", "backbone.weights", "backbone.batch_size", "backbone.engine"),
         *("training.workers", "training.pin_memory", "training.loggers"),
     )
 )

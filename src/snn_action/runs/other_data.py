@@ -160,8 +160,8 @@ def _load(config: Config, catalog: Catalog, split: Split, sides: Sides, folder: 
     if catalog.arrays is None:
         with distributed.rank_zero_first(), stage(f"Loading {config.backbone.name}", progress):
             backbone = build_backbone(config.backbone, config.seed)
-        split.check_backbone(describe_backbone(backbone, config))
         prepare(backbone, config, resolve_device(config.device).main)
+        split.check_backbone(describe_backbone(backbone, config))
         provenance = backbone.provenance
         contents = read_contents(catalog, config, progress)
         digests = contents.digests

@@ -157,8 +157,8 @@ def load_run(
     weights = require_trained(fold_folder(folder, fold or names[0], names), folder)
     target = resolve_device(config.device).main
     backbone = build_backbone(config.backbone, config.seed)
-    split.check_backbone(describe_backbone(backbone, config))
     prepare(backbone, config, target)
+    split.check_backbone(describe_backbone(backbone, config))
     streams = len(config.clip.streams)
     model = build_model(config.model, streams * backbone.feature_dim, len(split.class_names), config.seed)
     load_weights(model, weights)

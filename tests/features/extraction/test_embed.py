@@ -8,8 +8,10 @@ import torch
 from torch import nn
 
 from snn_action.backbones import Backbone, build_backbone
+from snn_action.core.errors import ConfigError
 from snn_action.features.extraction import embed
 from snn_action.features.extraction.embed import extract_video, find_windows, prepare
+from snn_action.features.extraction.extract import extract_features
 from snn_action.features.keys import feature_key
 from snn_action.video import clips as clips_module
 from snn_action.video.settings import ClipSettings
@@ -92,3 +94,28 @@ def test_a_network_of_videos_of_torchvision():
     assert features.shape == (1, 512)
     assert torch.allclose(features, embed.infer(backbone, x.repeat(2, 1, 1, 1, 1))[:1], atol=1e-5)
     assert not torch.allclose(features, embed.infer(backbone, x.flip(1)), atol=1e-5)
+
+
+def test_features_of_another_engine_are_in_the_store_already(catalog, small, configure):
+    """They are equal to 1e-5, so that both engines have the same keys."""
+    pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
+    pytest.importorskip("onnxscript", reason="the extra onnx is not installed")
+    config = configure()
+    by_onnx = config.model_copy(update={"backbone": config.backbone.model_copy(update={"engine": "onnx"})})
+    first = extract_features(catalog, by_onnx, small, "cpu", progress=False)
+    assert small.engine is not None
+    assert first.n_extracted == len(catalog.videos)
+    again = extract_features(catalog, config, small, "cpu", progress=False)
+    assert small.engine is None
+    assert (again.n_extracted, again.n_reused) == (0, len(catalog.videos))
+    fresh = extract_features(catalog, configure(store="other"), small, "cpu", progress=False)
+    for clip in range(len(fresh.features)):
+        found, wanted = (one.features.read([clip])[0] for one in (first, fresh))
+        torch.testing.assert_close(found, wanted, rtol=0, atol=1e-5)
+
+
+def test_an_engine_for_processors_is_refused_on_a_gpu(small, configure):
+    config = configure()
+    config = config.model_copy(update={"backbone": config.backbone.model_copy(update={"engine": "onnx"})})
+    with pytest.raises(ConfigError, match=r"backbone\.engine: 'onnx' runs on the processor, not on cuda"):
+        prepare(small, config, "cuda:0")

@@ -23,14 +23,20 @@ from snn_action.video.transforms import normalize
 
 
 def prepare(backbone: Backbone, config: Config, device: torch.device | str) -> None:
-    """Move the backbone to the device, channels last, and try whether it takes images of ``clip.size``.
+    """Move the backbone to the device, channels last, try whether it takes images of ``clip.size``, start its engine.
+
+    Its keys in the feature store are known only now: an engine may be part of them.
 
     Raises:
-        ConfigError: it does not.
+        ConfigError: it does not take them, or the engine cannot run it.
     """
+    engine = config.backbone.engine
+    if engine == "onnx" and torch.device(device).type != "cpu":
+        raise ConfigError(f"backbone.engine: 'onnx' runs on the processor, not on {device}: set it to 'torch'")
     backbone.eval().to(device=torch.device(device), memory_format=torch.channels_last)  # type: ignore[call-overload]
-    size = config.clip.size
-    if size is not None and size != backbone.input_size:
+    size = config.clip.size or backbone.input_size
+    if size != backbone.input_size and (backbone.engine is None or backbone.engine.shape[-1] != size):
+        backbone.use_engine("torch", size)
         try:
             shape = (1, 3, size, size) if backbone.window == 1 else (1, backbone.window, 3, size, size)
             infer(backbone, torch.zeros(shape, device=device), config.backbone.precision)
@@ -39,6 +45,7 @@ def prepare(backbone: Backbone, config: Config, device: torch.device | str) -> N
                 f"clip.size: {backbone.name} cannot take images of side {size} ({error}); leave it out for "
                 f"{backbone.input_size}"
             ) from None
+    backbone.use_engine(engine, size)
 
 
 def embed(backbone: Backbone, frames: Tensor, batch_size: int, precision: str, device: torch.device | str) -> Tensor:
