@@ -27,14 +27,14 @@ sys.path.insert(0, str(Path(__file__).parents[2]))  # the repository
 from benchmarks.lib.table import ROOT, find_commit, make_table, write_section
 from snn_action.config import Config, load_config
 from snn_action.core.files import write_atomic
-from snn_action.datasets.catalog import Fold, Video, draw_validation
+from snn_action.datasets.catalog import Fold, draw_validation
 from snn_action.evaluation import predict_clips
 from snn_action.evaluation.accuracy import average_clips
 from snn_action.evaluation.rejection import SCORES, measure_auroc, score_videos
 from snn_action.evaluation.reliability import measure_reliability
 from snn_action.models import build_model
 from snn_action.runs import pipeline
-from snn_action.runs.calibration import calibrate_fold
+from snn_action.runs.calibration import calibrate_fold, take_classes
 from snn_action.runs.data import Data
 from snn_action.training import Sides, resolve_device, train_model
 
@@ -53,33 +53,22 @@ def configure(path: str, model: str, overrides: list[str]) -> Config:
 
 
 def without_class(data: Data, label: int) -> Data:
-    """The same data as if the class had never been there: later labels move down, its videos have the last one."""
-    names = tuple(name for number, name in enumerate(data.catalog.class_names) if number != label)
-
-    def move(old: int) -> int:
-        return len(names) if old == label else old - (old > label)
-
-    videos = tuple(Video(video.name, move(video.label), video.group, video.path) for video in data.catalog.videos)
-    left = {index for index, video in enumerate(videos) if video.label == len(names)}
-
-    def strip(fold: Fold) -> Fold:
-        return Fold(fold.name, tuple(index for index in fold.learned if index not in left), fold.test)
-
-    catalog = replace(data.catalog, videos=videos, class_names=names, pairs=(), test_only=True)
-    catalog = replace(catalog, folds=tuple(strip(fold) for fold in data.catalog.folds))
-    features = replace(data.features, label=np.array([move(old) for old in data.features.label.tolist()]))
-    return replace(data, catalog=draw_validation(catalog, 0, 0.2, 0), features=features)
+    """The same data as if the class had never been there, groups held out anew; its videos have label -1."""
+    catalog = data.catalog
+    folds = tuple(Fold(fold.name, fold.learned, fold.test) for fold in catalog.folds)
+    rest = [other for other in range(len(catalog.class_names)) if other != label]
+    data = take_classes(replace(data, catalog=replace(catalog, folds=folds)), rest)
+    return replace(data, catalog=draw_validation(data.catalog, 0, 0.2, 0))
 
 
 def test_class(config: Config, data: Data, label: int, folder: Path) -> dict[str, Any]:
     """What a model without one class says of all test videos, over all folds."""
     name, data = data.catalog.class_names[label], without_class(data, label)
-    unknown = len(data.catalog.class_names)
     device = resolve_device(config.device).main
     scores: dict[str, list[Any]] = {score: [] for score in SCORES}
     labels, before, after, rejected, chosen = [], [], [], [], []
     for number, fold in enumerate(data.catalog.folds):
-        model = build_model(config.model, data.features.dim, unknown, config.seed)
+        model = build_model(config.model, data.features.dim, len(data.catalog.class_names), config.seed)
         own = folder / f"{label}-{number}"
         clips = data.features.clips_of
         train_model(model, data.features, Sides(clips(fold.train)), config, own, measure=lambda _: {})
@@ -95,12 +84,12 @@ def test_class(config: Config, data: Data, label: int, folder: Path) -> dict[str
         chosen.append(calibration.score)
         for score in SCORES:
             scores[score].append((score_videos(said, score, calibration.temperature), videos.label))
-    is_known = np.concatenate(labels) != unknown
+    is_known = np.concatenate(labels) >= 0
     known = np.concatenate(labels)[is_known]
 
     def area(score: str) -> list[float]:
         """The AUROC in each fold that tests the class: scores of different models are not compared."""
-        found = [(values[label != unknown], values[label == unknown]) for values, label in scores[score]]
+        found = [(values[label >= 0], values[label < 0]) for values, label in scores[score]]
         return [measure_auroc(*pair) for pair in found if len(pair[1])]
 
     return {
@@ -123,9 +112,9 @@ def run_model(path: str, model: str, overrides: list[str], classes: int, keep: P
     torch.set_num_threads(1)
     config = configure(path, model, overrides)
     data = pipeline.load_data(config)
-    found = []
+    found, commit = [], find_commit()
     for label in range(classes or len(data.catalog.class_names)):
-        known = f"{find_commit()} {config.model_dump_json()} {label}"
+        known = f"{commit} {config.model_dump_json()} {label}"
         kept = (keep or Path()) / f"{hashlib.sha256(known.encode()).hexdigest()[:16]}.json"
         if keep is not None and kept.exists():
             found.append(json.loads(kept.read_text(encoding="utf-8")))
@@ -183,10 +172,10 @@ def main() -> None:
             write_section(
                 f"Unknown actions: {name}",
                 f"Each of {len(found)} classes is left out once and is then unknown; means over these, with the 95 % "
-                f"interval of a bootstrap over them. Known: the other classes' test videos, {found[0]['known']} "
-                f"without the class {found[0]['class']}. The score, the temperature and the threshold (95 % of known videos are "
-                "kept) are found on groups of training videos by one more model, as `evaluation.calibration` does. "
-                "*By chance*: the calibration error of as many videos whose confidences were exactly right.",
+                "interval of a bootstrap over them. Known videos are the other classes' test videos, "
+                f"{found[0]['known']} without {found[0]['class']}. Score, temperature and threshold (95 % of known "
+                "videos are kept) are found on groups of training videos, as `evaluation.calibration` does. *By "
+                "chance*: the calibration error of as many videos whose confidences were exactly right.",
                 make_table(header, rows),
             )
 

@@ -2,10 +2,10 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from snn_action.core.errors import ConfigError
 from snn_action.core.reading import parse_json, read_text, reading
 from snn_action.evaluation.accuracy import average_clips
 from snn_action.evaluation.predictions import ClipPredictions
-from snn_action.evaluation.rejection import SCORES, Score, compare_scores, find_threshold, score_videos
+from snn_action.evaluation.rejection import SCORES, Score, choose_score, find_threshold, score_videos
 from snn_action.evaluation.temperature import LEAST, MOST, Floats, apply_temperature, fit_temperature
 
 VERSION = 1
@@ -33,7 +33,7 @@ class Calibration:
         groups: Their groups.
         own_model: True: the fold's model itself was asked, of its validation videos. False: one more was trained like
             it, without these videos.
-        auroc: Mean AUROC of each score over classes left out, where it could be measured.
+        auroc: AUROC of each score for classes that were left out, where models without them were trained.
     """
 
     temperature: float
@@ -86,7 +86,13 @@ class Calibration:
 
 
 def calibrate(
-    predictions: ClipPredictions, share: float, groups: int, *, own_model: bool, background: int | None = None
+    predictions: ClipPredictions,
+    share: float,
+    groups: int,
+    *,
+    own_model: bool,
+    auroc: Mapping[Score, float] | None = None,
+    background: int | None = None,
 ) -> Calibration:
     """Fit to predictions of videos that the model did not learn.
 
@@ -95,12 +101,11 @@ def calibrate(
         share: Of known videos to keep.
         groups: How many there are of these videos.
         own_model: See ``Calibration``.
+        auroc: See ``Calibration``; it chooses the score.
         background: Label of a class that itself counts as unknown: its videos set no threshold.
     """
     videos = average_clips(predictions)
-    temperature = fit_temperature(videos.probabilities, videos.label)
-    auroc = compare_scores(predictions, temperature)
-    score: Score = "maximum_softmax" if auroc is None else max(SCORES, key=lambda name: auroc[name])
+    temperature, score = fit_temperature(videos.probabilities, videos.label), choose_score(auroc)
     scores = score_videos(predictions, score, temperature)
     known = videos.label != background
     chosen = np.sort(scores[known] if known.any() else scores)
@@ -115,27 +120,28 @@ def parse_calibration(content: Any) -> Calibration:
     """
     if not isinstance(content, Mapping):
         raise ValueError("a calibration is a JSON object")
-    version = content.get("version")
+    version: Any = content.get("version")
     if not _is_count(version):
         raise ValueError("it names no version")
     if version > VERSION:
         raise ValueError("it was written by a newer version of snn-action; update it")
     temperature, score, share = (content.get(key) for key in ("temperature", "score", "known_share"))
     scores, auroc = content.get("known_scores"), content.get("auroc")
-    if not _is_number(temperature) or not LEAST / 2 <= temperature <= 2 * MOST:
+    videos, groups, own_model = (content.get(key) for key in ("videos", "groups", "own_model"))
+    if not (_is_number(temperature) and LEAST / 2 <= temperature <= 2 * MOST):
         raise ValueError(f"the temperature is no number from {LEAST} to {MOST}")
-    if score not in SCORES or not _is_number(share) or not 0 < share <= 1:
+    if score not in SCORES or not (_is_number(share) and 0 < share <= 1):
         raise ValueError("its score or its share of known videos is none")
-    if not isinstance(scores, Sequence) or not scores or not all(map(_is_number, scores)):
+    if not (isinstance(scores, list) and scores and all(map(_is_number, scores))):
         raise ValueError("its scores are no list of numbers")
     if auroc is not None and not (isinstance(auroc, Mapping) and all(_is_number(auroc.get(name)) for name in SCORES)):
         raise ValueError("its AUROC is none")
-    videos, groups = content.get("videos"), content.get("groups")
-    if not (_is_count(videos) and _is_count(groups) and isinstance(content.get("own_model"), bool)):
+    if not (_is_count(videos) and _is_count(groups) and isinstance(own_model, bool)):
         raise ValueError("what it was fitted on is not said")
     areas = None if auroc is None else {name: float(auroc[name]) for name in SCORES}
-    ordered = tuple(sorted(float(one) for one in scores))
-    return Calibration(float(temperature), score, ordered, float(share), videos, groups, content["own_model"], areas)
+    return Calibration(
+        float(temperature), score, tuple(sorted(map(float, scores))), float(share), videos, groups, own_model, areas
+    )
 
 
 def read_calibration(path: Path) -> Calibration | None:
@@ -154,9 +160,9 @@ def _say_way_out(message: str) -> ConfigError:
     return ConfigError(f"{message}; remove it to have it made anew by: snn-action evaluate RUN")
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _is_count(value: object) -> bool:
+def _is_count(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**63

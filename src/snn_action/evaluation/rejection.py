@@ -8,13 +8,12 @@ Two scores, the higher the stranger, averaged over steps and clips as probabilit
 ``energy``            ``-T logsumexp(logits / T)`` (Liu, Wang, Owens and Li, NeurIPS 2020)
 ====================  ===========================================================================================
 
-Which one is used is chosen on held-out videos by leaving out classes: for each class, its logit is taken away, as if
-the model had never heard of it, and the share of pairs is counted in which a video of that class scores higher than one
-of another class (the area under the ROC curve, AUROC). The score with the higher mean over classes is used, at a tie
-``maximum_softmax``. Nothing is trained for it; the rest of the network has learned that class all the same, so the
-figure itself is flattering, and stands for nothing but the choice.
+Which one is used is chosen on held-out videos, by models that never learned some of their classes: the one with the
+higher AUROC, the share of pairs of an unknown and a known video in which the unknown one scores higher. At a tie, or
+where no such models were trained (``runs/calibration.py`` does), it is ``maximum_softmax``.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Literal, get_args
 
@@ -60,29 +59,9 @@ def measure_auroc(known: Floats, unknown: Floats) -> float:
     return float(lower.sum() / (2 * len(known) * len(unknown)))
 
 
-def leave_out(predictions: ClipPredictions, label: int) -> ClipPredictions:
-    """The same predictions of a model without the logit of one class."""
-    kept = np.delete(predictions.probabilities.astype(np.float64), label, axis=2)
-    share = np.maximum(kept.sum(2), 1e-300)
-    totals = None if predictions.totals is None else predictions.totals + np.log(share)
-    return replace(predictions, probabilities=kept / share[:, :, None], totals=totals)
-
-
-def compare_scores(predictions: ClipPredictions, temperature: float) -> dict[Score, float] | None:
-    """Mean AUROC of each score over classes left out; None where there are too few videos or classes for one."""
-    labels = average_clips(predictions).label
-    found: dict[Score, list[float]] = {score: [] for score in SCORES}
-    if predictions.probabilities.shape[2] < 3:
-        return None
-    for label in np.unique(labels).tolist():
-        chosen = labels == label
-        if chosen.all():
-            return None
-        without = leave_out(predictions, label)
-        for score in SCORES:
-            values = score_videos(without, score, temperature)
-            found[score].append(measure_auroc(values[~chosen], values[chosen]))
-    return {score: float(np.mean(values)) for score, values in found.items()}
+def choose_score(auroc: Mapping[Score, float] | None) -> Score:
+    """The score of the highest AUROC; ``maximum_softmax`` at a tie or where nothing was measured."""
+    return SCORES[0] if auroc is None else max(SCORES, key=lambda name: auroc[name])
 
 
 def find_threshold(scores: npt.NDArray[np.float64], share: float) -> float:

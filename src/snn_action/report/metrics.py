@@ -181,7 +181,7 @@ class FoldCalibration(Part):
 
 
 class Calibration(Part):
-    """Confidences of test videos before and after temperatures; ``after`` is null, with a reason, where none was fitted."""
+    """Confidences of test videos before and after temperatures; where there are none, ``reason`` says why."""
 
     videos: int
     bins: int

@@ -3,6 +3,11 @@
 Where the fold has validation videos and the model learned by gradients, these are its validation videos. Else one more
 model is trained in the same way without some groups: a model that learns without gradients ends on all its videos, and
 with ``training.validation_share`` 0 nothing is held out. These groups are those by which the baseline chooses.
+
+Which score tells unknown actions is found by leaving classes out: two more models learn one half of the classes each
+(every other one) from the same videos, the other half is unknown to them, and the AUROC of each score on the held-out
+videos is averaged over both. Together they cost one training. Where nothing more is to be trained by gradients
+(``evaluation.calibration`` is null), or there are fewer than four classes, nothing is compared.
 """
 
 import logging
@@ -11,12 +16,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from snn_action.config import Config
 from snn_action.core import distributed
 from snn_action.core.files import write_atomic
 from snn_action.datasets.catalog import Fold, draw_validation
 from snn_action.evaluation import ClipPredictions, measure_loss, predict_together
+from snn_action.evaluation.accuracy import average_clips
 from snn_action.evaluation.calibration import Calibration, calibrate, read_calibration
+from snn_action.evaluation.rejection import SCORES, Score, measure_auroc, score_videos
+from snn_action.evaluation.temperature import fit_temperature
 from snn_action.models import TemporalModel, build_model
 from snn_action.runs.data import Data
 from snn_action.training import Sides, resolve_device, train_model
@@ -61,12 +71,17 @@ def calibrate_fold(
             return reason
         own = bool(fold.validation) and model.trained_by_gradient
         held_out = fold.validation or fold.baseline
-        asked = model if own else _train_without(config, data, fold, held_out, folder / FOLDER, progress)
-        groups = {data.catalog.videos[index].group for index in held_out}
+        asked = model if own else _train_without(config, data, fold, held_out, folder / FOLDER / "all", progress)
+        trains_more = bool(config.evaluation.calibration) or not model.trained_by_gradient
         names, background = data.catalog.class_names, config.evaluation.background
-        label = None if background is None else names.index(background)
-        said = _predict(config, data, asked, data.features.clips_of(held_out))
-        found = calibrate(said, config.evaluation.known_share, len(groups), own_model=own, background=label)
+        found = calibrate(
+            _predict(config, data, asked, held_out),
+            config.evaluation.known_share,
+            len({data.catalog.videos[index].group for index in held_out}),
+            own_model=own,
+            auroc=_compare_scores(config, data, fold, held_out, folder / FOLDER, progress) if trains_more else None,
+            background=None if background is None else names.index(background),
+        )
         if distributed.is_main():
             write_atomic(folder / FILE, found.to_json())
     if distributed.is_main():
@@ -92,6 +107,51 @@ def _find_hindrance(config: Config, data: Data, fold: Fold, model: TemporalModel
     return None
 
 
+def _compare_scores(
+    config: Config, data: Data, fold: Fold, held_out: tuple[int, ...], folder: Path, progress: bool
+) -> dict[Score, float] | None:
+    """The AUROC of each score, classes that were left out against others; None where there are too few."""
+    found: dict[Score, list[float]] = {score: [] for score in SCORES}
+    for half in (0, 1):
+        part = take_classes(data, range(half, len(data.catalog.class_names), 2))
+        known = [index for index in held_out if part.catalog.videos[index].label >= 0]
+        unknown = [index for index in held_out if part.catalog.videos[index].label < 0]
+        if len(part.catalog.class_names) < 2 or not known or not unknown:
+            return None
+        (own,) = (other for other in part.catalog.folds if other.name == fold.name)
+        model = _train_without(config, part, own, held_out, folder / f"half{half}", progress)
+        of_known, of_unknown = (_predict(config, part, model, videos) for videos in (known, unknown))
+        videos = average_clips(of_known)
+        temperature = fit_temperature(videos.probabilities, videos.label)
+        for score in SCORES:
+            scores = (score_videos(said, score, temperature) for said in (of_known, of_unknown))
+            found[score].append(measure_auroc(*scores))
+    return {score: float(np.mean(values)) for score, values in found.items()}
+
+
+def take_classes(data: Data, labels: Sequence[int]) -> Data:
+    """The same data as if there were these classes only: others' videos have label -1 and are not learned from."""
+    place = np.full(len(data.catalog.class_names), -1)
+    place[list(labels)] = np.arange(len(labels))
+    videos = tuple(replace(video, label=int(place[video.label])) for video in data.catalog.videos)
+
+    def keep(indices: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(index for index in indices if videos[index].label >= 0)
+
+    catalog = replace(
+        data.catalog,
+        class_names=tuple(data.catalog.class_names[label] for label in labels),
+        videos=videos,
+        folds=tuple(
+            replace(fold, train=keep(fold.train), validation=keep(fold.validation), baseline=keep(fold.baseline))
+            for fold in data.catalog.folds
+        ),
+        pairs=(),
+        test_only=True,
+    )
+    return replace(data, catalog=catalog, features=replace(data.features, label=place[data.features.label]))
+
+
 def _train_without(
     config: Config, data: Data, fold: Fold, held_out: tuple[int, ...], folder: Path, progress: bool
 ) -> TemporalModel:
@@ -101,22 +161,22 @@ def _train_without(
     share = config.training.validation_share
     (rest,) = draw_validation(replace(data.catalog, folds=(rest,)), share, 0, config.seed).folds
     clips = data.features.clips_of
-    logger.info("split %s: training once more without %d videos, to calibrate on them", fold.name, len(held_out))
+    names = data.catalog.class_names
+    logger.info("split %s: training once more, %d classes without %d videos", fold.name, len(names), len(held_out))
     quiet = config.model_copy(update={"training": config.training.model_copy(update={"loggers": []})})
-    other = build_model(config.model, data.features.dim, len(data.catalog.class_names), config.seed)
+    other = build_model(config.model, data.features.dim, len(names), config.seed)
+    device = resolve_device(config.device).main
+
+    def measure(some: Sequence[int]) -> dict[str, float]:
+        return measure_loss(predict_together(other, data.features, some, config.evaluation.batch_size, device))
+
+    sides = Sides(clips(rest.train), clips(rest.validation))
     train_model(
-        other,
-        data.features,
-        Sides(clips(rest.train), clips(rest.validation)),
-        quiet,
-        folder,
-        measure=lambda some: measure_loss(_predict(config, data, other, some)),
-        extra={"fold": fold.name},
-        progress=progress,
+        other, data.features, sides, quiet, folder, measure=measure, extra={"fold": fold.name}, progress=progress
     )
     return other
 
 
-def _predict(config: Config, data: Data, model: TemporalModel, clips: Sequence[int]) -> ClipPredictions:
+def _predict(config: Config, data: Data, model: TemporalModel, videos: Sequence[int]) -> ClipPredictions:
     device = resolve_device(config.device).main
-    return predict_together(model, data.features, clips, config.evaluation.batch_size, device)
+    return predict_together(model, data.features, data.features.clips_of(videos), config.evaluation.batch_size, device)
