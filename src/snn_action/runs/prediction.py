@@ -210,10 +210,10 @@ class LoadedRun:
 def load_run(
     folder: str | Path, *, fold: str | None = None, device: str | None = None, overrides: Sequence[str] = ()
 ) -> LoadedRun:
-    """Load a trained run: ``load_run("save/demo/20260101-120000").predict("video.avi")``.
+    """Load a trained run, or one packed into a file: ``load_run("save/demo/20260101-120000").predict("video.avi")``.
 
     Args:
-        folder: Of the run.
+        folder: Of the run; or the file that ``snn-action pack`` wrote.
         fold: Whose model, where the run has several folds; None: the first.
         device: As in the configuration; None: the run's own.
         overrides: Put over the run's configuration, such as ``backbone.weights=elsewhere.pth``; only what does not
@@ -225,6 +225,12 @@ def load_run(
     """
     folder = Path(folder)
     extra = [] if device is None else [f"device={json.dumps(device)}"]
+    if folder.is_file():
+        from snn_action.runs.packed_model import load_pack
+
+        if fold is not None:
+            raise ConfigError(f"{folder}: a packed model is that of one fold: leave the fold out")
+        return load_pack(folder, [*overrides, *extra])
     config, split = read_begun_run(folder, [*overrides, *extra])
     if not split.from_videos:
         raise ConfigError(
