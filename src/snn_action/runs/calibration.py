@@ -111,13 +111,14 @@ def _compare_scores(
     config: Config, data: Data, fold: Fold, held_out: tuple[int, ...], folder: Path, progress: bool
 ) -> dict[Score, float] | None:
     """The AUROC of each score, classes that were left out against others; None where there are too few."""
+    classes = len(data.catalog.class_names)
+    if classes < 4 or {data.catalog.videos[index].label % 2 for index in held_out} != {0, 1}:
+        return None
     found: dict[Score, list[float]] = {score: [] for score in SCORES}
     for half in (0, 1):
-        part = take_classes(data, range(half, len(data.catalog.class_names), 2))
+        part = take_classes(data, range(half, classes, 2))
         known = [index for index in held_out if part.catalog.videos[index].label >= 0]
         unknown = [index for index in held_out if part.catalog.videos[index].label < 0]
-        if len(part.catalog.class_names) < 2 or not known or not unknown:
-            return None
         (own,) = (other for other in part.catalog.folds if other.name == fold.name)
         model = _train_without(config, part, own, held_out, folder / f"half{half}", progress)
         of_known, of_unknown = (_predict(config, part, model, videos) for videos in (known, unknown))

@@ -44,7 +44,8 @@ def load_pack(path: str | Path, overrides: Sequence[str] = ()) -> LoadedRun:
     with reading(pack.path, "its settings do not fit its weights"), ration(sum(map(Tensor.numel, weights.values()))):
         model = build_model(config.model, features, len(pack.class_names), config.seed)
     model.load_state_dict(check_fit(model, {"state_dict": dict(pack.tensors)}, pack.path))
-    calibration = pack.calibration and pack.calibration.with_share(config.evaluation.known_share)
+    calibration = None if config.evaluation.calibration is False else pack.calibration
+    calibration = calibration and calibration.with_share(config.evaluation.known_share)
     return LoadedRun(config, pack.class_names, backbone, model.eval().to(target), target, calibration)
 
 
