@@ -34,6 +34,13 @@ def load_pack(path: str | Path, overrides: Sequence[str] = ()) -> LoadedRun:
             backbone's weights are not in the file and not named, or others.
     """
     pack = read_pack(path)
+    try:
+        return _build(pack, overrides)
+    except ConfigError as error:  # of a part that does not know the file
+        raise error if str(pack.path) in str(error) else ConfigError(f"{pack.path}: {error}") from None
+
+
+def _build(pack: Pack, overrides: Sequence[str]) -> LoadedRun:
     config = _make_config(pack, overrides)
     target = resolve_device(config.device).main
     backbone = _build_backbone(pack, config)
