@@ -45,7 +45,7 @@ class Reliability:
 
     def to_dict(self) -> dict[str, Any]:
         """For ``metrics.json``."""
-        return asdict(self)
+        return {**asdict(self), "bins": [asdict(part) for part in self.bins]}
 
 
 def measure_reliability(probabilities: Floats, labels: Labels, bins: int = BINS) -> Reliability:
