@@ -30,6 +30,7 @@ from snn_action.backbones.weights import read_provenance, read_weights
 from snn_action.config import load_config, make_config
 from snn_action.core import registry
 from snn_action.core.errors import ConfigError, WorkError
+from snn_action.evaluation.calibration import Calibration, read_calibration
 from snn_action.models import build_model
 from snn_action.original_2020.pickles import read_array, write_pickle
 from snn_action.report import read_run
@@ -101,6 +102,11 @@ def _build(kind: str, **keys: Any) -> object:
 
 def _small_model() -> Any:
     return build_model(LMU, in_features=3, num_classes=2, seed=0)
+
+
+def _make_calibration(folder: Path) -> None:
+    found = Calibration(1.5, "energy", (-3.0, -2.0, 0.5), 0.95, 3, 2, True, {"maximum_softmax": 0.6, "energy": 0.7})
+    (folder / "calibration.json").write_text(found.to_json())
 
 
 def _make_features(folder: Path) -> None:
@@ -221,6 +227,7 @@ KINDS: dict[str, Kind] = {
         ),
         load_config,
     ),
+    "calibration": Kind("calibration.json", _make_calibration, read_calibration),
     "pickle": Kind("a.pkl", lambda f: write_pickle(f / "a.pkl", np.arange(24.0).reshape(2, 4, 3)), read_array),
     **{
         f"run: {name}": Kind(name, _make_run, lambda path: read_run(path.parent))

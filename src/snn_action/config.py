@@ -95,6 +95,11 @@ class EvaluationSettings(Settings):
         True, description="Also test on clips with their frames in random order, or the first one repeated"
     )
     test_curve: bool = Field(True, description="Also test after every epoch, for the figure; never used to choose")
+    calibration: bool | None = Field(
+        None, description="Fit a temperature on held-out groups; true: train one more model for it if need be"
+    )
+    known_share: float = Field(0.95, gt=0, le=1, description="Share of known held-out videos not called unknown")
+    background: str | None = Field(None, description="A class that counts as unknown in predictions")
 
     @model_validator(mode="before")
     @classmethod

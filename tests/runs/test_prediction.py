@@ -40,9 +40,10 @@ def test_it_says_what_the_run_said_of_its_test_videos(video_config, video_set, c
     assert len(rows) == 4
     for row in rows:
         prediction = recognizer.predict(video_set / row["video"])
-        ((name, probability),) = prediction.top(1)
+        ((name, _),) = prediction.top(1)
         assert name == row["predicted"]
-        assert probability == pytest.approx(float(row["probability"]), abs=2e-3)  # features are kept as float16
+        wanted = pytest.approx(float(row["probability"]), abs=2e-3)  # features are kept as float16
+        assert prediction.probabilities.max() == wanted
         assert prediction.probabilities.sum() == pytest.approx(1)
 
 
@@ -79,7 +80,42 @@ def test_a_broken_video_does_not_keep_the_others_from_being_told(command, traine
     assert "Traceback" not in err
     assert str(whole) in out
     if as_json:
-        assert [sorted(entry) for entry in json.loads(out)] == [["error", "video"]] * 2 + [["top", "video"]]
+        keys = ["confidence", "score", "threshold", "top", "unknown", "video"]
+        assert [sorted(entry) for entry in json.loads(out)] == [["error", "video"]] * 2 + [keys]
+
+
+def test_what_calibration_makes_of_a_video(command, trained, video_set):
+    video = video_set / "Left" / "v_g1.avi"
+    prediction = load_run(trained).predict(video)
+    calibration = load_run(trained).calibration
+    shares = calibration.sharpen(prediction.probabilities)
+    assert prediction.confidence == shares.max()
+    assert prediction.top(1)[0][1] == shares.max()
+    assert prediction.verdict.score == pytest.approx(1 - shares.max())
+    assert prediction.is_unknown == (prediction.verdict.score > calibration.threshold)
+    for share, threshold in ((1.0, max(calibration.known_scores)), (1e-9, min(calibration.known_scores))):
+        said = load_run(trained, overrides=[f"evaluation.known_share={share}"]).predict(video)
+        assert said.verdict.threshold == threshold
+    ((name, _),) = prediction.top(1)
+    code, out, _ = command("predict", trained, video, "-o", f"evaluation.background={name}")
+    assert code == 0
+    assert out.startswith(f"{video}: unknown, nothing like what was learned; nearest:\n")
+    (said,) = json.loads(command("predict", trained, video, "--json", "-o", f"evaluation.background={name}")[1])
+    assert said["unknown"] is True
+    assert said["confidence"] == pytest.approx(shares.max())
+    code, _, err = command("predict", trained, video, "-o", "evaluation.background=Up")
+    assert code == 2
+    assert "evaluation.background: no class 'Up'" in err
+
+
+def test_a_run_without_calibration_says_what_it_always_said(command, trained, video_set):
+    (trained / "calibration.json").unlink()
+    video = video_set / "Left" / "v_g1.avi"
+    prediction = load_run(trained).predict(video)
+    assert prediction.verdict is prediction.confidence is prediction.is_unknown is None
+    assert prediction.top(1)[0][1] == prediction.probabilities.max()
+    assert sorted(prediction.to_dict()) == ["top", "video"]
+    assert command("predict", trained, video)[1].splitlines()[0] == str(video)
 
 
 @pytest.mark.parametrize(("name", "codec"), [("clip.mp4", "mpeg4"), ("clip.mkv", "mpeg4"), ("clip.webm", "libvpx")])

@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from snn_action import __version__
-from snn_action.cli import checks, examples, store, tuning
+from snn_action.cli import checks, examples, packing, store, tuning
 from snn_action.cli.options import (
     Device,
     Overrides,
@@ -144,7 +144,7 @@ def evaluate(
 
 @app.command()
 def predict(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of a trained recognizer.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of a trained recognizer, or a packed model.")],
     videos: Annotated[list[Path], typer.Argument(metavar="VIDEO...", help="Video files or folders of frames.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
     over_time: Annotated[bool, typer.Option("--over-time", help="Also print the course over time.")] = False,
@@ -174,6 +174,9 @@ def predict(
     if failed:
         typer.echo(f"error: {len(failed)} of {len(videos)} videos: no answer for {', '.join(failed)}", err=True)
         raise typer.Exit(1)
+
+
+app.command()(packing.pack)
 
 
 @app.command()

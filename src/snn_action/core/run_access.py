@@ -16,12 +16,12 @@ from snn_action.core.locks import NoLocksError, try_lock
 logger = logging.getLogger(__name__)
 
 LOCK, LOG = ".lock", "run.log"
-BEGUN = ("config.json", "environment.json", "splits.json", "metrics.jsonl", "trained", LOCK, LOG)
+BEGUN = ("config.json", "environment.json", "splits.json", "metrics.jsonl", "trained", "calibration.json", LOCK, LOG)
 RESULTS = ("predictions.csv", "confusion.csv", "metrics.json", "examples.npz", "report.html")
-FOLDERS = ("checkpoints", "figures", "folds", "on", "tensorboard", "csv")
+FOLDERS = ("checkpoints", "calibration", "figures", "folds", "on", "tensorboard", "csv")
 _OWN_FILE = re.compile(
     "|".join(map(re.escape, (*BEGUN, *RESULTS, "best.ckpt", "last.ckpt")))
-    + r"|(learning_[a-z]+|anytime|pairs|per_class|confusion|clip_\d+)\.png"
+    + r"|(learning_[a-z]+|anytime|reliability|pairs|per_class|confusion|clip_\d+)\.png"
 )
 
 

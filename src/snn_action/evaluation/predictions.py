@@ -31,6 +31,7 @@ class ClipPredictions:
         spikes: Spikes of each population of neurons over each clip (C, P); None where the model does not spike.
         averaged: Each step's prediction is one of the mean over all steps seen (``TemporalModel.averages_time``).
         seconds: Time of the model's forward passes alone; of several processes that of the slowest.
+        totals: ``logsumexp`` of the logits at each step (C, T), which the softmax leaves out; zero where padded.
     """
 
     probabilities: npt.NDArray[np.float32]
@@ -40,6 +41,7 @@ class ClipPredictions:
     spikes: Floats | None
     averaged: bool = False
     seconds: float = 0.0
+    totals: npt.NDArray[np.float32] | None = None
 
 
 def predict_clips(
@@ -61,6 +63,7 @@ def predict_clips(
     chosen = np.asarray(clips, dtype=np.int64)
     steps = int(features.length[chosen].max())
     probabilities = np.zeros((len(chosen), steps, model.num_classes), dtype=np.float32)
+    totals = np.zeros((len(chosen), steps), dtype=np.float32)
     masks = np.zeros((len(chosen), steps), dtype=np.bool_)
     spikes = np.zeros((len(chosen), len(model.populations)))
     seconds, was_training = 0.0, model.training
@@ -74,6 +77,7 @@ def predict_clips(
             shares = logits.float().softmax(-1).cpu() * mask.unsqueeze(-1)
             seconds += time.perf_counter() - begin
             probabilities[rows, : shares.shape[1]] = shares.numpy()
+            totals[rows, : shares.shape[1]] = logits.float().logsumexp(-1).cpu().numpy() * mask.numpy()
             masks[rows, : mask.shape[1]] = mask.numpy()
             for place, count in enumerate(find_spikes(state) if model.populations else ()):
                 spikes[rows, place] = count.double().cpu().numpy()
@@ -86,7 +90,7 @@ def predict_clips(
         )
     label, video = features.label[chosen], features.video[chosen]
     counted = spikes if model.populations else None
-    return ClipPredictions(probabilities, masks, label, video, counted, model.averages_time, seconds)
+    return ClipPredictions(probabilities, masks, label, video, counted, model.averages_time, seconds, totals)
 
 
 def record_spikes(model: TemporalModel, features: FeatureSet, clip: int) -> npt.NDArray[np.int64] | None:
@@ -134,6 +138,7 @@ def interleave(parts: Sequence[ClipPredictions]) -> ClipPredictions:
         return whole
 
     spikes = [part.spikes for part in parts if part.spikes is not None]
+    totals = [part.totals for part in parts if part.totals is not None]
     return ClipPredictions(
         join([part.probabilities for part in parts], steps),
         join([part.mask for part in parts], steps),
@@ -142,4 +147,5 @@ def interleave(parts: Sequence[ClipPredictions]) -> ClipPredictions:
         join(spikes, None) if spikes else None,
         parts[0].averaged,
         max(part.seconds for part in parts),
+        join(totals, steps) if totals else None,
     )

@@ -11,7 +11,9 @@ from snn_action.core.tables import write_table
 from snn_action.datasets.catalog import Catalog
 from snn_action.evaluation import accuracy
 from snn_action.evaluation.accuracy import VideoPredictions
+from snn_action.evaluation.calibration import Calibration
 from snn_action.evaluation.predictions import ClipPredictions
+from snn_action.evaluation.reliability import BINS, measure_reliability
 from snn_action.models import Population
 
 KINDS = ("timestep", "last", "clip", "video")
@@ -22,7 +24,7 @@ class FoldResult:
     """What the model, and the baseline on the same features, said of a fold's test clips.
 
     ``controls`` are what the same model said of them with their frames rearranged (``controls.CONTROLS``), ``groups``
-    those of the videos that were learned from.
+    those of the videos that were learned from. ``calibration`` is the fold's, or why there is none.
     """
 
     name: str
@@ -32,6 +34,7 @@ class FoldResult:
     validation_videos: int
     controls: Mapping[str, ClipPredictions] = field(default_factory=dict)
     groups: frozenset[str | None] = frozenset()
+    calibration: Calibration | str = "the run has none"
 
 
 def join_folds(parts: Sequence[ClipPredictions], videos: int) -> ClipPredictions:
@@ -42,6 +45,7 @@ def join_folds(parts: Sequence[ClipPredictions], videos: int) -> ClipPredictions
         return np.pad(array, [(0, 0), (0, steps - array.shape[1]), *[(0, 0)] * (array.ndim - 2)])
 
     spikes = [part.spikes for part in parts if part.spikes is not None]
+    totals = [pad(part.totals) for part in parts if part.totals is not None]
     return ClipPredictions(
         np.concatenate([pad(part.probabilities) for part in parts]),
         np.concatenate([pad(part.mask) for part in parts]),
@@ -50,6 +54,7 @@ def join_folds(parts: Sequence[ClipPredictions], videos: int) -> ClipPredictions
         np.concatenate(spikes) if spikes else None,
         parts[0].averaged,
         sum(part.seconds for part in parts),
+        np.concatenate(totals) if len(totals) == len(parts) else None,
     )
 
 
@@ -69,6 +74,7 @@ def summarize(catalog: Catalog, folds: Sequence[FoldResult], populations: Sequen
         "controls": _describe_controls(catalog, folds),
         "anytime": accuracy.measure_anytime(model),
         "spikes": accuracy.measure_spikes(model, populations),
+        "calibration": _describe_calibration(folds),
         "train_videos": round(float(np.mean([fold.train_videos for fold in folds]))),
         "validation_videos": round(float(np.mean([fold.validation_videos for fold in folds]))),
         "test_videos": len(videos.video),
@@ -114,6 +120,28 @@ def _describe_controls(catalog: Catalog, folds: Sequence[FoldResult]) -> dict[st
             "pairs": [{"classes": pair["classes"], "model": pair["model"]} for pair in pairs],
         }
     return result or None
+
+
+def _describe_calibration(folds: Sequence[FoldResult]) -> dict[str, Any]:
+    """How honest the probabilities of test videos are, before the folds' temperatures and after."""
+    before = [accuracy.average_clips(fold.model) for fold in folds]
+    labels = np.concatenate([videos.label for videos in before])
+    found = [(fold, fold.calibration) for fold in folds if isinstance(fold.calibration, Calibration)]
+    result: dict[str, Any] = {
+        "videos": len(labels),
+        "bins": BINS,
+        "before": measure_reliability(np.concatenate([videos.probabilities for videos in before]), labels).to_dict(),
+        "after": None,
+        "called_unknown": None,
+        "reason": next((fold.calibration for fold in folds if isinstance(fold.calibration, str)), None),
+        "folds": [{"name": fold.name, **calibration.summary} for fold, calibration in found],
+    }
+    if len(found) == len(folds):
+        after = [own.sharpen(videos.probabilities) for (_, own), videos in zip(found, before, strict=True)]
+        strange = [own.rate(fold.model) > own.threshold for fold, own in found]
+        result["after"] = measure_reliability(np.concatenate(after), labels).to_dict()
+        result["called_unknown"] = float(np.concatenate(strange).mean())
+    return result
 
 
 def measure_shared(catalog: Catalog, folds: Sequence[FoldResult]) -> dict[str, dict[str, Any]]:

@@ -122,7 +122,7 @@ def format_seconds(seconds: float | None) -> str:
 
 def _list_figures(run: FinishedRun) -> Iterator[tuple[str, str, Callable[[], "Figure"]]]:
     """Names, words and drawings, one after the other, so that only one is in memory."""
-    from snn_action.report import class_figures, figures
+    from snn_action.report import class_figures, figures, reliability_figure
 
     metrics, baseline = run.metrics, run.metrics.baseline
     for quantity in figures.list_quantities(run.history):
@@ -139,6 +139,9 @@ def _list_figures(run: FinishedRun) -> Iterator[tuple[str, str, Callable[[], "Fi
     yield "per_class", "accuracy of each class", draw
     words = "confusion matrix" + describe_shown(run)
     yield "confusion", words, partial(class_figures.draw_confusion, run.class_names, run.confusion)
+    if metrics.calibration:
+        words = "share of right answers by confidence"
+        yield "reliability", words, partial(reliability_figure.draw_reliability, metrics.calibration)
     for number, example in enumerate(run.examples, 1):
         yield f"clip_{number}", f"prediction over time for {example.name}", partial(figures.draw_clip, example)
 

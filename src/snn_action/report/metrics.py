@@ -149,6 +149,49 @@ class Leakage(Part):
     not_compared: tuple[str, ...] = ()
 
 
+class Bin(Part):
+    """Test videos of nearly the same confidence."""
+
+    videos: int
+    confidence: float
+    accuracy: float
+
+
+class Reliability(Part):
+    """How honest confidences are: expected calibration error, what chance alone would give, log-likelihood, bins."""
+
+    error: float
+    noise: float
+    loss: float
+    bins: tuple[Bin, ...] = ()
+
+
+class FoldCalibration(Part):
+    """What was found on held-out videos of one fold; ``own_model`` is false where one more model was asked."""
+
+    name: str
+    temperature: float
+    score: str
+    threshold: float
+    known_share: float
+    videos: int
+    groups: int
+    own_model: bool = True
+    auroc: dict[str, float] | None = None
+
+
+class Calibration(Part):
+    """Confidences of test videos before and after temperatures; where there are none, ``reason`` says why."""
+
+    videos: int
+    bins: int
+    before: Reliability
+    after: Reliability | None = None
+    called_unknown: float | None = None
+    reason: str | None = None
+    folds: tuple[FoldCalibration, ...] = ()
+
+
 class FoldResult(Part):
     """One of several folds."""
 
@@ -187,6 +230,7 @@ class Metrics(Part):
     bad_videos: tuple[BadVideo, ...] = ()
     notes: tuple[str, ...] = ()
     leakage: Leakage | None = None
+    calibration: Calibration | None = None
     folds: tuple[FoldResult, ...] = ()
     mean: FoldSummary | None = None
     std: FoldSummary | None = None

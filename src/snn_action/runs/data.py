@@ -8,8 +8,9 @@ from typing import Any
 from snn_action.backbones import Backbone, build_backbone
 from snn_action.config import Config
 from snn_action.core import distributed
-from snn_action.core.errors import WorkError
+from snn_action.core.errors import ConfigError, WorkError
 from snn_action.core.progress import LINE, stage
+from snn_action.core.settings import suggest
 from snn_action.datasets.catalog import Catalog, digest_features, draw_validation
 from snn_action.datasets.trained_on import UNKNOWN, TrainedOn
 from snn_action.evaluation import Leakage, guard_test
@@ -66,6 +67,7 @@ def load_data(config: Config, split: Split | None = None, *, progress: bool = Fa
     with distributed.rank_zero_first():  # it may make the videos
         logger.info("Looking for videos in %s", getattr(config.dataset, "path", "the dataset"), extra=LINE)
         catalog: Catalog = config.dataset.build(config.seed)
+    check_background(config, catalog.class_names)
     if split is not None:
         catalog = split.align(catalog)
     start = _find_start(config, split)
@@ -108,6 +110,17 @@ def load_data(config: Config, split: Split | None = None, *, progress: bool = Fa
         config.dataset.keep_features(catalog, done.features)
     counts = {"videos_extracted": done.n_extracted, "videos_from_store": done.n_reused}
     return Data(catalog, split, done.features, backbone, done.seconds, counts, summary, leakage)
+
+
+def check_background(config: Config, class_names: tuple[str, ...]) -> None:
+    """Nothing, where ``evaluation.background`` is a class, or none is named.
+
+    Raises:
+        ConfigError: there is no such class.
+    """
+    name = config.evaluation.background
+    if name is not None and name not in class_names:
+        raise ConfigError(f"evaluation.background: no class {name!r}; {suggest(name, list(class_names))}")
 
 
 def _find_start(config: Config, split: Split | None) -> TrainedOn | None:

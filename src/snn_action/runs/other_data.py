@@ -20,6 +20,7 @@ from snn_action.evaluation.guard import refuse_leaks
 from snn_action.evaluation.leakage import Leak, examine_split, examine_videos, examine_weights
 from snn_action.features import describe_backbone, extract_features, from_arrays, prepare, read_contents
 from snn_action.models import build_model
+from snn_action.runs.calibration import load_calibration
 from snn_action.runs.data import Data
 from snn_action.runs.folder import fold_folder, plain_names, write_begin
 from snn_action.runs.pipeline import Run, test_fold, write_results
@@ -91,7 +92,8 @@ def evaluate_on(
         if fold is not None and fold not in names:
             raise ConfigError(f"{folder}: no fold {fold!r}; it has {', '.join(names)}")
         sides = split.folds[names.index(fold) if fold else 0]
-        weights = partial(require_trained, fold_folder(folder, sides.name, names), folder)
+        own = fold_folder(folder, sides.name, names)
+        weights = partial(require_trained, own, folder)
         distributed.broadcast_object(lambda: str(weights()))
         other = read_other(on)
         config = config.model_copy(update={"dataset": other.dataset})
@@ -104,6 +106,7 @@ def evaluate_on(
             train_videos=len(sides.train),
             validation_videos=len(sides.validation),
             groups=frozenset(split.members[name].group for name in (*sides.train, *sides.validation)),
+            calibration=distributed.broadcast_object(lambda: load_calibration(config, own)) or "the run has none",
         )
         notes = [f"The weights of run {folder.name}, fold {sides.name}, were tested on {on.name}."]
         notes += data.leakage.notes()

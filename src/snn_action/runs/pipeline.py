@@ -32,6 +32,7 @@ from snn_action.features import FeatureSet
 from snn_action.models import TemporalModel, build_model, check_model
 from snn_action.report import describe_metrics, write_report
 from snn_action.report.examples import write_examples
+from snn_action.runs.calibration import calibrate_fold
 from snn_action.runs.data import Data, load_data
 from snn_action.runs.folder import fold_folder, new_run, read_run_config
 from snn_action.runs.results import choose_shown, describe_work
@@ -193,17 +194,19 @@ def _train_fold(config: Config, data: Data, fold: Fold, folder: Path, progress: 
     clips = data.features.clips_of
     sides = Sides(clips(fold.train), clips(fold.validation), clips(fold.test) if show_test else ())
     logger.info("split %s: training on %d videos, validating on %d", fold.name, len(fold.train), len(fold.validation))
+    own = fold_folder(folder, fold.name, data.fold_names)
     train_model(
         model,
         data.features,
         sides,
         config,
-        fold_folder(folder, fold.name, data.fold_names),
+        own,
         measure=lambda chosen: measure_loss(_predict(config, data, model, chosen)),
         trained_on=data.split.find_learned(fold.name),
         extra={"fold": fold.name},
         progress=progress,
     )
+    calibrate_fold(config, data, fold, model, own, progress)
 
 
 def _evaluate(config: Config, data: Data, folder: Path, progress: bool) -> Run:
@@ -266,6 +269,7 @@ def _evaluate_fold(
     groups = frozenset(data.catalog.videos[index].group for index in fold.learned)
     result = test_fold(config, data, fold, model, progress)
     result = replace(result, train_videos=len(fold.train), validation_videos=len(fold.validation), groups=groups)
+    result = replace(result, calibration=calibrate_fold(config, data, fold, model, own, progress))
     if config.evaluation.baseline and distributed.is_main():
         with stage(f"Fitting the baseline, split {fold.name}", progress):
             result = replace(result, baseline=_test_baseline(config, data, fold))

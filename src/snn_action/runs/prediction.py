@@ -14,14 +14,35 @@ from torch import Tensor
 from snn_action.backbones import Backbone, build_backbone
 from snn_action.config import Config
 from snn_action.core.errors import ConfigError, WorkError
+from snn_action.evaluation import ClipPredictions
+from snn_action.evaluation.calibration import Calibration
 from snn_action.features import describe_backbone, extract_frames, extract_video, prepare
 from snn_action.models import TemporalModel, build_model
+from snn_action.runs.calibration import load_calibration
+from snn_action.runs.data import check_background
 from snn_action.runs.folder import fold_folder
 from snn_action.runs.split_file import read_begun_run
 from snn_action.training import load_weights, require_trained, resolve_device
 from snn_action.video.array import read_array
 
 Frames = npt.NDArray[np.uint8] | Tensor | Sequence[npt.NDArray[np.uint8]]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What calibration makes of a video's prediction.
+
+    Attributes:
+        probabilities: After the temperature (K,).
+        score: How strange the video is; see ``evaluation.rejection``.
+        threshold: From where on it is unknown.
+        is_unknown: The score is higher, or the most probable class is ``evaluation.background``.
+    """
+
+    probabilities: npt.NDArray[np.float64]
+    score: float
+    threshold: float
+    is_unknown: bool
 
 
 @dataclass(frozen=True)
@@ -34,6 +55,7 @@ class Prediction:
         probabilities: Softmax averaged over the steps of each clip, then over clips (K,), as ``video`` accuracy does.
         over_time: For each clip, the softmax at each step (T, K).
         frames: For each clip, the frames at these steps (T,).
+        verdict: What the run's calibration makes of it; None where the run has none.
     """
 
     video: str
@@ -41,14 +63,32 @@ class Prediction:
     probabilities: npt.NDArray[np.float64]
     over_time: tuple[npt.NDArray[np.float32], ...]
     frames: tuple[npt.NDArray[np.int64], ...]
+    verdict: Verdict | None = None
+
+    @property
+    def confidence(self) -> float | None:
+        """Calibrated probability of the most probable class; None where the run has no calibration."""
+        return None if self.verdict is None else float(self.verdict.probabilities.max())
+
+    @property
+    def is_unknown(self) -> bool | None:
+        """Whether this is none of the known actions; None where the run has no calibration."""
+        return None if self.verdict is None else self.verdict.is_unknown
 
     def top(self, count: int = 5) -> list[tuple[str, float]]:
-        """The most probable classes with their probabilities."""
-        return self._top(self.probabilities, count)
+        """The most probable classes with their probabilities, calibrated where the run is."""
+        return self._top(self.probabilities if self.verdict is None else self.verdict.probabilities, count)
 
     def to_dict(self, count: int = 5, over_time: bool = False) -> dict[str, Any]:
         """For JSON: the video, its top classes and, if asked, those at each step of each clip."""
         result: dict[str, Any] = {"video": self.video, "top": _named(self.top(count))}
+        if self.verdict is not None:
+            result |= {
+                "unknown": self.verdict.is_unknown,
+                "confidence": self.confidence,
+                "score": self.verdict.score,
+                "threshold": self.verdict.threshold,
+            }
         if over_time:
             result["over_time"] = [
                 [
@@ -61,7 +101,7 @@ class Prediction:
 
     def to_text(self, count: int = 5, over_time: bool = False) -> str:
         """For people: a line for each of the top classes and, if asked, for each step."""
-        lines = [self.video]
+        lines = [self.video + (": unknown, nothing like what was learned; nearest:" if self.is_unknown else "")]
         lines += [f"  {100 * probability:5.1f} %  {name}" for name, probability in self.top(count)]
         if over_time:
             for clip, (frames, steps) in enumerate(zip(self.frames, self.over_time, strict=True), 1):
@@ -77,11 +117,22 @@ class Prediction:
 
 
 class LoadedRun:
-    """A run's backbone and temporal model, ready to predict (``load_run`` makes it)."""
+    """A run's backbone and temporal model, ready to predict (``load_run`` makes it).
+
+    ``calibration`` is the fold's, None where it has none.
+    """
 
     def __init__(
-        self, config: Config, class_names: Sequence[str], backbone: Backbone, model: TemporalModel, device: torch.device
+        self,
+        config: Config,
+        class_names: Sequence[str],
+        backbone: Backbone,
+        model: TemporalModel,
+        device: torch.device,
+        calibration: Calibration | None = None,
     ) -> None:
+        check_background(config, tuple(class_names))
+        self.calibration = calibration
         self.config = config
         self.class_names = tuple(class_names)
         self.backbone = backbone
@@ -109,12 +160,41 @@ class LoadedRun:
         with torch.inference_mode():
             logits, _ = self.model(features.to(self.device), mask=mask.to(self.device), keep_state=False)
         shares = logits.float().softmax(-1).cpu().numpy()
+        totals = logits.float().logsumexp(-1).cpu().numpy()
         over_time = tuple(clip[real] for clip, real in zip(shares, mask.numpy(), strict=True))
         averages = self.model.averages_time
         each = [clip[-1].astype(np.float64) if averages else clip.mean(0, dtype=np.float64) for clip in over_time]
         mean = np.mean(each, axis=0)
         frames = tuple(clips.indices[positions] for positions in clips.clips)
-        return Prediction(name, self.class_names, mean, over_time, frames)
+        verdict = None if self.calibration is None else self.judge(shares, totals, mask.numpy(), mean)
+        return Prediction(name, self.class_names, mean, over_time, frames, verdict)
+
+    def judge(
+        self,
+        shares: npt.NDArray[np.float32],
+        totals: npt.NDArray[np.float32],
+        mask: npt.NDArray[np.bool_],
+        mean: npt.NDArray[np.float64],
+    ) -> Verdict:
+        """What the calibration makes of one video.
+
+        Args:
+            shares: Softmax at each step of each of its clips (C, T, K).
+            totals: ``logsumexp`` of the logits there (C, T).
+            mask: Real steps (C, T).
+            mean: The video's probabilities (K,).
+
+        Raises:
+            ValueError: there is no calibration.
+        """
+        if self.calibration is None:
+            raise ValueError("this run has no calibration")
+        one = np.zeros(len(shares), np.int64)
+        said = ClipPredictions(shares, mask, one, one, None, self.model.averages_time, totals=totals)
+        score, threshold = float(self.calibration.rate(said)[0]), self.calibration.threshold
+        probabilities = self.calibration.sharpen(mean)
+        is_background = self.class_names[int(mean.argmax())] == self.config.evaluation.background
+        return Verdict(probabilities, score, threshold, score > threshold or is_background)
 
     def predict_each(self, paths: Iterable[str | Path]) -> Iterator[Prediction | WorkError]:
         """``predict`` of each video, or why there is none: one that cannot be used costs the others nothing."""
@@ -130,10 +210,10 @@ class LoadedRun:
 def load_run(
     folder: str | Path, *, fold: str | None = None, device: str | None = None, overrides: Sequence[str] = ()
 ) -> LoadedRun:
-    """Load a trained run: ``load_run("save/demo/20260101-120000").predict("video.avi")``.
+    """Load a trained run, or one packed into a file: ``load_run("save/demo/20260101-120000").predict("video.avi")``.
 
     Args:
-        folder: Of the run.
+        folder: Of the run; or the file that ``snn-action pack`` wrote.
         fold: Whose model, where the run has several folds; None: the first.
         device: As in the configuration; None: the run's own.
         overrides: Put over the run's configuration, such as ``backbone.weights=elsewhere.pth``; only what does not
@@ -145,6 +225,12 @@ def load_run(
     """
     folder = Path(folder)
     extra = [] if device is None else [f"device={json.dumps(device)}"]
+    if folder.is_file():
+        from snn_action.runs.packed_model import load_pack
+
+        if fold is not None:
+            raise ConfigError(f"{folder}: a packed model is that of one fold: leave the fold out")
+        return load_pack(folder, [*overrides, *extra])
     config, split = read_begun_run(folder, [*overrides, *extra])
     if not split.from_videos:
         raise ConfigError(
@@ -154,7 +240,8 @@ def load_run(
     names = [sides.name for sides in split.folds]
     if fold is not None and fold not in names:
         raise ConfigError(f"{folder}: no fold {fold!r}; it has {', '.join(names)}")
-    weights = require_trained(fold_folder(folder, fold or names[0], names), folder)
+    own = fold_folder(folder, fold or names[0], names)
+    weights = require_trained(own, folder)
     target = resolve_device(config.device).main
     backbone = build_backbone(config.backbone, config.seed)
     prepare(backbone, config, target)
@@ -162,7 +249,8 @@ def load_run(
     streams = len(config.clip.streams)
     model = build_model(config.model, streams * backbone.feature_dim, len(split.class_names), config.seed)
     load_weights(model, weights)
-    return LoadedRun(config, split.class_names, backbone, model.eval().to(target), target)
+    calibration = load_calibration(config, own)
+    return LoadedRun(config, split.class_names, backbone, model.eval().to(target), target, calibration)
 
 
 def _named(top: list[tuple[str, float]]) -> list[dict[str, Any]]:

@@ -1,0 +1,168 @@
+"""What was found on videos that a fold's model did not learn: a temperature, and where "unknown" begins."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeGuard
+
+import numpy as np
+
+from snn_action.core.errors import ConfigError
+from snn_action.core.reading import parse_json, read_text, reading
+from snn_action.evaluation.accuracy import average_clips
+from snn_action.evaluation.predictions import ClipPredictions
+from snn_action.evaluation.rejection import SCORES, Score, choose_score, find_threshold, score_videos
+from snn_action.evaluation.temperature import LEAST, MOST, Floats, apply_temperature, fit_temperature
+
+VERSION = 1
+_LONGEST = 2**24  # bytes of a file
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How a fold's probabilities are made honest, and how an unknown action is told.
+
+    Attributes:
+        temperature: See ``temperature.py``.
+        score: Which score of ``rejection.py`` tells unknown actions.
+        known_scores: That score of the held-out videos of known classes, in order.
+        known_share: Share of these that is kept.
+        videos: Videos that all this was fitted on.
+        groups: Their groups.
+        own_model: True: the fold's model itself was asked, of its validation videos. False: one more was trained like
+            it, without these videos.
+        auroc: AUROC of each score for classes that were left out, where models without them were trained.
+    """
+
+    temperature: float
+    score: Score
+    known_scores: tuple[float, ...]
+    known_share: float
+    videos: int
+    groups: int
+    own_model: bool
+    auroc: Mapping[Score, float] | None = None
+
+    @property
+    def threshold(self) -> float:
+        """The highest score of a known action; a video that scores higher is unknown."""
+        return find_threshold(np.array(self.known_scores), self.known_share)
+
+    def sharpen(self, probabilities: Floats) -> Floats:
+        """Probabilities (..., K) after the temperature."""
+        return apply_temperature(probabilities, self.temperature)
+
+    def rate(self, predictions: ClipPredictions) -> Floats:
+        """The score of each video (V,), in the order of ``average_clips``."""
+        return score_videos(predictions, self.score, self.temperature)
+
+    def with_share(self, share: float) -> "Calibration":
+        """The same with another share of known videos kept."""
+        return replace(self, known_share=share)
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """All but the scores, for ``metrics.json``."""
+        return {
+            "temperature": self.temperature,
+            "score": self.score,
+            "threshold": self.threshold,
+            "known_share": self.known_share,
+            "videos": self.videos,
+            "groups": self.groups,
+            "own_model": self.own_model,
+            "auroc": None if self.auroc is None else dict(self.auroc),
+        }
+
+    def to_content(self) -> dict[str, Any]:
+        """Plain values, for JSON; ``threshold`` is for readers, it follows from the rest."""
+        return {"version": VERSION, **self.summary, "known_scores": list(self.known_scores)}
+
+    def to_json(self) -> str:
+        """The text of ``calibration.json``."""
+        return json.dumps(self.to_content(), indent=1) + "\n"
+
+
+def calibrate(
+    predictions: ClipPredictions,
+    share: float,
+    groups: int,
+    *,
+    own_model: bool,
+    auroc: Mapping[Score, float] | None = None,
+    background: int | None = None,
+) -> Calibration:
+    """Fit to predictions of videos that the model did not learn.
+
+    Args:
+        predictions: With ``totals``.
+        share: Of known videos to keep.
+        groups: How many there are of these videos.
+        own_model: See ``Calibration``.
+        auroc: See ``Calibration``; it chooses the score.
+        background: Label of a class that itself counts as unknown: its videos set no threshold.
+    """
+    videos = average_clips(predictions)
+    temperature, score = fit_temperature(videos.probabilities, videos.label), choose_score(auroc)
+    scores = score_videos(predictions, score, temperature)
+    known = videos.label != background
+    chosen = np.sort(scores[known] if known.any() else scores)
+    return Calibration(temperature, score, tuple(chosen.tolist()), share, len(videos.label), groups, own_model, auroc)
+
+
+def parse_calibration(content: Any) -> Calibration:
+    """What ``Calibration.to_content`` gave.
+
+    Raises:
+        ValueError: it is something else, or of a newer version.
+    """
+    if not isinstance(content, Mapping):
+        raise ValueError("a calibration is a JSON object")
+    version: Any = content.get("version")
+    if not _is_count(version):
+        raise ValueError("it names no version")
+    if version > VERSION:
+        raise ValueError("it was written by a newer version of snn-action; update it")
+    temperature, score, share = (content.get(key) for key in ("temperature", "score", "known_share"))
+    scores, auroc = content.get("known_scores"), content.get("auroc")
+    videos, groups, own_model = (content.get(key) for key in ("videos", "groups", "own_model"))
+    if not (_is_number(temperature) and LEAST / 2 <= temperature <= 2 * MOST):
+        raise ValueError(f"the temperature is no number from {LEAST} to {MOST}")
+    if score not in SCORES or not (_is_number(share) and 0 < share <= 1):
+        raise ValueError("its score or its share of known videos is none")
+    if not (isinstance(scores, list) and scores and all(map(_is_number, scores))):
+        raise ValueError("its scores are no list of numbers")
+    if auroc is not None and not (isinstance(auroc, Mapping) and all(_is_number(auroc.get(name)) for name in SCORES)):
+        raise ValueError("its AUROC is none")
+    if not (_is_count(videos) and _is_count(groups) and isinstance(own_model, bool)):
+        raise ValueError("what it was fitted on is not said")
+    areas = None if auroc is None else {name: float(auroc[name]) for name in SCORES}
+    return Calibration(
+        float(temperature), score, tuple(sorted(map(float, scores))), float(share), videos, groups, own_model, areas
+    )
+
+
+def read_calibration(path: Path) -> Calibration | None:
+    """The calibration in a file; None where there is none.
+
+    Raises:
+        ConfigError: it is broken, or of a newer version.
+    """
+    if not path.exists():
+        return None
+    with reading(path, "not a calibration", _say_way_out):
+        return parse_calibration(parse_json(read_text(path, _LONGEST)))
+
+
+def _say_way_out(message: str) -> ConfigError:
+    return ConfigError(f"{message}; remove it to have it made anew by: snn-action evaluate RUN")
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_count(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**63
