@@ -43,7 +43,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"differences": 2, "normalize": True, "hidden_recurrence": True},
         {"differences": 1, "input_to_hidden": True},
         {"inputs": ("mean", "difference"), "windows": (4,), "normalize": True, "differences": 1, "scaling": "feature"},
-        {"inputs": ("second_difference",), "lag": 1, "hidden_recurrence": True},
+        {"inputs": ("second_difference",), "lags": (1,), "hidden_recurrence": True},
     ],
     "mean_pool": [{"inputs": ("difference", "mean"), "windows": (5, 2)}],
     "stacked_lmu": [
@@ -87,7 +87,7 @@ COMMON: dict[str, dict[str, Any]] = {  # enough spikes in a few steps
     "spiking_lmu_2020": {"ensemble_neurons": 40},
 }
 LEARNING_RATE = {"spiking_lmu_2020": 2e-4}  # its weights take spikes a second, hundreds at a time
-ALL_INPUTS = {"inputs": ("features", "difference", "second_difference", "mean"), "lag": 2, "windows": (2, 3)}
+ALL_INPUTS = {"inputs": ("features", "difference", "second_difference", "mean"), "lags": (1, 2), "windows": (2, 3)}
 OF_PARTS = {"late_fusion"}  # models of models, which leave inputs to them
 CASES = [
     (name, extra)

@@ -18,29 +18,30 @@ def make(**settings) -> Inputs:
     return Inputs(MeanPoolSettings(**settings))
 
 
-def compute(x: torch.Tensor, kind: str, lag: int, windows: tuple[int, ...]) -> list[torch.Tensor]:
+def compute(x: torch.Tensor, kind: str, lags: tuple[int, ...], windows: tuple[int, ...]) -> list[torch.Tensor]:
     """Step by step, of one clip (T, D)."""
     steps = range(len(x))
+    zero = torch.zeros_like(x[0])
     if kind == "features":
         return [x]
     if kind == "mean":
         return [torch.stack([x[max(0, t - w + 1) : t + 1].mean(0) for t in steps]) for w in windows]
-    order = 2 if kind == "second_difference" else 1
-    zero = torch.zeros_like(x[0])
-    if order == 1:
-        return [torch.stack([x[t] - x[t - lag] if t >= lag else zero for t in steps])]
-    return [torch.stack([x[t] - 2 * x[t - lag] + x[t - 2 * lag] if t >= 2 * lag else zero for t in steps])]
+    if kind == "difference":
+        return [torch.stack([x[t] - x[t - lag] if t >= lag else zero for t in steps]) for lag in lags]
+    return [
+        torch.stack([x[t] - 2 * x[t - lag] + x[t - 2 * lag] if t >= 2 * lag else zero for t in steps]) for lag in lags
+    ]
 
 
-@pytest.mark.parametrize("lag", [1, 2, 3])
+@pytest.mark.parametrize("lags", [(1,), (3,), (4, 1)])
 @pytest.mark.parametrize("windows", [(2,), (4, 3, 20)])
 @pytest.mark.parametrize("kinds", [ALL, ("difference",), ("mean", "features"), ("second_difference", "difference")])
-def test_inputs_are_side_by_side_in_the_order_of_their_names(kinds, windows, lag):
-    inputs = make(inputs=kinds, lag=lag, windows=windows)
+def test_inputs_are_side_by_side_in_the_order_of_their_names(kinds, windows, lags):
+    inputs = make(inputs=kinds, lags=lags, windows=windows)
     x = torch.randn(3, 9, 4, dtype=torch.float64)
     expanded, past = inputs.expand(x, inputs.start(3, 4, x.device, x.dtype), None)
     wanted = torch.stack(
-        [torch.cat([block for kind in kinds for block in compute(clip, kind, lag, windows)], 1) for clip in x]
+        [torch.cat([block for kind in kinds for block in compute(clip, kind, lags, windows)], 1) for clip in x]
     )
     assert expanded.shape == (3, 9, 4 * inputs.blocks)
     torch.testing.assert_close(expanded, wanted)
@@ -138,7 +139,8 @@ def test_weights_of_a_model_of_before_are_loaded():
         ({"inputs": ["features", "features"]}, "inputs: one is named twice"),
         ({"windows": [4, 4]}, "windows: one is named twice"),
         ({"windows": [1]}, "windows"),
-        ({"lag": 0}, "lag"),
+        ({"lags": [0]}, "lags"),
+        ({"lags": [2, 2]}, "lags: one is named twice"),
         ({"type": "late_fusion", "inputs": ["difference"]}, "set them in model.model"),
     ],
 )

@@ -12,7 +12,7 @@ from snn_action.evaluation.calibration import read_calibration
 from snn_action.runs import calibration as calibration_module
 from snn_action.runs import pipeline
 from snn_action.runs.calibration import FILE, FOLDER, take_classes
-from snn_action.runs.split import read_split
+from snn_action.runs.split_file import read_split
 from snn_action.training import read_checkpoint
 
 

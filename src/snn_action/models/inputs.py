@@ -1,8 +1,8 @@
 """What every model can be given beside the features themselves: their changes, and their means over several times.
 
     features           x_t
-    difference         x_t - x_{t-lag}                       for a clip's first ``lag`` steps 0
-    second_difference  x_t - 2 x_{t-lag} + x_{t-2 lag}       for a clip's first 2 ``lag`` steps 0
+    difference         x_t - x_{t-l}                         of each lag l; for a clip's first l steps 0
+    second_difference  x_t - 2 x_{t-l} + x_{t-2l}            of each lag l; for a clip's first 2 l steps 0
     mean               (x_{t-w+1} + ... + x_t) / w           of each window w; at first, of the steps there are
 
 They are put side by side, in the order in which they are named, and each is scaled by itself.
@@ -38,11 +38,10 @@ class Inputs:
     """
 
     def __init__(self, settings: ModelSettings) -> None:
-        self.kinds, self.lag = settings.inputs, settings.lag
-        self.windows = settings.windows if "mean" in self.kinds else ()
-        self.blocks = sum(len(self.windows) if kind == "mean" else 1 for kind in self.kinds)
-        lags = [order * self.lag for kind, order in ORDERS.items() if kind in self.kinds]
-        self.reach = max([0, *lags, *(window - 1 for window in self.windows)])
+        self.kinds, self.lags, self.windows = settings.inputs, settings.lags, settings.windows
+        self.blocks = len([*self._each()])
+        lags = [order * lag for kind, order in ORDERS.items() for lag in self.lags if kind in self.kinds]
+        self.reach = max([0, *lags, *(window - 1 for window in self.windows if "mean" in self.kinds)])
 
     @property
     def changes_nothing(self) -> bool:
@@ -69,19 +68,19 @@ class Inputs:
                     found.append(x)
                 elif kind == "mean":
                     found += [self._average(joined, seen, window, steps) for window in self.windows]
-                else:
-                    order = ORDERS[kind]
-                    change = x - look_back(self.lag)
-                    if order == 2:
-                        change = change - look_back(self.lag) + look_back(2 * self.lag)
-                    found.append(change * (seen >= order * self.lag).unsqueeze(-1))
+                for lag in self.lags if kind in ORDERS else ():
+                    change = x - look_back(lag)
+                    if kind == "second_difference":
+                        change = change - look_back(lag) + look_back(2 * lag)
+                    found.append(change * (seen >= ORDERS[kind] * lag).unsqueeze(-1))
         count_updates(sum(block.numel() for block, kind in zip(found, self._each(), strict=True) if kind != "features"))
         expanded = torch.cat(found, -1)
         return expanded if mask is None else expanded.masked_fill(~mask.unsqueeze(-1), 0.0), past
 
     def _each(self) -> Iterator[str]:
+        """The kind of each block."""
         for kind in self.kinds:
-            yield from [kind] * (len(self.windows) if kind == "mean" else 1)
+            yield from [kind] * len({"features": (0,), "mean": self.windows}.get(kind, self.lags))
 
     @staticmethod
     def _average(joined: Tensor, seen: Tensor, window: int, steps: int) -> Tensor:

@@ -45,7 +45,7 @@ class LateFusion(TemporalModel):
             num_classes: int,
             *,
             inputs: tuple[Input, ...] = ("features",),
-            lag: int = 1,
+            lags: tuple[int, ...] = (1,),
             windows: tuple[int, ...] = (4, 8, 16),
             model: ModelSettings | dict[str, Any] = ...,
             streams: int = 2,

@@ -54,7 +54,7 @@ class LMU(TemporalModel):
             num_classes: int,
             *,
             inputs: tuple[Input, ...] = ("features",),
-            lag: int = 1,
+            lags: tuple[int, ...] = (1,),
             windows: tuple[int, ...] = (4, 8, 16),
             scaling: Scaling = "global",
             normalize: bool = False,

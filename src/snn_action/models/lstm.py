@@ -37,7 +37,7 @@ class LSTM(TemporalModel):
             num_classes: int,
             *,
             inputs: tuple[Input, ...] = ("features",),
-            lag: int = 1,
+            lags: tuple[int, ...] = (1,),
             windows: tuple[int, ...] = (4, 8, 16),
             scaling: Scaling = "global",
             layers: int = 3,

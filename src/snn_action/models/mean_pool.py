@@ -57,7 +57,7 @@ class MeanPool(TemporalModel):
             num_classes: int,
             *,
             inputs: tuple[Input, ...] = ("features",),
-            lag: int = 1,
+            lags: tuple[int, ...] = (1,),
             windows: tuple[int, ...] = (4, 8, 16),
             settings: MeanPoolSettings | None = None,
         ) -> None: ...

@@ -24,6 +24,7 @@ Scaling = Literal["feature", "global"]
 Readout = Literal["random", "logistic", "least_squares"]
 Input = Literal["features", "difference", "second_difference", "mean"]
 Window = Annotated[int, Field(ge=2, le=1024)]
+Lag = Annotated[int, Field(ge=1, le=64)]
 Part = Literal["encoders", "gain", "bias", "decoders"]
 
 
@@ -42,12 +43,14 @@ class ModelSettings(ItemSettings):
         min_length=1,
         description="What the model is given, side by side: features, their differences, means over 'windows'",
     )
-    lag: int = Field(1, ge=1, le=64, description="Steps back to which 'inputs' takes differences")
+    lags: tuple[Lag, ...] = Field(
+        (1,), min_length=1, max_length=16, description="Steps back to which 'inputs' takes differences"
+    )
     windows: tuple[Window, ...] = Field(
         (4, 8, 16), min_length=1, max_length=16, description="Steps over which 'inputs' takes means"
     )
 
-    @field_validator("inputs", "windows")
+    @field_validator("inputs", "windows", "lags")
     @classmethod
     def _distinct(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
         if len(set(value)) < len(value):

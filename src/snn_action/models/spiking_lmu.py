@@ -122,7 +122,7 @@ class SpikingLMU(TemporalModel):
             num_classes: int,
             *,
             inputs: tuple[Input, ...] = ("features",),
-            lag: int = 1,
+            lags: tuple[int, ...] = (1,),
             windows: tuple[int, ...] = (4, 8, 16),
             scaling: Scaling = "global",
             normalize: bool = True,

@@ -93,7 +93,7 @@ class StackedLMU(TemporalModel):
             num_classes: int,
             *,
             inputs: tuple[Input, ...] = ("features",),
-            lag: int = 1,
+            lags: tuple[int, ...] = (1,),
             windows: tuple[int, ...] = (4, 8, 16),
             scaling: Scaling = "global",
             normalize: bool = False,

@@ -139,7 +139,7 @@ class SpikingLMU2020(TemporalModel):
             num_classes: int,
             *,
             inputs: tuple[Input, ...] = ("features",),
-            lag: int = 1,
+            lags: tuple[int, ...] = (1,),
             windows: tuple[int, ...] = (4, 8, 16),
             scaling: Scaling = "global",
             units: int = 800,

@@ -15,7 +15,7 @@ from snn_action.features import describe_backbone
 from snn_action.runs.model_card import NO_LICENSE, describe_card, make_card
 from snn_action.runs.pack import BACKBONE, EVALUATION, KEY, SETTINGS, VERSION, digest_pack, refuse_paths
 from snn_action.runs.prediction import load_run
-from snn_action.runs.split import read_begun_run
+from snn_action.runs.split_file import read_begun_run
 from snn_action.training.checkpoints import PREFIX
 
 

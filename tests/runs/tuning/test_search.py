@@ -15,7 +15,7 @@ from snn_action.runs.tuning import search as searching
 from snn_action.runs.tuning.search import PROCESS, Plan, list_outcomes, open_study, search
 from snn_action.runs.tuning.validation import Validation, divide
 
-PLAN = Plan(("lmu", "spiking_lmu"), ("given",), (5,), 6, seconds=600, trials=5, seed=0)
+PLAN = Plan(("lmu", "spiking_lmu"), ("given",), (5,), 6, seconds=600, trials=6, seed=0)
 
 
 @pytest.fixture

@@ -45,7 +45,7 @@ def test_whatever_is_drawn_can_be_built(kind, config):
 def test_starts_are_points_of_the_space(config):
     sources = list_sources(config, from_videos=True)
     starts = list_starts(DEFAULT, sources, STEPS)
-    assert Counter(start["model"] for start in starts) == {"lmu": 8, "spiking_lmu": 8, "ensemble_array": 4}
+    assert Counter(start["model"] for start in starts) == {"lmu": 12, "spiking_lmu": 12, "ensemble_array": 4}
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0), direction="maximize")
     for start in starts:
         study.enqueue_trial(start)

@@ -21,7 +21,9 @@ SPIKING = ("spiking_lmu", "ensemble_array")
 DEFAULT = ("lmu", *SPIKING)
 BASELINE = "mean_pool"
 SHARES = (1.0, 2.0, 3.0)  # weights of a stream, before they are divided by their sum
-MOST_UNITS = 16384
+MOST_UNITS = 16384  # of on and off units together, which a higher order would need more of
+MOST_TRAINED = 512  # values to remember where their projections are dense
+ALL = 0  # values to remember: one for each input
 SOLVED: dict[str, Any] = {"epochs": 0, "validation_share": 0}
 UNIFORM = {"type": "spiking_rectified_linear", "initial_voltage": "uniform"}
 
@@ -95,22 +97,31 @@ def list_starts(kinds: Sequence[str], sources: Sequence[str], steps: int) -> lis
 
 def _search_reader(draw: Draw, size: int, steps: int) -> Parts:
     """What both kinds of LMU share."""
+    seen = draw.choose("inputs", ("features", "difference", "both"))
+    lags = draw.choose("lags", ("1", "2", "4", "1 4", "2 8"))
+    inputs = ("features", "difference") if seen == "both" else (seen,)
+    blocks = ("features" in inputs) + ("difference" in inputs) * len(lags.split())
+    memory = draw.choose("memory_d", (128, 512, ALL)) or size * blocks
     model: dict[str, Any] = {
+        "inputs": [*inputs],
+        "lags": [int(lag) for lag in lags.split()],
         "order": draw.count("order", 1, 6),
         "theta": draw.number("theta", 1.5, 2.0 * steps),
-        "differences": draw.choose("differences", (0, 1, 2, 4)),
         "normalize": draw.choose("normalize", (False, True)),
-        "memory_d": min(size, draw.choose("memory_d", (128, 512, 4096))),
+        "memory_d": min(size * blocks, memory),
     }
     if draw.choose("style", ("solved", "trained")) == "trained":
+        model["memory_d"] = min(model["memory_d"], MOST_TRAINED)
         model["units"] = draw.choose("trained_units", (128, 512, 2048))
         model["input_noise"] = draw.choose("input_noise", (0.0, 0.5, 1.0))
         return model, _search_training(draw)
     model["encoders"] = draw.choose("encoders", ("on_off", "random"))
     if model["encoders"] == "on_off":
-        model["units"] = min(2 * model["memory_d"] * model["order"], MOST_UNITS)
+        model["order"] = max(1, min(model["order"], MOST_UNITS // (2 * model["memory_d"])))
+        model["units"] = 2 * model["memory_d"] * model["order"]
         model["opposed"] = draw.choose("opposed", (False, True))
     else:
+        model["memory_d"] = min(model["memory_d"], MOST_TRAINED)
         model["units"] = draw.choose("units", (1024, 4096))
     model["readout"] = draw.choose("readout", ("logistic", "least_squares"))
     model["readout_strength"] = draw.number("strength", 0.003, 10.0)
@@ -197,13 +208,16 @@ SPACES: dict[str, Space] = {
     "stacked_lmu": _search_stacked_lmu,
     "lstm": _search_lstm,
 }
-_MOTION = {"style": "solved", "encoders": "on_off", "opposed": False, "readout": "logistic", "strength": 0.03,
-           "order": 2, "theta": 2.0, "differences": 2, "normalize": True, "memory_d": 4096}  # fmt: skip
-_APPEARANCE = {"style": "solved", "encoders": "on_off", "opposed": True, "readout": "least_squares", "strength": 3.0,
-               "order": 2, "theta": 8.0, "differences": 0, "normalize": True, "memory_d": 4096}  # fmt: skip
+_SOLVED = {"style": "solved", "encoders": "on_off", "memory_d": ALL, "order": 2, "normalize": True}
+_MOTION = {**_SOLVED, "inputs": "difference", "lags": "2", "theta": 2.0,
+           "opposed": False, "readout": "logistic", "strength": 0.03}  # fmt: skip
+_BOTH = {**_MOTION, "inputs": "both", "lags": "2 8"}
+_APPEARANCE = {**_SOLVED, "inputs": "features", "lags": "1", "theta": 8.0,
+               "opposed": True, "readout": "least_squares", "strength": 3.0}  # fmt: skip
+_FIRST = (_BOTH, _MOTION, _APPEARANCE)
 STARTS: dict[str, list[dict[str, Any]]] = {
-    "lmu": [{**start, "activation": "relu"} for start in (_MOTION, _APPEARANCE)],
-    "spiking_lmu": [{**start, "rate": 1000.0} for start in (_MOTION, _APPEARANCE)],
+    "lmu": [{**start, "activation": "relu"} for start in _FIRST],
+    "spiking_lmu": [{**start, "rate": 1000.0} for start in _FIRST],
     "ensemble_array": [
         {"style": "solved", "n_ensembles": 1000, "n_neurons": 50, "tau_input": 0.02, "normalize": True,
          "readout": "logistic", "strength": 0.3},
