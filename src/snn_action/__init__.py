@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from snn_action.models import list_models as list_models
     from snn_action.runs.pipeline import run as run
     from snn_action.runs.prediction import load_run as load_run
+    from snn_action.runs.tuning.tune import tune as tune
     from snn_action.snn.build import build_neuron as build_neuron
     from snn_action.snn.build import list_neurons as list_neurons
 
@@ -35,6 +36,7 @@ _HOMES = {
     "load_run": "runs.prediction",
     "make_config": "config",
     "run": "runs.pipeline",
+    "tune": "runs.tuning.tune",
 }
 __all__ = [
     "REGISTRY",
@@ -50,6 +52,7 @@ __all__ = [
     "load_run",
     "make_config",
     "run",
+    "tune",
 ]
 
 
