@@ -16,7 +16,7 @@ from snn_action.core.locks import NoLocksError, try_lock
 logger = logging.getLogger(__name__)
 
 LOCK, LOG = ".lock", "run.log"
-BEGUN = ("config.json", "environment.json", "splits.json", "metrics.jsonl", "trained", LOCK, LOG)
+BEGUN = ("config.json", "environment.json", "splits.json", "timing.json", "metrics.jsonl", "trained", LOCK, LOG)
 RESULTS = ("predictions.csv", "confusion.csv", "metrics.json", "examples.npz", "report.html")
 FOLDERS = ("checkpoints", "figures", "folds", "on", "tensorboard", "csv")
 _OWN_FILE = re.compile(

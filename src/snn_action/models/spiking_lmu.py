@@ -240,11 +240,11 @@ class SpikingLMU(TemporalModel):
         logits, leaky = self.leak(drive, state.leaky, mask)
         return logits + self.readout.bias, after._replace(leaky=leaky)
 
-    def show_spikes(self, features: Tensor, mask: Tensor | None = None) -> Tensor | None:
+    def show_spikes(self, features: Tensor, mask: Tensor | None = None, state: Any = None) -> Tensor | None:
         """Those of the hidden units; None where they send rates."""
         if not self.neuron.spiking:
             return None
-        spikes, _ = self._spike(*self.receive(features, None, mask))
+        spikes, _ = self._spike(*self.receive(features, state, mask))
         return self.neuron.count(spikes)
 
     def _spike(self, x: Tensor, state: SpikingLMUState, mask: Tensor | None) -> tuple[Tensor, SpikingLMUState]:
