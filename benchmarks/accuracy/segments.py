@@ -2,10 +2,10 @@
 
     python benchmarks/accuracy/segments.py VIDEOS WEIGHTS [--folder F] [--store FOLDER]
 
-VIDEOS are Weizmann's, WEIGHTS those of ``mobilenet_v2``. Clips that a model has not seen are joined in random order into
-one video: the synthetic set's test clips, and the ten clips of each held-out subject of Weizmann. A stream of its frames
-gives evidence, and ``evaluation.segments`` the segments. Only the cost of a change is chosen: for the synthetic set on
-joined training clips; for a subject of Weizmann on another one, by a model that has seen neither.
+VIDEOS are Weizmann's, WEIGHTS those of ``mobilenet_v2``. Clips that a model has not seen are joined in random order
+into one video: the synthetic set's test clips, and the ten clips of each held-out subject of Weizmann. A stream of its
+frames gives evidence, and ``evaluation.segments`` the segments. Only the cost of a change is chosen: for the synthetic
+set on joined training clips; for a subject of Weizmann on another one, by a model that has seen neither.
 """
 
 import argparse

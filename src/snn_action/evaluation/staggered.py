@@ -51,11 +51,6 @@ class StaggeredRows:
         self._state: Any = None
         self._first: Any = None
 
-    @property
-    def hop(self) -> int:
-        """Steps between two beginnings, about."""
-        return max(1, self.frames // self.rows)
-
     def advance(self, features: Tensor) -> Said:
         """What the rows say at the steps of ``features`` (T, D), which follow those of the last call.
 

@@ -128,6 +128,12 @@ class StreamSummary:
         )
 
 
+def choose_batch(frames: int) -> int:
+    """Steps of a file that go through the backbone together: what lies between two beginnings of rows, or several."""
+    hop = max(1, frames // min(ROWS, frames))
+    return hop * max(1, round(_TOGETHER / hop)) if hop <= _WAITING else _TOGETHER
+
+
 class RunStream:
     """What a run says of a stream; iterate over it once.
 
@@ -234,7 +240,7 @@ class RunStream:
     ) -> Iterator[Moment | Segment]:
         run, settings, summary = self.recognizer, self.settings, self.summary
         rows = StaggeredRows(run.model, run.config.clip.frames, ROWS, shows=settings.spikes)
-        together = together or rows.hop * max(1, round(_TOGETHER / rows.hop))
+        together = together or choose_batch(rows.frames)
         cost = choose_cost(rows.frames) if settings.cost is None else settings.cost
         segmenter, leak = Segmenter(run.class_names, cost), LeakyEvidence(max(1.0, LEAK * rows.frames))
         for part in embed_stream(frames, views, run.config, run.backbone, run.device, together):

@@ -1,7 +1,7 @@
 """Frames as they come, from a file, an address, a camera or standard input, with memory that does not grow.
 
-A thread reads and decodes ahead into a short queue. A file waits for whoever takes the frames. What is live does not
-wait: where frames are taken too slowly, those in the queue are thrown away and counted, and the newest go on.
+A thread reads and decodes ahead into a short queue. A file, a pipe or a download waits for whoever takes the frames. A
+camera does not: where frames are taken too slowly, those in the queue are thrown away and counted, and the newest go on.
 Frames have the size of the first one: later ones of another size are scaled to it.
 """
 
@@ -65,9 +65,12 @@ class _Belt:
         self._changed = threading.Condition()
 
     def put(self, item: Any) -> bool:
-        """Put it at the end, once there is room or, where nothing waits, in the place of all; false: it is closed."""
+        """Put it at the end, once there is room or, where the source does not wait, in the place of all frames.
+
+        False: nobody takes anything any more.
+        """
         with self._changed:
-            if len(self._items) >= self.room and not self._waits:
+            if len(self._items) >= self.room and not self._waits and not isinstance(item, _End):
                 self.dropped += len(self._items)
                 self._items.clear()
             self._changed.wait_for(lambda: self._closed or len(self._items) < self.room)
@@ -108,7 +111,7 @@ class LiveReader:
         self.rate: float | None = None
         self._wanted: Callable[[int], bool] = lambda _: True
         self._go = threading.Event()
-        self._belt = _Belt(waits=not source.is_live)
+        self._belt = _Belt(source.waits)
         if source.kind == "stdin" and self.settings.frame_size is None:
             raise ConfigError("raw frames on standard input: say how large they are, by --frame-size WIDTHxHEIGHT")
 
@@ -157,7 +160,7 @@ class LiveReader:
         seen = False
         for message in self._receive(stop, "no frame came"):
             seen = True
-            yield message if self.source.is_live else replace(message, arrived=time.monotonic())
+            yield message if not self.source.waits else replace(message, arrived=time.monotonic())
             if self.source.is_live and self._belt.is_empty():
                 yield None
         if not seen and not stop.is_set():

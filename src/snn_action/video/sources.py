@@ -22,6 +22,7 @@ Kind = Literal["file", "frames", "network", "device", "stdin"]
 LIVE: frozenset[Kind] = frozenset(("network", "device", "stdin"))
 
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_DOWNLOAD = re.compile(r"(?:https?|ftp)://", re.IGNORECASE)
 _DEVICE = re.compile(r"([a-z][a-z0-9_]+):(.+)", re.DOTALL)
 _SECRET = re.compile(r"(?<=://)[^/@\s]+@")
 # FFmpeg's names of what reads a camera, a screen or a generated picture
@@ -46,6 +47,11 @@ class Source:
     def is_live(self) -> bool:
         """Whether it sends frames at its own pace and cannot be read twice."""
         return self.kind in LIVE
+
+    @property
+    def waits(self) -> bool:
+        """Whether it sends the next frame when there is room for it: a file, a pipe, a download, a generated picture."""
+        return self.kind not in ("network", "device") or self.format == "lavfi" or bool(_DOWNLOAD.match(self.name))
 
     @property
     def label(self) -> str:
