@@ -27,6 +27,7 @@ from snn_action.features.streaming import Views, embed_stream
 from snn_action.runs import pipeline
 from snn_action.runs.prediction import LoadedRun, load_run
 from snn_action.runs.split import read_split
+from snn_action.runs.streaming import ROWS
 from snn_action.video.decode import count_frames, read_frames
 from snn_action.video.live import LiveReader
 from snn_action.video.sources import find_source
@@ -68,7 +69,7 @@ def measure(
     run: LoadedRun, times: list[float], features: torch.Tensor, truth: list[Segment]
 ) -> dict[float, SegmentMatch]:
     """How many segments are found at each cost."""
-    rows = StaggeredRows(run.model, run.config.clip.frames)
+    rows = StaggeredRows(run.model, run.config.clip.frames, ROWS)
     evidence = np.concatenate([rows.advance(part).mean for part in features.split(TOGETHER)])
     costs = {cost: cost * run.config.clip.frames for cost in COSTS}
     found = {cost: find_segments(run.class_names, times, evidence, nats) for cost, nats in costs.items()}

@@ -75,7 +75,7 @@ def test_output_that_is_not_finite_is_an_error():
     with torch.no_grad():
         model.readout.bias.fill_(float("nan"))
     with pytest.raises(WorkError, match="not finite"):
-        StaggeredRows(model, FRAMES).advance(torch.zeros(3, 5))
+        StaggeredRows(model, FRAMES, ROWS).advance(torch.zeros(3, 5))
 
 
 def test_the_leak():

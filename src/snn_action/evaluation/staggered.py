@@ -39,7 +39,7 @@ class StaggeredRows:
         shows: Keep the spikes of the hidden units of the first row (``spikes``).
     """
 
-    def __init__(self, model: TemporalModel, frames: int, rows: int = 4, *, shows: bool = False) -> None:
+    def __init__(self, model: TemporalModel, frames: int, rows: int, *, shows: bool = False) -> None:
         self.model = model
         self.frames = frames
         self.rows = min(rows, frames)

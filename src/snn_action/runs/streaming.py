@@ -1,6 +1,7 @@
 """A trained run on a stream: frames in, one at a time or a few; evidence and segments out, whatever the length."""
 
 import logging
+import math
 import statistics
 import threading
 import time
@@ -29,9 +30,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-ROWS = 4
+ROWS = 2  # more find no better segments (benchmarks/accuracy/segments.py), and take longer
 LEAK = 0.25  # of a training clip's steps
-_TOGETHER = 12  # steps of a file, about
+_TOGETHER = 8  # steps of a file, at most
 _WAITING = 16  # steps of a live source that has got ahead
 _REMEMBERED = 1000  # latencies
 
@@ -129,9 +130,9 @@ class StreamSummary:
 
 
 def choose_batch(frames: int) -> int:
-    """Steps of a file that go through the backbone together: what lies between two beginnings of rows, or several."""
+    """Steps of a file that go through the backbone together: an even part of those between two beginnings of rows."""
     hop = max(1, frames // min(ROWS, frames))
-    return hop * max(1, round(_TOGETHER / hop)) if hop <= _WAITING else _TOGETHER
+    return math.ceil(hop / math.ceil(hop / _TOGETHER))
 
 
 class RunStream:
