@@ -20,6 +20,8 @@ from snn_action.video.live import LiveFrame
 from snn_action.video.settings import Stream
 from snn_action.video.transforms import difference_image, resize
 
+IMAGES = 8  # through the backbone at once: more are hardly faster, and take more memory
+
 
 @dataclass(frozen=True)
 class Embedded:
@@ -104,20 +106,19 @@ def embed_stream(
     past: dict[Stream, Tensor] = {}
 
     def run() -> Embedded:
+        some, held[:] = held[:batch], held[batch:]
         streams = []
         for stream in views.streams:
-            images = resize(np.stack([shown[stream] for _, shown in held]), size)
+            images = resize(np.stack([shown[stream] for _, shown in some]), size)
             if backbone.window > 1:
                 before = past.get(stream, images[:1].expand(backbone.window - 1, -1, -1, -1))
                 images = torch.cat([before, images])
                 past[stream] = images[len(images) - backbone.window + 1 :]
                 images = images.unfold(0, backbone.window, 1).movedim(-1, 1)
             streams.append(images)
-        together = config.backbone.batch_size
+        together = min(config.backbone.batch_size, IMAGES)
         features = embed(backbone, torch.cat(streams), together, config.backbone.precision, device)
-        done = Embedded([frame for frame, _ in held], torch.cat(features.chunk(len(streams)), 1))
-        held.clear()
-        return done
+        return Embedded([frame for frame, _ in some], torch.cat(features.chunk(len(streams)), 1))
 
     for frame in frames:
         if frame is not None:
@@ -125,5 +126,5 @@ def embed_stream(
         while len(held) >= batch or (frame is None and held):
             yield run()
     held += views.flush()
-    if held:
+    while held:
         yield run()

@@ -192,7 +192,8 @@ class SpikingLMU(TemporalModel):
         )
         gain, bias = gain / self.current_unit, bias / self.current_unit
         # A direction's value has the deviation of u times sqrt(share of the coefficients that u fills, one of `order`).
-        directions = F.normalize(torch.randn(s.units, s.memory_d * s.order)) * math.sqrt(s.order)
+        directions = torch.randn(s.units, s.memory_d * s.order)
+        directions.div_(directions.norm(dim=1, keepdim=True).clamp_min(1e-12)).mul_(math.sqrt(s.order))  # may be large
         with torch.no_grad():
             self.memory_kernel.weight.copy_(directions)
             if s.encoders == "on_off":

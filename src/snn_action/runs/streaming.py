@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 ROWS = 2  # more find no better segments (benchmarks/accuracy/segments.py), and take longer
 LEAK = 0.25  # of a training clip's steps
-_TOGETHER = 8  # steps of a file, at most
+_TOGETHER = 16  # steps of a file, at most: the model's weights are read once for all of them
 _WAITING = 16  # steps of a live source that has got ahead
 _REMEMBERED = 1000  # latencies
 

@@ -1,8 +1,8 @@
 """Frames as they come, from a file, an address, a camera or standard input, with memory that does not grow.
 
 A thread reads and decodes ahead into a short queue. A file, a pipe or a download waits for whoever takes the frames. A
-camera does not: where frames are taken too slowly, those in the queue are thrown away and counted, and the newest go on.
-Frames have the size of the first one: later ones of another size are scaled to it.
+camera does not: where frames are taken too slowly, those in the queue are thrown away and counted, and the newest go
+on. Frames have the size of the first one: later ones of another size are scaled to it.
 """
 
 import threading

@@ -50,7 +50,7 @@ class Source:
 
     @property
     def waits(self) -> bool:
-        """Whether it sends the next frame when there is room for it: a file, a pipe, a download, a generated picture."""
+        """Whether it sends the next frame when there is room: a file, a pipe, a download, a generated picture."""
         return self.kind not in ("network", "device") or self.format == "lavfi" or bool(_DOWNLOAD.match(self.name))
 
     @property
