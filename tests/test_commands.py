@@ -111,7 +111,7 @@ def test_help(command, words):
     [
         (("rum",), "rum"),
         (("run", "--confg", "x.json"), "--confg"),
-        (("predict", "somewhere"), "VIDEO"),
+        (("predict", "somewhere"), "SOURCE"),
         (("predict", "run", "video", "--top", "0"), "top"),
         (("report",), "RUN"),
     ],

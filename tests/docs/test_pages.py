@@ -36,7 +36,7 @@ REASONS = {
     "files of 2020": "tests/original_2020 and tests/test_seed_run.py run such files",
 }
 LANGUAGES = {"bash", "python", "json", "toml", "text"}
-OF_RUNS = {"tutorials/own-videos.md", "how-to/loggers.md"}  # their Python needs what the tutorials make
+OF_RUNS = {"tutorials/own-videos.md", "how-to/live.md", "how-to/loggers.md"}  # their Python needs the tutorials
 # Keys of JSON files beside weights; all other JSON is part of a configuration
 PROVENANCE = {"trained_on", "videos"}
 
@@ -194,9 +194,10 @@ def test_the_commands_of_the_tutorials_run_as_written(shell):
                         words = ["snn-action", "run", "-c", "configs/config.json"]
                     printed = shell(fill_in(words))
                     assert printed.strip(), words
-    for block in PAGES["how-to/loggers.md"]:  # what it reads is of a run
-        if block.language == "python":
-            run_python("how-to/loggers.md", block.text, {})
+    for page in ("how-to/live.md", "how-to/loggers.md"):  # what they read is of a run
+        for block in PAGES[page]:
+            if block.language == "python":
+                run_python(page, block.text, {})
     assert Path("comparison.html").is_file()
 
 

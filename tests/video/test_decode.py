@@ -85,7 +85,7 @@ def test_frames_are_the_painted_ones_in_the_order_asked_and_may_repeat(tmp_path,
 def count_packets(monkeypatch, lose=None):
     """How many packets reach a decoder and how many frames become RGB; the decoder may lose a packet's frame."""
     counts = {"decoded": 0, "rgb": 0}
-    to_rgb = decode._to_rgb
+    to_rgb = decode.to_rgb
 
     def convert(frame, converter):
         counts["rgb"] += 1
@@ -120,7 +120,7 @@ def count_packets(monkeypatch, lose=None):
         with original(path, limits) as (container, stream):
             yield Container(container), stream
 
-    monkeypatch.setattr(decode, "_to_rgb", convert)
+    monkeypatch.setattr(decode, "to_rgb", convert)
     monkeypatch.setattr(decode, "open_stream", opened)
     return counts
 

@@ -103,7 +103,7 @@ def test_whatever_a_library_raises_inside_a_video_costs_this_video(error, write_
 
     path = write_clip(tmp_path / "odd.avi")
     monkeypatch.setattr(check, "decode_packets", fail)
-    monkeypatch.setattr(decode, "_to_rgb", fail)
+    monkeypatch.setattr(decode, "to_rgb", fail)
     reads = [
         count_frames,
         lambda path: read_frames(path, [0]),

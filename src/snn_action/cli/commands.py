@@ -11,8 +11,9 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from snn_action import __version__
-from snn_action.cli import checks, examples, packing, store, tuning
+from snn_action.cli import checks, examples, packing, predict, store, tuning
 from snn_action.cli.options import (
+    INTERRUPTED,
     Device,
     Overrides,
     RunConfigFile,
@@ -21,7 +22,7 @@ from snn_action.cli.options import (
     put_device,
 )
 from snn_action.core import distributed
-from snn_action.core.errors import ConfigError, WorkError, printable
+from snn_action.core.errors import ConfigError, WorkError
 
 app = typer.Typer(
     name="snn-action",
@@ -32,7 +33,6 @@ app = typer.Typer(
 )
 
 app.add_typer(store.app)
-INTERRUPTED = 130  # the exit code that Typer makes of Ctrl-C
 RunId = Annotated[str | None, typer.Option("--run-id", help="Name of the run's folder; default: the time.")]
 Resume = Annotated[
     Path | None, typer.Option("--resume", metavar="RUN", help="Continue the interrupted run in this folder.")
@@ -142,38 +142,7 @@ def evaluate(
         _show(pipeline.evaluate(folder, put_device(override, device), progress=is_terminal()))
 
 
-@app.command()
-def predict(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of a trained recognizer, or a packed model.")],
-    videos: Annotated[list[Path], typer.Argument(metavar="VIDEO...", help="Video files or folders of frames.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
-    over_time: Annotated[bool, typer.Option("--over-time", help="Also print the course over time.")] = False,
-    top: Annotated[int, typer.Option("--top", min=1, help="How many classes to print.")] = 5,
-    fold: Annotated[str | None, typer.Option("--fold", help="Which fold's model; default: the first.")] = None,
-    override: Overrides = None,
-    device: Device = None,
-) -> None:
-    """Name the action in videos, with probabilities."""
-    from snn_action.runs.prediction import load_run
-
-    recognizer = load_run(run, fold=fold, overrides=put_device(override, device))
-    failed: list[str] = []
-    results: list[dict[str, Any]] = []
-    for video, prediction in zip(videos, recognizer.predict_each(videos), strict=True):
-        if isinstance(prediction, WorkError):
-            failed.append(printable(str(video)))
-            typer.echo(f"error: {prediction}", err=True)
-            results.append({"video": str(video), "error": str(prediction)})
-            continue
-        if as_json:
-            results.append(prediction.to_dict(top, over_time))
-        else:
-            typer.echo(prediction.to_text(top, over_time))
-    if as_json:
-        typer.echo(json.dumps(results, indent=2))
-    if failed:
-        typer.echo(f"error: {len(failed)} of {len(videos)} videos: no answer for {', '.join(failed)}", err=True)
-        raise typer.Exit(1)
+app.command()(predict.predict)
 
 
 app.command()(packing.pack)
@@ -238,7 +207,7 @@ def main() -> NoReturn:
     try:
         app(words)
     except SystemExit as stopped:
-        if stopped.code == INTERRUPTED:
+        if stopped.code == INTERRUPTED and words[:1] != ["predict"]:
             typer.echo("finished epochs and shards are kept: see --resume", err=True)
         raise
     except Exception as error:

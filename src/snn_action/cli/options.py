@@ -14,6 +14,7 @@ from snn_action.core.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 
+INTERRUPTED = 130  # the exit code that Typer makes of Ctrl-C
 DEFAULT_CONFIG = Path("configs/config.json")  # where there is none: the demo that comes with the package
 RunConfigFile = Annotated[
     Path | None,

@@ -42,7 +42,7 @@ def write_together(files: Mapping[Path, str | bytes], outdated: Sequence[Path] =
             handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
             asides[path] = Path(name)
             _fill(handle, content)
-            asides[path].chmod(0o666 & ~_read_umask())  # mkstemp makes files private
+            asides[path].chmod(0o666 & ~read_umask())  # mkstemp makes files private
         for path in outdated:
             path.unlink(missing_ok=True)
         for path, aside in asides.items():
@@ -61,7 +61,8 @@ def _fill(handle: int, content: str | bytes) -> None:
         os.fsync(file.fileno())
 
 
-def _read_umask() -> int:
+def read_umask() -> int:
+    """The bits that files which this process makes do not get."""
     umask = os.umask(0)
     os.umask(umask)
     return umask

@@ -16,7 +16,10 @@ from snn_action.core.locks import NoLocksError, try_lock
 logger = logging.getLogger(__name__)
 
 LOCK, LOG = ".lock", "run.log"
-BEGUN = ("config.json", "environment.json", "splits.json", "metrics.jsonl", "trained", "calibration.json", LOCK, LOG)
+BEGUN = (
+    *("config.json", "environment.json", "splits.json", "timing.json", "metrics.jsonl"),
+    *("trained", "calibration.json", LOCK, LOG),
+)
 RESULTS = ("predictions.csv", "confusion.csv", "metrics.json", "examples.npz", "report.html")
 FOLDERS = ("checkpoints", "calibration", "figures", "folds", "on", "tensorboard", "csv")
 _OWN_FILE = re.compile(

@@ -212,12 +212,12 @@ class TemporalModel(nn.Module, ABC):
         del labels
         self.standardizer.fit(ExpandedClips(self.inputs, features, mask), mask)
 
-    def show_spikes(self, features: Tensor, mask: Tensor | None = None) -> Tensor | None:
+    def show_spikes(self, features: Tensor, mask: Tensor | None = None, state: Any = None) -> Tensor | None:
         """Spikes (B, T, N), counted, of the hidden units: the last of ``populations``, as in evaluation mode.
 
-        None where hidden units do not spike.
+        None where hidden units do not spike. ``state`` is that before the first step; None: nothing was seen.
         """
-        del features, mask
+        del features, mask, state
         return None
 
     @abstractmethod

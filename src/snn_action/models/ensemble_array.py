@@ -160,11 +160,11 @@ class EnsembleArray(TemporalModel):
         values: Tensor = self.input_kernel(x)
         return values if self.settings.dimensions == 1 else values.view(*x.shape[:2], -1, self.settings.dimensions)
 
-    def show_spikes(self, features: Tensor, mask: Tensor | None = None) -> Tensor | None:
+    def show_spikes(self, features: Tensor, mask: Tensor | None = None, state: Any = None) -> Tensor | None:
         """Those of all neurons, an ensemble after another; None where they send rates."""
         if not self.neuron.spiking:
             return None
-        x, state, mask = self.receive(features, None, mask)
+        x, state, mask = self.receive(features, state, mask)
         if self.synapse is not None:
             x, _ = self.synapse(x, state.filtered, mask)
         spikes, _ = self.neuron(drive(self._enter(x).to(self.gain), *self._scale()), state.neurons, mask)

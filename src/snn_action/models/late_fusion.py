@@ -117,9 +117,10 @@ class LateFusion(TemporalModel):
         each = torch.stack(logits, -1)
         return (each * self.weights.to(each)).sum(-1), tuple(states)
 
-    def show_spikes(self, features: Tensor, mask: Tensor | None = None) -> Tensor | None:
+    def show_spikes(self, features: Tensor, mask: Tensor | None = None, state: Any = None) -> Tensor | None:
         """Those of the last stream's hidden units."""
-        return self._list_parts()[-1].show_spikes(self._cut(features)[-1], mask)
+        own = None if state is None else state[-1]
+        return self._list_parts()[-1].show_spikes(self._cut(features)[-1], mask, own)
 
     def prepare(self, features: Tensor, mask: Tensor, labels: Tensor) -> None:
         """Prepare each part on its stream."""

@@ -196,7 +196,8 @@ class SpikingLMU(TemporalModel):
         )
         gain, bias = gain / self.current_unit, bias / self.current_unit
         # A direction's value has the deviation of u times sqrt(share of the coefficients that u fills, one of `order`).
-        directions = F.normalize(torch.randn(s.units, s.memory_d * s.order)) * math.sqrt(s.order)
+        directions = torch.randn(s.units, s.memory_d * s.order)
+        directions.div_(directions.norm(dim=1, keepdim=True).clamp_min(1e-12)).mul_(math.sqrt(s.order))  # may be large
         with torch.no_grad():
             self.memory_kernel.weight.copy_(directions)
             if s.encoders == "on_off":
@@ -244,11 +245,11 @@ class SpikingLMU(TemporalModel):
         logits, leaky = self.leak(drive, state.leaky, mask)
         return logits + self.readout.bias, after._replace(leaky=leaky)
 
-    def show_spikes(self, features: Tensor, mask: Tensor | None = None) -> Tensor | None:
+    def show_spikes(self, features: Tensor, mask: Tensor | None = None, state: Any = None) -> Tensor | None:
         """Those of the hidden units; None where they send rates."""
         if not self.neuron.spiking:
             return None
-        spikes, _ = self._spike(*self.receive(features, None, mask))
+        spikes, _ = self._spike(*self.receive(features, state, mask))
         return self.neuron.count(spikes)
 
     def _spike(self, x: Tensor, state: SpikingLMUState, mask: Tensor | None) -> tuple[Tensor, SpikingLMUState]:

@@ -4,7 +4,8 @@ The file has the format safetensors: numbers, behind a header of JSON. It holds 
 paths; its settings are those of clips, backbone and model, none of which names a file; what it may make a reader
 allocate is bounded by the weights in it. Its text is in the header's ``__metadata__`` under ``snn-action``::
 
-    {"version": 1, "digest": SHA-256 of all else, "class_names", "settings", "backbone", "calibration", "card", "text"}
+    {"version": 1, "digest": SHA-256 of all else, "class_names", "settings", "backbone", "calibration", "timing", "card",
+     "text"}
 
 Tensors are ``model.<key>`` and, where the backbone's weights are packed too, ``backbone.<key>``.
 """
@@ -54,6 +55,7 @@ class Pack:
         backbone: Name, digest and preprocessing, as ``describe_backbone`` says, and ``weights`` and ``trained_on`` in
             words; ``packed``: its weights are here.
         calibration: None where there is none.
+        timing: How far apart the steps of training clips lie, as ``timing.json`` says it; None: not known.
         card: What the model is and reached (``model_card.py``).
         text: The same as Markdown.
         tensors: By name.
@@ -64,6 +66,7 @@ class Pack:
     settings: Mapping[str, Any]
     backbone: Mapping[str, Any]
     calibration: Calibration | None
+    timing: Any
     card: Mapping[str, Any]
     text: str
     tensors: Mapping[str, Tensor]
@@ -153,6 +156,5 @@ def _parse(path: Path, content: Mapping[str, Any], tensors: Mapping[str, Tensor]
         if keys & (left_out or set()) or (section == "evaluation" and keys != set(EVALUATION)):
             raise ValueError(f"its settings of {section} are not those that a pack has")
     calibration = None if content["calibration"] is None else parse_calibration(content["calibration"])
-    return Pack(
-        path, tuple(map(printable, names)), settings, backbone, calibration, card, str(content["text"]), tensors
-    )
+    timing, text = content["timing"], str(content["text"])
+    return Pack(path, tuple(map(printable, names)), settings, backbone, calibration, timing, card, text, tensors)

@@ -17,6 +17,7 @@ from snn_action.models import build_model
 from snn_action.runs.folder import find_changes, learned_settings
 from snn_action.runs.pack import BACKBONE, Pack, read_pack, refuse_paths
 from snn_action.runs.prediction import LoadedRun
+from snn_action.runs.timing import parse_timing
 from snn_action.training import resolve_device
 from snn_action.training.checkpoints import PREFIX, check_fit
 
@@ -53,7 +54,8 @@ def _build(pack: Pack, overrides: Sequence[str]) -> LoadedRun:
     model.load_state_dict(check_fit(model, {"state_dict": dict(pack.tensors)}, pack.path))
     calibration = None if config.evaluation.calibration is False else pack.calibration
     calibration = calibration and calibration.with_share(config.evaluation.known_share)
-    return LoadedRun(config, pack.class_names, backbone, model.eval().to(target), target, calibration)
+    timing = parse_timing(pack.timing, config)
+    return LoadedRun(config, pack.class_names, backbone, model.eval().to(target), target, calibration, timing)
 
 
 def _make_config(pack: Pack, overrides: Sequence[str]) -> Config:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,7 @@ def write_pack(
         "settings": settings,
         "backbone": backbone,
         "calibration": calibration,
+        "timing": None if run.timing is None else asdict(run.timing),
         "card": card,
         "text": describe_card(card, backbone, calibration),
     }

@@ -38,6 +38,7 @@ from snn_action.runs.folder import fold_folder, new_run, read_run_config
 from snn_action.runs.results import choose_shown, describe_work
 from snn_action.runs.split import Split
 from snn_action.runs.split_file import FILE, read_begun_run, write_split
+from snn_action.runs.timing import measure_timing, write_timing
 from snn_action.training import (
     Sides,
     check_loggers,
@@ -168,6 +169,7 @@ def _train(config: Config, split: Split | None, folder: Path, progress: bool, *,
     data = load_data(config, split, progress=progress, guard=True)
     if split is None and distributed.is_main():
         write_split(folder, data.split)
+        write_timing(folder, measure_timing(data.catalog, config))
     for fold in data.catalog.folds:
         _train_fold(config, data, fold, folder, progress, show_test)
     return data

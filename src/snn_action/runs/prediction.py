@@ -1,7 +1,8 @@
 """A trained run as a recognizer of new videos."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,12 @@ from snn_action.runs.calibration import load_calibration
 from snn_action.runs.data import check_background
 from snn_action.runs.folder import fold_folder
 from snn_action.runs.split_file import read_begun_run
+from snn_action.runs.streaming import RunStream, StreamSettings
+from snn_action.runs.timing import StepTiming, read_timing
 from snn_action.training import load_weights, require_trained, resolve_device
 from snn_action.video.array import read_array
+from snn_action.video.live import LiveFrame
+from snn_action.video.sources import Source
 
 Frames = npt.NDArray[np.uint8] | Tensor | Sequence[npt.NDArray[np.uint8]]
 
@@ -130,6 +135,7 @@ class LoadedRun:
         model: TemporalModel,
         device: torch.device,
         calibration: Calibration | None = None,
+        timing: StepTiming | None = None,
     ) -> None:
         check_background(config, tuple(class_names))
         self.calibration = calibration
@@ -138,6 +144,31 @@ class LoadedRun:
         self.backbone = backbone
         self.model = model
         self.device = device
+        self.timing = timing
+
+    def stream(
+        self,
+        source: str | Path | Source | Iterable[npt.NDArray[np.uint8]],
+        settings: StreamSettings | None = None,
+        stop: threading.Event | None = None,
+        on_frame: Callable[[LiveFrame], None] | None = None,
+    ) -> RunStream:
+        """Recognize actions in a stream, with memory that does not grow: iterate over what this returns, once.
+
+        It gives a ``Moment`` (evidence and latency) for each step, and a ``Segment`` (class, begin, end in seconds,
+        confidence) as soon as one is certain.
+
+        Args:
+            source: A video file, a folder of frames, an address or camera that FFmpeg opens, ``"-"`` for raw frames on
+                standard input; or frames (H, W, 3) uint8 RGB, one after another.
+            settings: Which frames are taken, and how the source is read.
+            stop: Once it is set, the stream ends as if the source had.
+            on_frame: Called with every frame of the source, before what is said of it.
+
+        Raises:
+            ConfigError: the source means no video, or several.
+        """
+        return RunStream(self, source, settings, stop, on_frame)
 
     def predict(self, video: str | Path | Frames) -> Prediction:
         """Recognize the action in a video file, in a folder of JPEG frames, or in frames in memory.
@@ -250,7 +281,8 @@ def load_run(
     model = build_model(config.model, streams * backbone.feature_dim, len(split.class_names), config.seed)
     load_weights(model, weights)
     calibration = load_calibration(config, own)
-    return LoadedRun(config, split.class_names, backbone, model.eval().to(target), target, calibration)
+    timing = read_timing(folder, config)
+    return LoadedRun(config, split.class_names, backbone, model.eval().to(target), target, calibration, timing)
 
 
 def _named(top: list[tuple[str, float]]) -> list[dict[str, Any]]:

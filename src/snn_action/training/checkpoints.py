@@ -79,8 +79,8 @@ def save_weights(model: TemporalModel, path: Path, trained_on: TrainedOn | None 
     write_checkpoint(content, path)
 
 
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """A checkpoint's content, on the CPU.
+def read_checkpoint(path: Path, mapped: bool = False) -> dict[str, Any]:
+    """A checkpoint's content, on the CPU; ``mapped`` as in ``load_tensors``.
 
     Raises:
         ConfigError: the file is missing, is one of NengoDL, or is no checkpoint of ours.
@@ -88,7 +88,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     check_weights(path)
     with reading(path, "not a checkpoint of a run"), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Detected pickle protocol")  # a foreign file: refused here
-        content = load_tensors(path)
+        content = load_tensors(path, mapped)
     state = content.get("state_dict") if isinstance(content, dict) else None
     if not isinstance(state, dict) or not all(isinstance(key, str) for key in state):
         raise ConfigError(f"{path}: not a checkpoint of a run (it has no 'state_dict')")
@@ -114,7 +114,8 @@ def load_weights(model: TemporalModel, path: Path) -> None:
     Raises:
         ConfigError: the file cannot be read, is one of NengoDL, or holds weights of another architecture.
     """
-    model.load_state_dict(check_fit(model, read_checkpoint(path), path))
+    # mapped: a checkpoint also holds the optimizer's state, twice as large as the weights
+    model.load_state_dict(check_fit(model, read_checkpoint(path, mapped=True), path))
 
 
 def check_fit(model: TemporalModel, checkpoint: Mapping[str, Any], path: Path) -> dict[str, torch.Tensor]:

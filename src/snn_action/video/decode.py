@@ -199,7 +199,7 @@ class VideoFile:
                         if index > target:
                             return
                         if index == target:
-                            yield _to_rgb(frame, converter)
+                            yield to_rgb(frame, converter)
                             following = next(wanted, None)
                             if following is None:
                                 return
@@ -223,7 +223,7 @@ class VideoFile:
                     for frame in frames:
                         index += 1
                         if index == target:
-                            yield _to_rgb(frame, converter)
+                            yield to_rgb(frame, converter)
                             following = next(wanted, None)
                             if following is None:
                                 return
@@ -251,15 +251,18 @@ class VideoFile:
             raise MiscountError(f"{self.path}: damaged or truncated: {count}", "truncated")
 
 
-def _to_rgb(frame: Any, converter: VideoReformatter) -> Frame:
+def to_rgb(frame: Any, converter: VideoReformatter, size: tuple[int, int] | None = None) -> Frame:
     """``(H, W, 3)`` uint8, turned as the file asks for; a converter that is used again spares its making.
 
-    One thread: for a frame of this size, starting others takes longer than its conversion.
+    ``size`` is the width and height before turning that it is scaled to; None: its own. One thread: for a frame of this
+    size, starting others takes longer than its conversion.
     """
     orientation = read_orientation(frame)
     if frame.interlaced_frame:
         frame = _mark_progressive(frame)
-    image = np.asarray(converter.reformat(frame, format="rgb24", threads=1).to_ndarray(), np.uint8)
+    width, height = size or (None, None)
+    reformatted = converter.reformat(frame, width=width, height=height, format="rgb24", threads=1)
+    image = np.asarray(reformatted.to_ndarray(), np.uint8)
     return image if orientation is UPRIGHT else orientation.apply(image)
 
 
