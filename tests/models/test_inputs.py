@@ -74,7 +74,7 @@ def test_features_alone_change_nothing():
 
 def test_each_input_is_scaled_by_its_own_deviation():
     standardizer = InputStandardizer(6, "global", normalize=True)
-    standardizer.blocks = 2
+    standardizer.centered = (True, True)
     clips = torch.randn(5, 40, 6, dtype=torch.float64) * torch.tensor([1, 2, 3, 100, 200, 300])
     standardizer.double().fit(clips, torch.ones(5, 40).bool())
     assert len(set(standardizer.scale.tolist())) == 2
@@ -83,6 +83,17 @@ def test_each_input_is_scaled_by_its_own_deviation():
     )
     x = standardizer(clips).unflatten(-1, (2, 3))
     torch.testing.assert_close(x.square().mean(-1), torch.ones_like(x[..., 0]), rtol=1e-3, atol=0)
+
+
+def test_differences_keep_their_zero():
+    standardizer = InputStandardizer(4, "feature")
+    standardizer.centered = (True, False)
+    clips = torch.randn(5, 40, 4, dtype=torch.float64) + 3
+    standardizer.double().fit(clips, torch.ones(5, 40).bool())
+    assert standardizer.mean[2:].tolist() == [0, 0]
+    assert (standardizer.mean[:2] > 2).all()
+    torch.testing.assert_close(standardizer(clips)[..., 2:].square().mean((0, 1)), torch.ones(2).double())
+    assert not standardizer(torch.zeros(1, 4).double())[..., 2:].any()
 
 
 @pytest.mark.parametrize("has_validation", [False, True])
@@ -105,7 +116,7 @@ def test_mean_pool_is_that_of_the_expanded_clips(has_validation):
         for features, mask, labels in clips
     ]
     plain = build_model({"type": "mean_pool"}, 15, 3)
-    plain.standardizer.blocks = 3
+    plain.standardizer.centered = (True, False, True)
     plain.fit(*expanded[0], expanded[1] if has_validation else None)
     torch.testing.assert_close(model.weight, plain.weight)
     torch.testing.assert_close(model.standardizer.scale, plain.standardizer.scale)

@@ -79,7 +79,7 @@ class TemporalModel(nn.Module, ABC):
         self.settings = settings
         self._layouts: dict[tuple[int, torch.dtype], Any] = {}
         self.make_parts()
-        self.standardizer.blocks = self.inputs.blocks
+        self.standardizer.centered = self.inputs.centered
 
     @abstractmethod
     def make_parts(self) -> None:

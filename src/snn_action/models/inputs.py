@@ -33,13 +33,15 @@ class Inputs:
     """From features (B, T, D) to all that a model is given (B, T, ``blocks`` D).
 
     Attributes:
-        blocks: Inputs side by side.
+        blocks: Number of inputs side by side.
+        centered: Which of them are not differences, whose mean means nothing.
         reach: Earlier steps that it looks back at.
     """
 
     def __init__(self, settings: ModelSettings) -> None:
         self.kinds, self.lags, self.windows = settings.inputs, settings.lags, settings.windows
-        self.blocks = len([*self._each()])
+        self.centered = tuple(kind not in ORDERS for kind in self._each())
+        self.blocks = len(self.centered)
         lags = [order * lag for kind, order in ORDERS.items() for lag in self.lags if kind in self.kinds]
         self.reach = max([0, *lags, *(window - 1 for window in self.windows if "mean" in self.kinds)])
 

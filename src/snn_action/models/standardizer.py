@@ -21,7 +21,7 @@ class InputStandardizer(nn.Module):
     strong contrast counts no more than another.
 
     Attributes:
-        blocks: Number of inputs side by side, of equal size.
+        centered: Of each input side by side, of equal size, whether its mean is subtracted.
     """
 
     mean: Tensor
@@ -31,7 +31,7 @@ class InputStandardizer(nn.Module):
         super().__init__()
         self.scaling = scaling
         self.normalize = normalize
-        self.blocks = 1
+        self.centered: tuple[bool, ...] = (True,)
         self.register_buffer("mean", torch.zeros(features))
         self.register_buffer("scale", torch.ones(features))
 
@@ -46,10 +46,11 @@ class InputStandardizer(nn.Module):
         variance = torch.zeros_like(mean)
         for clip, real in zip(features, masks, strict=True):
             mean += clip[real].sum(0, dtype=torch.float64) / count
+        mean *= torch.tensor(self.centered, device=mean.device).repeat_interleave(len(mean) // len(self.centered))
         for clip, real in zip(features, masks, strict=True):
             variance += (clip[real].double() - mean).square().sum(0) / count
         if self.scaling == "global":
-            variance = variance.view(self.blocks, -1).mean(1).repeat_interleave(len(mean) // self.blocks)
+            variance = variance.view(len(self.centered), -1).mean(1).repeat_interleave(len(mean) // len(self.centered))
         deviation = torch.where(variance > 1e-16, variance.sqrt(), 1.0)
         self.mean = mean.to(self.mean)
         self.scale = deviation.reciprocal().to(self.scale)
@@ -59,5 +60,5 @@ class InputStandardizer(nn.Module):
         x = (x - self.mean) * self.scale
         if not self.normalize:
             return x
-        blocks = x.reshape(*x.shape[:-1], self.blocks, -1)
+        blocks = x.reshape(*x.shape[:-1], len(self.centered), -1)
         return F.rms_norm(blocks, blocks.shape[-1:], eps=1e-6).flatten(-2)

@@ -4,8 +4,8 @@ The file has the format safetensors: numbers, behind a header of JSON. It holds 
 paths; its settings are those of clips, backbone and model, none of which names a file; what it may make a reader
 allocate is bounded by the weights in it. Its text is in the header's ``__metadata__`` under ``snn-action``::
 
-    {"version": 1, "digest": SHA-256 of all else, "class_names", "settings", "backbone", "calibration", "timing", "card",
-     "text"}
+    {"version": 1, "digest": SHA-256 of all else, "class_names", "settings", "backbone", "calibration", "timing",
+     "card", "text"}
 
 Tensors are ``model.<key>`` and, where the backbone's weights are packed too, ``backbone.<key>``.
 """

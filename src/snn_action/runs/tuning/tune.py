@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from snn_action.datasets.catalog import Fold
 from snn_action.runs import pipeline
 from snn_action.runs.data import Data, load_data
 from snn_action.runs.tuning.candidates import list_sources
-from snn_action.runs.tuning.choice import Choice, choose, format_rows, make_rows
+from snn_action.runs.tuning.choice import Choice, Outcome, choose, format_rows, make_rows
 from snn_action.runs.tuning.search import Plan, list_outcomes, open_study, search
 from snn_action.runs.tuning.spaces import BASELINE, DEFAULT, SPIKING
 from snn_action.runs.tuning.validation import Validation, divide
@@ -36,7 +36,8 @@ class TunedFold:
         file: The chosen configuration.
         choice: What was chosen, and why.
         rows: The best of each type of model and source.
-        tried: Candidates that were tested on all inner folds, baselines among them.
+        outcomes: Of all candidates that were tested on all inner folds, baselines among them.
+        groups: Group of each validated video, in the order of the outcomes' ``right``.
         run: Of the chosen configuration, tested once; None where no test was asked for.
     """
 
@@ -44,13 +45,14 @@ class TunedFold:
     file: Path
     choice: Choice
     rows: list[dict[str, Any]]
-    tried: int
-    run: pipeline.Run | None
+    outcomes: tuple[Outcome, ...]
+    groups: tuple[str, ...]
+    run: pipeline.Run | None = None
 
     @property
     def summary(self) -> str:
         """For the terminal."""
-        lines = [f"split {self.name}: {self.tried} heads tested on training groups (* is chosen)"]
+        lines = [f"split {self.name}: {len(self.outcomes)} heads tested on training groups (* is chosen)"]
         lines += [format_rows(self.rows), self.choice.explain(), f"configuration: {self.file}"]
         return "\n".join(lines if self.run is None else [*lines, self.run.summary])
 
@@ -141,7 +143,7 @@ def tune(
             logger.info("split %s: testing the choice once", fold.name)
             run_id = stamp if len(inner) == 1 else f"{stamp}-{fold.name}"
             tested = pipeline.run(_read(chosen.file), run_id=run_id, progress=progress)
-            chosen = TunedFold(chosen.name, chosen.file, chosen.choice, chosen.rows, chosen.tried, tested)
+            chosen = replace(chosen, run=tested)
         found.append(chosen)
     return Tuned(folder, tuple(found))
 
@@ -183,7 +185,8 @@ def _tune_fold(
     with stage(f"Trying heads, split {fold.name}", progress):
         search(study, Validation(config, data, inner), plan, lambda text: logger.info("trying %s", text))
     outcomes = list_outcomes(study)
-    groups = [data.catalog.videos[index].group or name for name, index in _list_validated(data, inner)]
+    validated = [data.catalog.videos[index] for part in inner for index in part.test]
+    groups = [video.name if video.group is None else video.group for video in validated]
     choice = choose(outcomes, groups, spiking=spiking)
     rows = make_rows(outcomes, choice, groups, config.clip.streams)
     tuned = _name(choice.chosen.candidate.apply(config), fold, data)
@@ -193,11 +196,7 @@ def _tune_fold(
         write_atomic(folder / TABLE, json.dumps(table, indent=2) + "\n")
     except OSError as error:
         raise WorkError(f"{folder}: cannot be written: {error.strerror}; the trials are kept, try again") from None
-    return TunedFold(fold.name, folder / TUNED, choice, rows, len(outcomes), None)
-
-
-def _list_validated(data: Data, inner: Sequence[Fold]) -> list[tuple[str, int]]:
-    return [(data.catalog.videos[index].name, index) for part in inner for index in part.test]
+    return TunedFold(fold.name, folder / TUNED, choice, rows, tuple(outcomes), tuple(groups))
 
 
 def _name(config: Config, fold: Fold, data: Data) -> Config:
