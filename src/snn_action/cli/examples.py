@@ -36,7 +36,9 @@ def find_example(name: str) -> Path:
 def describe(raw: dict[str, Any]) -> str:
     """What a configuration is for, in one line made from its keys."""
     dataset = raw["dataset"]
-    words = f"{raw['model']['type']} on {_SETS[dataset['type']]}"
+    model = raw["model"]
+    named = f"{model['model']['type']} (one per stream)" if model["type"] == "late_fusion" else model["type"]
+    words = f"{named} on {_SETS[dataset['type']]}"
     if "split" in dataset:
         words += ", all splits" if dataset["split"] == "all" else f", split {dataset['split']}"
     if "backbone" in raw:
