@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from snn_action.core.errors import ConfigError, WorkError
-from snn_action.features.feature_set import FeatureSet
+from snn_action.features.feature_set import FeatureSet, StreamRows
 from snn_action.models import build_model
 from snn_action.training import Sides
 from snn_action.training.checkpoints import read_checkpoint
@@ -237,3 +237,26 @@ def test_a_model_in_closed_form_has_no_start(tmp_path, train, settings):
     with pytest.raises(ConfigError, match=r"training\.weights.*training\.skip"):
         train(tmp_path / "b", settings(average, weights=given))
     assert equal(first.state_dict(), train(tmp_path / "c", settings(average, weights=given, skip=True)).state_dict())
+
+
+def test_what_is_chosen_on_validation_clips_is_kept_with_the_weights(tmp_path, train, settings):
+    """A model per stream, the second of noise; killed before training was called done, it ends with equal weights."""
+    generator = torch.Generator().manual_seed(1)
+    label = np.arange(40) % 3
+    told = torch.from_numpy(label).repeat_interleave(7).unsqueeze(1) * torch.tensor([1.0, -1.0])
+    rows = torch.cat(
+        [told + 0.5 * torch.randn(280, 2, generator=generator), torch.randn(280, 2, generator=generator)], 1
+    )
+    stream = StreamRows((rows,), np.zeros(40, np.int64), np.arange(40) * 7)
+    features = FeatureSet(np.arange(40), label, np.full(40, 7), (stream,))
+    head = {"type": "lmu", "units": 6, "order": 2, "theta": 7.0, "memory_d": 2, "readout": "logistic"}
+    config = settings({"type": "late_fusion", "model": head}, epochs=2, feature_noise=0.0)
+    sides = Sides(range(20), range(20, 40))
+    model = train(tmp_path, config, sides, features)
+    kept = weights_of(tmp_path / "checkpoints" / "best.ckpt")
+    assert kept["weights"][0] > 0.7
+    assert equal(kept, dict(model.state_dict()))
+    (tmp_path / "trained").unlink()
+    again = train(tmp_path, config, sides, features)
+    assert equal(kept, dict(again.state_dict()))
+    assert equal(kept, weights_of(tmp_path / "checkpoints" / "best.ckpt"))
