@@ -178,7 +178,7 @@ def _serve(function: Callable[[Item], Result], pipe: Connection, inherited: Sequ
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the caller's, who stops the workers
     threading.Thread(target=_die_with_the_caller, daemon=True).start()
     if sys.platform != "win32":
-        os.nice(19)  # let the network go first: its threads wait for one another
+        os.nice(5)  # let the network go first: its threads wait for one another; more would starve beside other work
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)  # the workers are the parallelism
     while True:
