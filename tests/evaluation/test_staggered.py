@@ -12,10 +12,11 @@ FRAMES, ROWS, STEPS = 8, 4, 29
 
 
 def make(name):
-    sizes = {"spiking_lmu": {"units": 12, "memory_d": 4}, "ensemble_array": {"n_ensembles": 4, "n_neurons": 5}}.get(
-        name, {}
-    )
-    return build_model({"type": name, **sizes}, 5, 3, seed=0).eval()
+    sizes = {
+        "spiking_lmu": {"units": 12, "memory_d": 4, "max_rates": (400.0, 800.0)},
+        "ensemble_array": {"n_ensembles": 4, "n_neurons": 5},
+    }.get(name, {})
+    return build_model({"type": name, **sizes}, 6, 3, seed=0).eval()
 
 
 def begin_of(row, step):
@@ -28,7 +29,7 @@ def begin_of(row, step):
 @pytest.mark.parametrize("together", [1, 5])
 def test_each_row_says_what_the_model_says_of_a_clip(name, together):
     model = make(name)
-    features = torch.randn(STEPS, 5, generator=torch.Generator().manual_seed(0))
+    features = torch.randn(STEPS, 6, generator=torch.Generator().manual_seed(0))
     rows = StaggeredRows(model, FRAMES, ROWS)
     said = [rows.advance(part) for part in features.split(together)]
     shares, ages = (np.concatenate(parts) for parts in zip(*said, strict=True))
@@ -47,7 +48,7 @@ def test_each_row_says_what_the_model_says_of_a_clip(name, together):
 @pytest.mark.parametrize("together", [1, 5])
 def test_spikes_are_those_of_the_first_row(together):
     model = make("spiking_lmu")
-    features = 3 * torch.randn(STEPS, 5, generator=torch.Generator().manual_seed(0))
+    features = 3 * torch.randn(STEPS, 6, generator=torch.Generator().manual_seed(0))
     rows = StaggeredRows(model, FRAMES, ROWS, shows=True)
     spikes = []
     for part in features.split(together):
@@ -61,13 +62,13 @@ def test_spikes_are_those_of_the_first_row(together):
 
 def test_a_model_that_does_not_spike_shows_nothing():
     rows = StaggeredRows(make("lmu"), FRAMES, ROWS, shows=True)
-    rows.advance(torch.zeros(3, 5))
+    rows.advance(torch.zeros(3, 6))
     assert rows.spikes is None
 
 
 def test_there_are_no_more_rows_than_steps():
     assert StaggeredRows(make("lmu"), 2, 4).rows == 2
-    assert StaggeredRows(make("lmu"), 1, 4).advance(torch.zeros(5, 5)).ages.tolist() == [[1]] * 5
+    assert StaggeredRows(make("lmu"), 1, 4).advance(torch.zeros(5, 6)).ages.tolist() == [[1]] * 5
 
 
 def test_output_that_is_not_finite_is_an_error():
@@ -75,7 +76,7 @@ def test_output_that_is_not_finite_is_an_error():
     with torch.no_grad():
         model.readout.bias.fill_(float("nan"))
     with pytest.raises(WorkError, match="not finite"):
-        StaggeredRows(model, FRAMES, ROWS).advance(torch.zeros(3, 5))
+        StaggeredRows(model, FRAMES, ROWS).advance(torch.zeros(3, 6))
 
 
 def test_the_leak():
