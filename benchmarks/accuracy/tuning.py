@@ -4,8 +4,8 @@
 
 A configuration names a set and its store of features. For each of its folds ``tune`` searches on training groups, and
 what is compared is trained and tested once: the baseline on the streams that do best in validation, the fixed heads of
-``configs/folder_*.json``, the chosen head, and the best spiking one. With ``--keep`` trials and runs stay in a folder,
-and the same command goes on there.
+``configs/folder_*.json``, the chosen head, and the best spiking one. With ``--keep`` trials and runs stay in a folder;
+the same command goes on there, and does not search again in a set whose search came to its end.
 """
 
 import argparse
@@ -66,6 +66,9 @@ def read_fixed(kind: str, from_videos: bool) -> Candidate:
 def test_set(name: str, config: Config, folder: Path, seconds: float) -> list[list[str]]:
     """The rows of one set."""
     config = make_config({**json.loads(config.to_json()), "save_dir": str(folder / "runs")})
+    kept = [*(folder / "search").rglob("tuning.json")]
+    if len(kept) == len(config.dataset.build(config.seed).folds):
+        seconds = 1e-6  # this search came to its end before
     found = tune(config, out=folder / "search", seconds=seconds, test=False)
     catalog = config.dataset.build(config.seed)
     groups = {video.name: video.group or video.name for video in catalog.videos}
