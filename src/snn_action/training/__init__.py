@@ -6,8 +6,10 @@ from snn_action.training.fit import (
     Sides,
     check_precision,
     fit_closed_form,
+    is_fitted_at_once,
     is_trained,
     require_trained,
+    set_weights,
     train_model,
 )
 from snn_action.training.history import find_best, read_lines, write_lines
@@ -21,6 +23,7 @@ __all__ = [
     "check_precision",
     "find_best",
     "fit_closed_form",
+    "is_fitted_at_once",
     "is_trained",
     "load_shared",
     "load_weights",
@@ -30,6 +33,7 @@ __all__ = [
     "require_trained",
     "resolve_device",
     "sequence_loss",
+    "set_weights",
     "train_model",
     "write_lines",
 ]

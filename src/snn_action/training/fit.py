@@ -112,7 +112,7 @@ def train_model(
     if sides.test and config.evaluation.test_curve:
         measures["test"] = lambda: measure(sides.test)
     if not distributed.broadcast_object(lambda: is_trained(folder)):
-        if settings.skip or not model.trained_by_gradient or settings.epochs == 0:
+        if is_fitted_at_once(model, config):
             _fit_at_once(model, features, sides, config, folder, measures, trained_on, extra or {}, progress)
         else:
             _fit_epochs(model, features, sides, config, folder, measures, measure, trained_on, extra or {}, progress)
@@ -148,7 +148,7 @@ def _fit_at_once(
     """A model that learns without gradients, or that is tested with the weights it was given."""
     if distributed.is_main():
         with stage("Fitting the model", progress):
-            _set_weights(model, features, sides, config)
+            set_weights(model, features, sides, config)
         for name in ("last", "best"):
             save_weights(model, folder / "checkpoints" / f"{name}.ckpt", trained_on)
     share_weights(model)
@@ -157,7 +157,17 @@ def _fit_at_once(
         write_lines(folder, [line])
 
 
-def _set_weights(model: TemporalModel, features: FeatureSet, sides: Sides, config: Config) -> None:
+def is_fitted_at_once(model: TemporalModel, config: Config) -> bool:
+    """Whether ``set_weights`` is all the training that there is."""
+    return config.training.skip or not model.trained_by_gradient or config.training.epochs == 0
+
+
+def set_weights(model: TemporalModel, features: FeatureSet, sides: Sides, config: Config) -> None:
+    """Give a model its weights without gradients: those that were named, or what it is fitted or prepared to.
+
+    Raises:
+        ConfigError: ``training.weights`` and the model, or ``training.skip``, do not go together.
+    """
     settings = config.training
     if settings.weights is not None:
         if not settings.skip and not model.trained_by_gradient:

@@ -24,7 +24,7 @@ from snn_action.features import FeatureSet
 from snn_action.models import TemporalModel, build_model
 from snn_action.runs.data import BASELINE_VALIDATION, Data
 from snn_action.runs.tuning.candidates import GIVEN, JOINED, LATE, Candidate
-from snn_action.training import Sides, resolve_device, train_model
+from snn_action.training import Sides, is_fitted_at_once, resolve_device, set_weights, train_model
 
 
 @dataclass(frozen=True)
@@ -135,9 +135,12 @@ class Validation:
         def measure(clips: Sequence[int]) -> dict[str, float]:
             return measure_loss(predict_clips(model, features, clips, batch, device))
 
-        with tempfile.TemporaryDirectory(prefix="snn-action-") as folder:
-            sides = Sides(features.clips_of(fold.train), features.clips_of(fold.validation))
-            train_model(model, features, sides, config, Path(folder), measure=measure)
+        sides = Sides(features.clips_of(fold.train), features.clips_of(fold.validation))
+        if is_fitted_at_once(model, config):  # nothing to keep
+            set_weights(model, features, sides, config)
+        else:
+            with tempfile.TemporaryDirectory(prefix="snn-action-") as folder:
+                train_model(model, features, sides, config, Path(folder), measure=measure)
         tested = average_clips(predict_clips(model, features, features.clips_of(fold.test), batch, device))
         self.model, self._seen = model, features
         own = np.take_along_axis(tested.probabilities, tested.label[:, None], 1)[:, 0]
