@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 
 from snn_action.cli.options import Device, Overrides, RunConfigFile, is_terminal, load
-from snn_action.core import distributed
 from snn_action.core.errors import ConfigError
 
 _UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -49,8 +48,7 @@ def tune(
         test=test,
         progress=is_terminal(),
     )
-    if distributed.is_main():
-        typer.echo(found.summary)
+    typer.echo(found.summary)
 
 
 def read_duration(text: str) -> float:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from snn_action.runs.tuning.candidates import Candidate
-from snn_action.runs.tuning.choice import Outcome, choose, compare, format_rows, list_best, make_rows
+from snn_action.runs.tuning.choice import Outcome, choose, compare, find_luck, format_rows, list_best, make_rows
 
 VIDEOS = 60
 GROUPS = [f"g{video // 3}" for video in range(VIDEOS)]
@@ -54,6 +54,32 @@ def test_the_interval_is_of_paired_videos_in_whole_groups():
     singles = compare(one, other, [str(video) for video in range(VIDEOS)])
     assert singles[1] > low  # were videos independent, more would be known
     assert compare(other, one, GROUPS)[0] == pytest.approx(-0.1)
+
+
+def test_the_best_of_many_equal_candidates_is_lucky():
+    """Of 40 heads as good as the baseline the best does not count as better more often than in one case of 20."""
+    chance = np.random.default_rng(0)
+    beaten, single = 0, 0
+    for _ in range(40):
+        said = chance.random((41, VIDEOS)) < 0.7
+        gains = [compare(one, said[0], GROUPS) for one in said[1:]]
+        best = max(gains)
+        beaten += best[0] > find_luck([*said[1:]], said[0], GROUPS)
+        single += best[1] > 0
+    assert beaten <= 6
+    assert single > 2 * beaten
+
+
+def test_few_groups_tell_nothing():
+    outcomes = [make("mean_pool", 10), make("lmu", 60)]
+    choice = choose(outcomes, ["a", "b", "c", "d"] * 15)
+    assert choice.chosen is outcomes[0]
+    assert "too few groups" in choice.explain()
+
+
+def test_no_loss_outweighs_a_video():
+    outcomes = [make("mean_pool", 10), make("lmu", 50, loss=27.0), make("spiking_lmu", 49, loss=0.01)]
+    assert choose(outcomes, GROUPS).best is outcomes[1]
 
 
 def test_groups_of_other_sizes_count_by_their_videos():

@@ -83,7 +83,7 @@ def test_streams_of_videos_are_tried_apart_joined_and_late(video_config, tmp_pat
     ("options", "says"),
     [
         ({"models": ["lmuu"]}, "unknown model 'lmuu'"),
-        ({"models": ["mean_pool"]}, "nothing is left to try"),
+        ({"models": ["mean_pool", "late_fusion"]}, "nothing is left to try"),
         ({"models": ["lstm"], "spiking": True}, "nothing is left to try"),
         ({"seconds": 0.0}, "--budget must be more than 0 s"),
     ],
@@ -92,6 +92,21 @@ def test_what_cannot_be_followed_is_said_before_work_begins(config, options, say
     monkeypatch.setattr("snn_action.runs.tuning.tune.load_data", lambda *_, **__: pytest.fail("work began"))
     with pytest.raises(ConfigError, match=says):
         tune(config, **options)
+
+
+def test_several_processes_of_torchrun_are_refused(config, monkeypatch):
+    monkeypatch.setattr("snn_action.core.distributed.world_size", lambda: 2)
+    with pytest.raises(ConfigError, match="start the command several times instead"):
+        tune(config, **QUICK)
+
+
+def test_a_search_does_not_go_on_with_other_features(config, features_file, tmp_path):
+    tune(config, out=tmp_path / "tuning", test=False, **QUICK)
+    arrays = dict(np.load(features_file))
+    arrays["features"] = arrays["features"] + 1
+    np.savez(features_file, **arrays)
+    with pytest.raises(ConfigError, match="was begun with other videos, features or settings"):
+        tune(config, out=tmp_path / "tuning", test=False, **QUICK)
 
 
 def test_a_folder_that_cannot_be_made_is_named(config, tmp_path):

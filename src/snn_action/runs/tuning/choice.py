@@ -11,7 +11,8 @@ from snn_action.runs.tuning.candidates import Candidate
 from snn_action.runs.tuning.spaces import BASELINE, SPIKING
 
 DRAWS = 4000  # of groups, for an interval
-LOSS_UNIT = 1e-3  # of accuracy that a nat is worth: ties go to the smaller loss
+LEAST_GROUPS = 5  # with fewer, nothing is called better by more than noise
+_LARGEST_LOSS = 28.0  # nats of a probability of 1e-12, the least that is counted
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Outcome:
     @property
     def value(self) -> float:
         """What is maximized: accuracy; ties go to the smaller loss."""
-        return value_of(self.accuracy, self.loss)
+        return value_of(self.accuracy, self.loss, len(self.right))
 
 
 @dataclass(frozen=True)
@@ -54,22 +55,26 @@ class Choice:
         best: The best that was eligible, which is not chosen where it does not beat the baseline.
         baseline: The best baseline.
         gain: ``best`` less ``baseline`` in accuracy, and its 95 % interval over groups.
+        needed: What the best of as many equally good candidates gains by chance in 19 of 20 cases.
     """
 
     chosen: Outcome
     best: Outcome
     baseline: Outcome
     gain: tuple[float, float, float]
+    needed: float
 
     @property
     def beats(self) -> bool:
-        """Whether the best is better than the baseline by more than noise."""
-        return self.gain[1] > 0
+        """Whether the best is better than the baseline by more than noise, as the best of all candidates."""
+        return self.gain[0] > self.needed
 
     def explain(self) -> str:
         """A sentence for people."""
         gain, low, high = (100 * part for part in self.gain)
-        found = f"{gain:+.1f} points against the best baseline (95 % interval {low:+.1f} to {high:+.1f})"
+        found = f"{gain:+.1f} points against the best baseline (95 % interval {low:+.1f} to {high:+.1f}"
+        luck = f"{100 * self.needed:.1f}" if np.isfinite(self.needed) else "too few groups to say how much"
+        found += f"; luck of the best of all: {luck})"
         if self.beats:
             return f"{found}: better by more than noise."
         if self.chosen is self.baseline:
@@ -77,9 +82,9 @@ class Choice:
         return f"Not better than the baseline by more than noise: {found}. A spiking head was asked for."
 
 
-def value_of(accuracy: float, loss: float) -> float:
-    """See ``Outcome.value``."""
-    return accuracy - LOSS_UNIT * loss
+def value_of(accuracy: float, loss: float, videos: int) -> float:
+    """See ``Outcome.value``: no loss outweighs one video."""
+    return accuracy - min(loss / _LARGEST_LOSS, 0.99) / videos
 
 
 def choose(outcomes: Sequence[Outcome], groups: Sequence[str], *, spiking: bool = False) -> Choice:
@@ -97,7 +102,8 @@ def choose(outcomes: Sequence[Outcome], groups: Sequence[str], *, spiking: bool 
     others = [one for one in outcomes if one.candidate.kind != BASELINE and (is_spiking(one) or not spiking)]
     best = max(others, key=lambda one: one.value)
     gain = compare(best.right, baseline.right, groups)
-    return Choice(best if gain[1] > 0 or spiking else baseline, best, baseline, gain)
+    needed = find_luck([one.right for one in others], baseline.right, groups)
+    return Choice(best if gain[0] > needed or spiking else baseline, best, baseline, gain, needed)
 
 
 def is_spiking(outcome: Outcome) -> bool:
@@ -119,6 +125,26 @@ def compare(
     shares = difference[drawn].sum(1) / size[drawn].sum(1)
     low, high = np.percentile(shares, [2.5, 97.5])
     return float(difference.sum() / size.sum()), float(low), float(high)
+
+
+def find_luck(
+    candidates: Sequence[npt.NDArray[np.bool_]], baseline: npt.NDArray[np.bool_], groups: Sequence[str]
+) -> float:
+    """The gain over the baseline that the best of all candidates has by chance in 19 of 20 cases.
+
+    Groups are drawn anew; in each draw it is the largest change of any candidate's gain (the maximum statistic, which
+    holds for the choice of the best). Infinite where there are too few groups to tell.
+    """
+    _, place = np.unique(np.asarray(groups), return_inverse=True)
+    size = np.bincount(place).astype(float)
+    if len(size) < LEAST_GROUPS:
+        return float("inf")
+    gains = np.stack([np.bincount(place, one.astype(float) - baseline.astype(float)) for one in candidates], 1)
+    chance, draws = np.random.default_rng(1), []
+    for _ in range(DRAWS):
+        count = np.bincount(chance.integers(0, len(size), len(size)), minlength=len(size))
+        draws.append(float((count @ gains / (count @ size) - gains.sum(0) / size.sum()).max()))
+    return float(np.percentile(draws, 95))
 
 
 def list_best(outcomes: Sequence[Outcome]) -> list[Outcome]:

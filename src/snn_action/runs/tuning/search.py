@@ -19,16 +19,16 @@ from optuna.trial import FrozenTrial, TrialState
 
 from snn_action.core.errors import ConfigError, WorkError
 from snn_action.core.progress import quietly
-from snn_action.core.settings import SettingsError
 from snn_action.runs.tuning.candidates import Candidate
 from snn_action.runs.tuning.choice import Outcome, value_of
-from snn_action.runs.tuning.spaces import list_baselines, list_starts, propose
+from snn_action.runs.tuning.spaces import BASELINE, list_baselines, list_starts, propose
 from snn_action.runs.tuning.validation import FoldScore, Validation
 
 logger = logging.getLogger(__name__)
 
+MOST_FAILURES = 20  # candidates in a row, and none that could be trained
 FIRST = 8  # trials of which none is stopped early
-PROCESS, REASON = "process", "reason"  # attributes of a trial
+PROCESS, REASON, AGAIN = "process", "reason", "again"  # attributes of a trial
 optuna.logging.set_verbosity(optuna.logging.ERROR)  # what can go wrong is said by us
 
 
@@ -75,7 +75,9 @@ def open_study(storage: str, name: str, fits: dict[str, Any], seed: int) -> optu
             direction="maximize",
             pruner=optuna.pruners.MedianPruner(n_startup_trials=FIRST),
         )
-        study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.trials), n_startup_trials=FIRST)
+        study.sampler = optuna.samplers.TPESampler(
+            seed=(seed + len(study.trials) + 7919 * os.getpid() * bool(study.trials)) % 2**32, n_startup_trials=FIRST
+        )
         begun = study.user_attrs.get("fits")
         if begun is None:
             study.set_user_attr("fits", fits)
@@ -109,6 +111,8 @@ def search(
         study.enqueue_trial(start, skip_if_exists=True)
     done, deadline = 0, time.monotonic() + plan.seconds
     while time.monotonic() < deadline and (plan.trials is None or done < plan.trials):
+        if done >= MOST_FAILURES and not _has_head(study):
+            break
         trial = study.ask()
         trial.set_user_attr(PROCESS, _process())
         candidate = propose(trial, plan.kinds, plan.sources, plan.sizes, plan.steps)
@@ -116,7 +120,7 @@ def search(
         with quietly():
             _try(study, trial, candidate, validation, deadline)
         done += 1
-    if not any(outcome.candidate.kind in plan.kinds for outcome in list_outcomes(study)):
+    if not _has_head(study):
         reasons = [trial.user_attrs[REASON] for trial in study.trials if REASON in trial.user_attrs]
         if reasons:
             raise WorkError(f"no head could be trained; the last reason: {reasons[-1]}")
@@ -159,14 +163,16 @@ def _try(
             if step < len(validation.inner) and trial.should_prune():
                 study.tell(trial, state=TrialState.PRUNED)
                 return
-            if step < len(validation.inner) and time.monotonic() >= deadline:
+            if step < len(validation.inner) and time.monotonic() >= deadline and _has_head(study):
                 study.tell(trial, state=TrialState.FAIL)
                 study.enqueue_trial(trial.params)
                 return
         for key, value in _describe(candidate, scores, validation.count()).items():
             trial.set_user_attr(key, value)
-    except (SettingsError, ConfigError, WorkError) as error:
-        trial.set_user_attr(REASON, str(error))
+    except optuna.exceptions.OptunaError:
+        raise
+    except Exception as error:  # no memory, say: it costs this candidate
+        trial.set_user_attr(REASON, f"{candidate.kind}: {error or type(error).__name__}")
         study.tell(trial, state=TrialState.FAIL)
         return
     except BaseException:
@@ -176,9 +182,14 @@ def _try(
     study.tell(trial, _value(scores))
 
 
+def _has_head(study: optuna.Study) -> bool:
+    """Whether anything but baselines was tested on all inner folds."""
+    return any(outcome.candidate.kind != BASELINE for outcome in list_outcomes(study))
+
+
 def _value(scores: Sequence[FoldScore]) -> float:
     right, loss = (np.concatenate([getattr(score, name) for score in scores]) for name in ("right", "loss"))
-    return value_of(float(right.mean()), float(loss.mean()))
+    return value_of(float(right.mean()), float(loss.mean()), len(right))
 
 
 def _describe(candidate: Candidate, scores: Sequence[FoldScore], operations: dict[str, float]) -> dict[str, Any]:
@@ -213,7 +224,8 @@ def _release(study: optuna.Study) -> None:
         host, number = json.loads(trial.user_attrs.get(PROCESS, '["", 0]'))
         if host == socket.gethostname() and not _is_alive(number):
             study.tell(trial.number, state=TrialState.FAIL)
-            study.enqueue_trial(trial.params)
+            if not trial.user_attrs.get(AGAIN):  # what was killed twice may be what kills
+                study.enqueue_trial(trial.params, user_attrs={AGAIN: True})
 
 
 def _is_alive(number: int) -> bool:

@@ -117,6 +117,7 @@ def _search_reader(draw: Draw, size: int, steps: int) -> Parts:
         return model, _search_training(draw)
     model["encoders"] = draw.choose("encoders", ("on_off", "random"))
     if model["encoders"] == "on_off":
+        model["memory_d"] = min(model["memory_d"], MOST_UNITS // 2)
         model["order"] = max(1, min(model["order"], MOST_UNITS // (2 * model["memory_d"])))
         model["units"] = 2 * model["memory_d"] * model["order"]
         model["opposed"] = draw.choose("opposed", (False, True))

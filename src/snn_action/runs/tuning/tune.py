@@ -1,5 +1,6 @@
 """``snn-action tune``: choose a head on the training groups of each fold, write it down, and test it once."""
 
+import hashlib
 import json
 import logging
 from collections.abc import Sequence
@@ -8,14 +9,17 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from optuna.exceptions import OptunaError
+
 from snn_action.config import Config, make_config
-from snn_action.core import registry
+from snn_action.core import distributed, registry
 from snn_action.core.errors import ConfigError, WorkError
 from snn_action.core.files import write_atomic
 from snn_action.core.progress import stage
 from snn_action.datasets.catalog import Fold
 from snn_action.runs import pipeline
 from snn_action.runs.data import Data, load_data
+from snn_action.runs.folder import learned_settings
 from snn_action.runs.tuning.candidates import list_sources
 from snn_action.runs.tuning.choice import Choice, Outcome, choose, format_rows, make_rows
 from snn_action.runs.tuning.search import Plan, list_outcomes, open_study, search
@@ -24,6 +28,7 @@ from snn_action.runs.tuning.validation import Validation, divide
 
 logger = logging.getLogger(__name__)
 
+LATE_MODEL = "late_fusion"  # no type of its own here: any type may be fused late
 TUNED, TABLE, TRIALS = "tuned.json", "tuning.json", "trials.sqlite"
 
 
@@ -33,7 +38,8 @@ class TunedFold:
 
     Attributes:
         name: Of the fold.
-        file: The chosen configuration.
+        file: Where the chosen configuration was written.
+        config: The chosen configuration.
         choice: What was chosen, and why.
         rows: The best of each type of model and source.
         outcomes: Of all candidates that were tested on all inner folds, baselines among them.
@@ -43,6 +49,7 @@ class TunedFold:
 
     name: str
     file: Path
+    config: Config
     choice: Choice
     rows: list[dict[str, Any]]
     outcomes: tuple[Outcome, ...]
@@ -114,6 +121,11 @@ def tune(
         ConfigError: the configuration cannot be followed, or nothing can be held out of a fold's training videos.
         WorkError: the budget was too small for one candidate, or files cannot be written.
     """
+    if distributed.world_size() > 1:
+        raise ConfigError(
+            "tune works in one process; start the command several times instead: they share the search in one --out or "
+            "--storage"
+        )
     kinds = _choose_kinds(models, spiking)
     if not seconds > 0 or inner_folds < 2 or (trials is not None and trials < 1):
         raise ConfigError("tune: --budget must be more than 0 s, --folds at least 2, --trials at least 1")
@@ -141,8 +153,8 @@ def tune(
         chosen = _tune_fold(config, data, fold, inner[fold.name], plan, address, own, spiking, progress)
         if test:
             logger.info("split %s: testing the choice once", fold.name)
-            run_id = stamp if len(inner) == 1 else f"{stamp}-{fold.name}"
-            tested = pipeline.run(_read(chosen.file), run_id=run_id, progress=progress)
+            run_id = None if len(inner) == 1 else f"{stamp}-{fold.name}"
+            tested = pipeline.run(chosen.config, run_id=run_id, progress=progress)
             chosen = replace(chosen, run=tested)
         found.append(chosen)
     return Tuned(folder, tuple(found))
@@ -152,7 +164,7 @@ def _choose_kinds(models: Sequence[str] | None, spiking: bool) -> tuple[str, ...
     kinds = tuple(dict.fromkeys(models or DEFAULT))
     for kind in kinds:
         registry.find_settings("model", kind)  # its error names the nearest
-    kinds = tuple(kind for kind in kinds if kind != BASELINE and (kind in SPIKING or not spiking))
+    kinds = tuple(kind for kind in kinds if kind not in (BASELINE, LATE_MODEL) and (kind in SPIKING or not spiking))
     if not kinds:
         raise ConfigError(
             f"--models: nothing is left to try; spiking types are {', '.join(SPIKING)}, and {BASELINE} is always tried"
@@ -171,20 +183,18 @@ def _tune_fold(
     spiking: bool,
     progress: bool,
 ) -> TunedFold:
-    names = [data.catalog.videos[index].name for part in inner for index in part.test]
-    backbone = data.split.backbone or {}
     fits = {
         "models": [*plan.kinds],
         "streams": [*plan.sources],
-        "classes": [*data.catalog.class_names],
-        "videos": names,
-        "backbone": backbone.get("digest"),
-        "seed": config.seed,
+        "videos, features or settings": _digest(config, data, inner),
     }
     study = open_study(storage, f"{config.name} {fold.name}", fits, config.seed)
-    with stage(f"Trying heads, split {fold.name}", progress):
-        search(study, Validation(config, data, inner), plan, lambda text: logger.info("trying %s", text))
-    outcomes = list_outcomes(study)
+    try:
+        with stage(f"Trying heads, split {fold.name}", progress):
+            search(study, Validation(config, data, inner), plan, lambda text: logger.info("trying %s", text))
+        outcomes = list_outcomes(study)
+    except OptunaError as error:
+        raise WorkError(f"{storage}: cannot be read or written ({error}); the trials are kept, try again") from None
     validated = [data.catalog.videos[index] for part in inner for index in part.test]
     groups = [video.name if video.group is None else video.group for video in validated]
     choice = choose(outcomes, groups, spiking=spiking)
@@ -196,7 +206,23 @@ def _tune_fold(
         write_atomic(folder / TABLE, json.dumps(table, indent=2) + "\n")
     except OSError as error:
         raise WorkError(f"{folder}: cannot be written: {error.strerror}; the trials are kept, try again") from None
-    return TunedFold(fold.name, folder / TUNED, choice, rows, tuple(outcomes), tuple(groups))
+    return TunedFold(fold.name, folder / TUNED, tuned, choice, rows, tuple(outcomes), tuple(groups))
+
+
+def _digest(config: Config, data: Data, inner: Sequence[Fold]) -> str:
+    """Of all that decides a candidate's score, but the candidate: contents, classes, groups, folds and settings."""
+    members = data.split.members
+    videos = [data.catalog.videos[index] for part in inner for index in part.test]
+    settings = {
+        key: value for key, value in learned_settings(config).items() if not key.startswith(("model", "dataset"))
+    }
+    said = [
+        [(video.name, video.label, video.group, members[video.name].digest) for video in videos],
+        [len(part.test) for part in inner],
+        data.split.backbone,
+        settings,
+    ]
+    return hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def _name(config: Config, fold: Fold, data: Data) -> Config:
@@ -206,7 +232,3 @@ def _name(config: Config, fold: Fold, data: Data) -> Config:
     if len(data.catalog.folds) > 1:
         raw["dataset"]["split"] = int(fold.name) if fold.name.isdecimal() else fold.name
     return make_config(raw)
-
-
-def _read(file: Path) -> Config:
-    return make_config(json.loads(file.read_text(encoding="utf-8")))
