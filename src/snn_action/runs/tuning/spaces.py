@@ -101,7 +101,7 @@ def _search_reader(draw: Draw, size: int, steps: int) -> Parts:
     lags = draw.choose("lags", ("1", "2", "4", "1 4", "2 8"))
     inputs = ("features", "difference") if seen == "both" else (seen,)
     blocks = ("features" in inputs) + ("difference" in inputs) * len(lags.split())
-    memory = draw.choose("memory_d", (128, 512, ALL)) or size * blocks
+    memory = draw.choose("memory_d", (128, 512, 1280, ALL)) or size * blocks
     model: dict[str, Any] = {
         "inputs": [*inputs],
         "lags": [int(lag) for lag in lags.split()],
@@ -212,7 +212,7 @@ SPACES: dict[str, Space] = {
 _SOLVED = {"style": "solved", "encoders": "on_off", "memory_d": ALL, "order": 2, "normalize": True}
 _MOTION = {**_SOLVED, "inputs": "difference", "lags": "2", "theta": 2.0,
            "opposed": False, "readout": "logistic", "strength": 0.03}  # fmt: skip
-_BOTH = {**_MOTION, "inputs": "both", "lags": "2 8"}
+_BOTH = {**_MOTION, "inputs": "both", "lags": "2 8", "memory_d": 1280, "order": 1}
 _APPEARANCE = {**_SOLVED, "inputs": "features", "lags": "1", "theta": 8.0,
                "opposed": True, "readout": "least_squares", "strength": 3.0}  # fmt: skip
 _FIRST = (_BOTH, _MOTION, _APPEARANCE)
