@@ -64,10 +64,19 @@ def test_the_best_of_many_equal_candidates_is_lucky():
         said = chance.random((41, VIDEOS)) < 0.7
         gains = [compare(one, said[0], GROUPS) for one in said[1:]]
         best = max(gains)
-        beaten += best[0] > find_luck([*said[1:]], said[0], GROUPS)
+        beaten += best[0] > find_luck([*said[1:]], gains.index(best), said[0], GROUPS)
         single += best[1] > 0
     assert beaten <= 6
     assert single > 2 * beaten
+
+
+def test_a_poor_candidate_of_much_variance_raises_the_bar_little():
+    chance = np.random.default_rng(2)
+    baseline = chance.random(VIDEOS) < 0.7
+    best = baseline | (chance.random(VIDEOS) < 0.3)
+    alone = find_luck([best], 0, baseline, GROUPS)
+    beside = find_luck([best, chance.random(VIDEOS) < 0.3], 0, baseline, GROUPS)
+    assert alone < beside < 1.5 * alone
 
 
 def test_few_groups_tell_nothing():
@@ -75,6 +84,7 @@ def test_few_groups_tell_nothing():
     choice = choose(outcomes, ["a", "b", "c", "d"] * 15)
     assert choice.chosen is outcomes[0]
     assert "too few groups" in choice.explain()
+    assert find_luck([np.ones(VIDEOS, bool)], 0, np.ones(VIDEOS, bool), GROUPS) == float("inf")
 
 
 def test_no_loss_outweighs_a_video():

@@ -73,7 +73,7 @@ class Choice:
         """A sentence for people."""
         gain, low, high = (100 * part for part in self.gain)
         found = f"{gain:+.1f} points against the best baseline (95 % interval {low:+.1f} to {high:+.1f}"
-        luck = f"{100 * self.needed:.1f}" if np.isfinite(self.needed) else "too few groups to say how much"
+        luck = f"{100 * self.needed:.1f}" if np.isfinite(self.needed) else "not known, too few groups or differences"
         found += f"; luck of the best of all: {luck})"
         if self.beats:
             return f"{found}: better by more than noise."
@@ -102,7 +102,12 @@ def choose(outcomes: Sequence[Outcome], groups: Sequence[str], *, spiking: bool 
     others = [one for one in outcomes if one.candidate.kind != BASELINE and (is_spiking(one) or not spiking)]
     best = max(others, key=lambda one: one.value)
     gain = compare(best.right, baseline.right, groups)
-    needed = find_luck([one.right for one in others], baseline.right, groups)
+    needed = find_luck(
+        [one.right for one in others],
+        next(place for place, one in enumerate(others) if one is best),
+        baseline.right,
+        groups,
+    )
     return Choice(best if gain[0] > needed or spiking else baseline, best, baseline, gain, needed)
 
 
@@ -128,23 +133,27 @@ def compare(
 
 
 def find_luck(
-    candidates: Sequence[npt.NDArray[np.bool_]], baseline: npt.NDArray[np.bool_], groups: Sequence[str]
+    candidates: Sequence[npt.NDArray[np.bool_]], best: int, baseline: npt.NDArray[np.bool_], groups: Sequence[str]
 ) -> float:
-    """The gain over the baseline that the best of all candidates has by chance in 19 of 20 cases.
+    """The gain over the baseline that candidate ``best`` needs so that luck explains it in 1 of 20 cases only.
 
-    Groups are drawn anew; in each draw it is the largest change of any candidate's gain (the maximum statistic, which
-    holds for the choice of the best). Infinite where there are too few groups to tell.
+    Groups are drawn anew. In each draw the largest change of any candidate's gain is taken, in units of that
+    candidate's own standard error: the maximum statistic (Westfall and Young 1993), which holds for the best of all.
+    Infinite where there are too few groups to tell.
     """
     _, place = np.unique(np.asarray(groups), return_inverse=True)
     size = np.bincount(place).astype(float)
     if len(size) < LEAST_GROUPS:
         return float("inf")
     gains = np.stack([np.bincount(place, one.astype(float) - baseline.astype(float)) for one in candidates], 1)
-    chance, draws = np.random.default_rng(1), []
-    for _ in range(DRAWS):
-        count = np.bincount(chance.integers(0, len(size), len(size)), minlength=len(size))
-        draws.append(float((count @ gains / (count @ size) - gains.sum(0) / size.sum()).max()))
-    return float(np.percentile(draws, 95))
+    counts = np.random.default_rng(1).multinomial(len(size), np.full(len(size), 1 / len(size)), DRAWS)
+    changes = counts @ gains / (counts @ size)[:, None] - gains.sum(0) / size.sum()
+    error = changes.std(0)
+    told = error > 0  # a candidate that never differs from the baseline cannot be lucky
+    if not told[best]:
+        return float("inf")
+    largest = (changes[:, told] / error[told]).max(1)
+    return float(np.percentile(largest, 95) * error[best])
 
 
 def list_best(outcomes: Sequence[Outcome]) -> list[Outcome]:
