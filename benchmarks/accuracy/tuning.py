@@ -31,7 +31,7 @@ from snn_action.runs.tuning.spaces import BASELINE
 from snn_action.runs.tuning.tune import tune
 
 FIXED = ("lmu", "spiking_lmu", "ensemble_array")
-HEADER = ("set", "head", "video %", "against baseline", "validation %", "random order %", "chosen", "seconds")
+HEADER = ("set", "head", "video %", "against baseline", "validation %", "random order %", "chosen")
 
 
 @dataclass
@@ -43,7 +43,6 @@ class Row:
     validation: list[float] = field(default_factory=list)
     shuffled: list[float] = field(default_factory=list)
     heads: list[str] = field(default_factory=list)
-    seconds: float = 0.0
 
     def add(self, folder: Path, metrics: dict[str, Any], groups: dict[str, str]) -> None:
         """The test of one fold."""
@@ -51,7 +50,6 @@ class Row:
             for line in csv.DictReader(file):
                 self.right[line["video"]] = line["correct"] == "1"
         self.group |= groups
-        self.seconds += metrics["seconds"]["train"]
         if metrics.get("controls"):
             self.shuffled.append(100 * metrics["controls"]["shuffled"]["accuracy"]["video"])
 
@@ -114,7 +112,6 @@ def format_row(name: str, label: str, row: Row, baseline: Row) -> list[str]:
         f"{np.mean(row.validation):.1f}" if row.validation else "",
         f"{np.mean(row.shuffled):.1f}" if row.shuffled else "",
         heads,
-        f"{row.seconds:.0f}",
     ]
 
 
@@ -141,7 +138,7 @@ def main() -> None:
         "beats the baseline by more than noise, that is the baseline. *Best head*: the best of validation in any case. "
         "*Validation*: accuracy on held-out training groups, by which it was chosen, the mean over folds. *Random "
         "order*: the same trained head on test clips with frames in random order. *Chosen*: which model, in how many "
-        f"folds. *Seconds*: of training, all folds. The search had {arguments.budget:g} s a set, on one seed.",
+        f"folds. The search had {arguments.budget:g} s a set, on one seed.",
         make_table(HEADER, table),
     )
 
