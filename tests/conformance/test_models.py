@@ -272,8 +272,8 @@ def test_a_model_learns(settings):
             F.cross_entropy(model.train()(features, mask=mask)[0][mask], wanted).backward()
             optimizer.step()
     else:
-        model.fit(features, mask, LABELS)
-    assert loss() < 0.96 * before  # two strongly penalized regressions that see half of the features are the least
+        model.fit(features, mask, LABELS, validation=(features, mask, LABELS))  # by which it chooses its penalty
+    assert loss() < 0.9 * before
 
 
 def test_state_dict_round_trip(settings):

@@ -29,7 +29,7 @@ def test_a_problem_has_its_own_place_and_a_short_text(change, place, text):
     assert said.startswith(text)
     assert "Value error" not in said
     assert "{'type'" not in said
-    assert len(said) < 350
+    assert len(said) < 300
 
 
 def test_two_problems_of_an_item_are_two():

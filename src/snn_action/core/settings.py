@@ -36,9 +36,14 @@ class SettingsError(ConfigError):
         super().__init__("; ".join(f"{'.'.join(place)}: {text}" if place else text for place, text in problems))
 
 
+MANY = 20  # names that are not listed where one of them is near
+
+
 def suggest(name: str, known: list[str]) -> str:
-    """A half sentence that names the nearest known name and all others."""
+    """A half sentence that names the nearest known name, and the others where a reader needs them and they are few."""
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    if near and len(known) > MANY:
+        return f"did you mean {near[0]!r}? There are {len(known) - 1} others; 'snn-action schema' lists them"
     return (f"did you mean {near[0]!r}? " if near else "") + f"Known: {', '.join(sorted(known))}"
 
 
