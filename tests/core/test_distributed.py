@@ -36,6 +36,18 @@ if os.environ["RANK"] == "0" and os.environ["TORCHELASTIC_RESTART_COUNT"] == "1"
 main()
 """
 
+LEAVES = """
+import os, sys
+from pathlib import Path
+from snn_action.core import distributed
+
+with distributed.group():
+    assert distributed.all_gather_object(distributed.rank()) == [0, 1]
+    import torch._dynamo  # as training does
+names = [(task / "comm").read_text().strip() for task in Path("/proc/self/task").iterdir()]
+Path(sys.argv[1], os.environ["RANK"]).write_text(" ".join(name for name in names if "gloo" in name or "pt_" in name))
+"""
+
 
 def torchrun(*words: object, restarts: int = 0, **variables: object) -> subprocess.CompletedProcess[str]:
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--max-restarts", str(restarts)]
@@ -98,6 +110,14 @@ def test_a_process_that_dies_leaves_no_run_that_looks_finished_and_a_restart_goe
     assert not {"trained", "metrics.json", "predictions.csv", "report.html"} & set(names)
     (new,) = set(alone.parent.iterdir()) - {alone}  # the restart went on with the run of the first start
     assert_same_run(new, alone)
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="threads are listed in /proc")
+def test_no_thread_of_the_group_outlives_it(tmp_path):
+    (tmp_path / "leaves.py").write_text(LEAVES)
+    ended = torchrun(tmp_path / "leaves.py", tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    assert [(tmp_path / rank).read_text() for rank in "01"] == ["", ""]
 
 
 def test_one_process_is_the_first_and_only_one(monkeypatch):

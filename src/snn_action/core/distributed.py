@@ -50,6 +50,10 @@ def restarts() -> int:
 def group() -> Iterator[None]:
     """Inside, the processes hear each other; only process 0 logs what is no error."""
     import torch.distributed as dist
+
+    # Before there is a group: it takes the default group of the moment of its import for its functions' defaults. The
+    # group's threads would outlive the group, to the end of the interpreter, and now and then abort the process there.
+    import torch.distributed.nn  # noqa: F401
     from torch.distributed.distributed_c10d import PrefixStore
     from torch.distributed.rendezvous import rendezvous
 
