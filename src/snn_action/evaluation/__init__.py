@@ -1,7 +1,7 @@
 """Honest numbers: what a model said of the test clips, and what is counted of it."""
 
 from snn_action.evaluation.accuracy import measure_accuracy, measure_loss
-from snn_action.evaluation.backbone_operations import count_backbone_operations
+from snn_action.evaluation.energy.backbone import count_backbone
 from snn_action.evaluation.controls import CONTROLS, rearrange
 from snn_action.evaluation.guard import guard_test
 from snn_action.evaluation.leakage import Leakage
@@ -21,7 +21,7 @@ __all__ = [
     "FoldResult",
     "Leakage",
     "Operations",
-    "count_backbone_operations",
+    "count_backbone",
     "count_model_operations",
     "count_operations",
     "guard_test",

@@ -21,11 +21,20 @@ KEPT = 8  # layouts of states: one for each number of clips
 
 
 class Population(NamedTuple):
-    """Spiking neurons of one kind: name, number, and weights that one spike adds up (its fan-out)."""
+    """Spiking neurons of one kind.
+
+    Attributes:
+        name: Of the population, alone in its model.
+        neurons: How many there are.
+        fan_out: Weights that one spike adds up.
+        targets: Values to which the spikes of all of them add up; 0: as many as ``fan_out``, where each neuron is
+            connected to each of them.
+    """
 
     name: str
     neurons: int
     fan_out: int
+    targets: int = 0
 
 
 class TemporalModel(nn.Module, ABC):

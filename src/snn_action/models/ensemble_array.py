@@ -132,7 +132,7 @@ class EnsembleArray(TemporalModel):
             else:
                 self.register_buffer(name, part)
         decoded = parts.decoders.shape[2] if s.dimensions > 1 else 1
-        population = Population("ensembles", s.n_ensembles * s.n_neurons, decoded)
+        population = Population("ensembles", s.n_ensembles * s.n_neurons, decoded, s.n_ensembles * decoded)
         self.populations = (population,) if self.neuron.spiking else ()
         self.readout = nn.Linear(s.n_ensembles * decoded, self.num_classes)
 

@@ -75,7 +75,7 @@ class LateFusion(TemporalModel):
         self.averages_time = first.averages_time  # type: ignore[misc] # a class's constant elsewhere
         self.trained_by_gradient = first.trained_by_gradient  # type: ignore[misc]
         self.populations = tuple(
-            Population(f"stream {number + 1}: {one.name}", one.neurons, one.fan_out)
+            Population(f"stream {number + 1}: {one.name}", one.neurons, one.fan_out, one.targets)
             for number, part in enumerate(self._list_parts())
             for one in part.populations
         )

@@ -161,7 +161,7 @@ def _connect(w: Weights, us: Tensor, hs: Tensor, ms: Tensor) -> list[Connection]
     """What a chip does at all steps: ``us`` (T, B, d), ``hs`` and ``ms`` (T + 1, B, ...) from before the first on."""
     before = ms[:-1]
     fed = (hs[:-1], w.from_hidden), (before, w.from_memory), (ms[1:], w.memory), (hs[:-1], w.recurrent)
-    memory = Connection(before.view(*before.shape[:2], -1, len(w.B)), w.A), Connection(us, w.B)
+    memory = Connection(before.view(*before.shape[:2], -1, len(w.B)), w.A, name="A"), Connection(us, w.B, name="B")
     return [Connection(inputs, weight) for inputs, weight in fed if weight is not None] + list(memory)
 
 

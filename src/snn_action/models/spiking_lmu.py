@@ -175,9 +175,9 @@ class SpikingLMU(TemporalModel):
         self._spread_units()
         populations = [Population("hidden", s.units, self.num_classes)]
         if s.spiking_memory:  # onto the decoded value
-            populations.insert(0, Population("memory", size * s.ensemble_neurons, 1))
+            populations.insert(0, Population("memory", size * s.ensemble_neurons, 1, size))
         if s.spiking_input:
-            populations.insert(0, Population("input", s.memory_d * s.ensemble_neurons, 1))
+            populations.insert(0, Population("input", s.memory_d * s.ensemble_neurons, 1, s.memory_d))
         self.populations = tuple(populations) if self.neuron.spiking else ()
 
     def _make_neuron(self) -> Neuron:
@@ -295,5 +295,5 @@ class SpikingLMU(TemporalModel):
 def _advance(kept: Tensor, decoded: Tensor, u: Tensor, feedback: Tensor, b: Tensor) -> Tensor:
     """One step of the spiking memory (B, memory_d, order); ``kept`` is what its synapse keeps of the last one."""
     count_updates(kept.numel())
-    with count_as(lambda: (Connection(decoded, feedback), Connection(u, b))):
+    with count_as(lambda: (Connection(decoded, feedback, name="A"), Connection(u, b, name="B"))):
         return torch.addcmul(kept + decoded @ feedback.T, u.unsqueeze(-1), b)

@@ -9,10 +9,11 @@ from snn_action.config import Config
 from snn_action.datasets.catalog import Catalog, Fold
 from snn_action.evaluation import (
     FoldResult,
-    count_backbone_operations,
-    count_model_operations,
+    Operations,
+    count_backbone,
     record_spikes,
 )
+from snn_action.evaluation.energy.count import count_head
 from snn_action.models import TemporalModel
 from snn_action.report.examples import Shown, choose_videos, say_left_out
 from snn_action.runs.data import Data
@@ -25,10 +26,12 @@ def describe_work(
 ) -> dict[str, Any]:
     """The part of ``metrics.json`` that predictions do not give: operations, seconds, what was left out, notes."""
     clip, _ = data.features.read([find_typical_clip(data)])
-    operations = {"model": count_model_operations(model.cpu(), clip, spikes).to_dict(), "backbone": None}
-    if data.backbone is not None:
-        counted = count_backbone_operations(data.backbone, data.catalog, config, clip.shape[1])
-        operations["backbone"] = None if counted is None else counted.to_dict()
+    head = count_head(model.cpu(), clip, spikes)
+    backbone = None if data.backbone is None else count_backbone(data.backbone, data.catalog, config, clip.shape[1])
+    operations = {
+        "model": Operations.of(head).to_dict(),
+        "backbone": None if backbone is None else Operations.of(backbone).to_dict(),
+    }
     folders = [fold_folder(folder, name, data.fold_names) for name in data.fold_names]
     lines = [line for one in folders for line in read_lines(one)]
     if len(folders) > 1:

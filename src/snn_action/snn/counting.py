@@ -19,11 +19,13 @@ class Connection(NamedTuple):
         inputs: (..., N) of all clips and steps.
         weight: Of shape (N) but for one more axis, that of the targets.
         axis: Which one that is; None: there is none, each input has one target.
+        name: Of the layer, where the weight is computed from those that the network keeps; else it has their name.
     """
 
     inputs: Tensor
     weight: Tensor
     axis: int | None = 0
+    name: str = "weights"
 
 
 Tell = Callable[[], Sequence[Connection]]

@@ -38,8 +38,8 @@ def run_ensembles(
     """
 
     def tell() -> list[Connection]:
-        fired = Connection(spikes, decoders, None if encoders.ndim == 2 else 2)
-        return [Connection(values, encoders, 1), *([] if neuron.spiking else [fired])]
+        fired = Connection(spikes, decoders, None if encoders.ndim == 2 else 2, "decoders")
+        return [Connection(values, encoders, 1, "encoders"), *([] if neuron.spiking else [fired])]
 
     with count_as(tell):
         spikes, state = neuron(drive(values, encoders, bias), state, mask)

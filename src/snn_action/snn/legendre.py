@@ -160,7 +160,7 @@ class LegendreMemory(nn.Module):
     def _connect(self, u: Tensor, before: Tensor) -> tuple[Connection, Connection]:
         """What a chip does in the steps of ``u`` (..., size), each with the memory ``before`` it (..., size, order)."""
         a, b = self.matrices(u)
-        return Connection(before, a), Connection(u, b)
+        return Connection(before, a, name="A"), Connection(u, b, name="B")
 
     def forward(self, u: Tensor, memory: Tensor | None = None, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Memories (B, T, size, order) at all steps of ``u`` (B, T, size), and that after each clip's last real step.

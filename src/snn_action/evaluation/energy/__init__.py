@@ -1,0 +1,1 @@
+"""What a network costs: operations and memory traffic by layer, and estimates of energy on named targets."""

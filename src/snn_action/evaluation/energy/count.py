@@ -1,0 +1,120 @@
+"""Layers of a temporal model and of a backbone, counted on real input; see ``evaluation.operations``."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from snn_action.evaluation.energy.counter import Counter, evaluating
+from snn_action.evaluation.energy.layers import Layer
+from snn_action.models import TemporalModel, find_spikes
+
+HEAD, BACKBONE = "head", "backbone"
+CARRIED = "carried values"
+_COUNTS = {"spikes", "steps", "number"}  # fields of states that only count
+
+
+def count_network(network: nn.Module, *examples: Tensor, times: float = 1) -> list[Layer]:
+    """Layers of ``network``, run on each of ``examples``, times ``times``, for a network that does not spike.
+
+    It is run in evaluation mode.
+    """
+    counter = Counter(network)
+    with evaluating(network), counter:
+        for example in examples:
+            network(example)
+    layers = counter.layers(BACKBONE)
+    if counter.updates:
+        layers.append(Layer(CARRIED, BACKBONE, "states", float(len(examples)), state_updates=counter.updates))
+    return [repeat(layer, times) for layer in layers]
+
+
+def repeat(layer: Layer, times: float) -> Layer:
+    """What a layer does in so many runs."""
+    counts = ("steps", "values", "active", "dense_macs", "effective_macs", "effective_acs")
+    more = ("neuron_updates", "state_updates", "spikes")
+    raw = layer.to_dict()
+    return Layer.from_dict({**raw, **{name: raw[name] * times for name in (*counts, *more)}})
+
+
+def count_head(model: TemporalModel, clip: Tensor, spikes: Mapping[str, Any] | None) -> list[Layer]:
+    """Layers of a temporal model on one ``clip`` (1, T, D), step by step.
+
+    Synapses that carry numbers come first, then for each population its neurons and the synapses behind them, then all
+    other values that are carried from step to step.
+
+    ``spikes`` is what ``measure_spikes`` says of the test clips, by whose mean accumulates are counted; None: by those
+    of this clip.
+    """
+    counter = Counter(model)
+    state = None
+    with evaluating(model), counter:
+        for features in clip.unbind(1):
+            _, state = model.step(features, state)
+    steps = clip.shape[1]
+    layers = counter.layers(HEAD)
+    if not model.populations:
+        fired = []
+    elif spikes is None:
+        fired = [float(count.sum()) for count in find_spikes(state)]
+    else:
+        fired = [spikes["populations"][population.name]["per_clip"] for population in model.populations]
+    membranes = list(_find_neurons(state)) if model.populations else []
+    for population, count, membrane in zip(model.populations, fired, membranes, strict=True):
+        neurons, synapses = population.neurons, population.neurons * population.fan_out
+        targets = population.targets or population.fan_out
+        layers.append(
+            Layer(
+                f"{population.name} neurons",
+                HEAD,
+                "neurons",
+                float(steps),
+                outputs=neurons,
+                neuron_updates=float(neurons * steps),
+                states=membrane,
+                spikes=count,
+            )
+        )
+        layers.append(
+            Layer(
+                f"{population.name} spikes",
+                HEAD,
+                "synapses",
+                float(steps),
+                parameters=synapses,
+                nonzero=synapses,
+                fan_out=float(population.fan_out),
+                fan_in=synapses // targets,
+                outputs=targets,
+                values=float(neurons * steps),
+                active=count,
+                by_spikes=True,
+                dense_macs=float(synapses * steps),
+                effective_acs=population.fan_out * count,
+            )
+        )
+    carried = _count_values(state) - sum(membranes)
+    if carried or counter.updates:
+        layers.append(Layer(CARRIED, HEAD, "states", float(steps), states=carried, state_updates=counter.updates))
+    return layers
+
+
+def _find_neurons(state: Any) -> Iterator[int]:
+    """Values of the neurons' states, one number a population: fields ``neurons`` beside fields ``spikes``."""
+    if isinstance(state, tuple):
+        fields = getattr(state, "_fields", ())
+        if "spikes" in fields:
+            yield _count_values(state.neurons)  # type: ignore[attr-defined]
+        else:
+            for value in state:
+                yield from _find_neurons(value)
+
+
+def _count_values(state: Any) -> int:
+    """Numbers of a clip's state, but for those that only count."""
+    if isinstance(state, Tensor):
+        return state.numel()
+    if not isinstance(state, tuple):
+        return 0
+    names = getattr(state, "_fields", (None,) * len(state))
+    return sum(_count_values(value) for name, value in zip(names, state, strict=True) if name not in _COUNTS)

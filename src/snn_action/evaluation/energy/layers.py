@@ -1,0 +1,81 @@
+"""What one layer of a network does for one clip: operations, values that move, weights and states that it holds."""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
+
+Kind = Literal["synapses", "neurons", "states"]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One set of synapses, one population of spiking neurons, or values that are carried on without a synapse.
+
+    Counts are those of one clip, and means over clips may be fractions.
+
+    Attributes:
+        name: Of its weights in the model, or of its population.
+        part: "head" or "backbone".
+        kind: What the layer is.
+        steps: How often it works in the clip: its time steps, or the images of the clip.
+        parameters: Weights and biases, zeros among them.
+        nonzero: Those that are not zero.
+        fan_in: Weights of one target.
+        fan_out: Weights that a single input meets, on average over inputs.
+        outputs: Values, or neurons, that one step makes.
+        values: Inputs that arrive over the clip: numbers, or places where a spike may come.
+        active: Those that are not zero; spikes where ``by_spikes``, each counted, also several of one neuron.
+        by_spikes: Whether inputs are spikes.
+        dense_macs: Of ``Operations``.
+        effective_macs: Of ``Operations``.
+        effective_acs: Of ``Operations``.
+        neuron_updates: Of ``Operations``; of kind "neurons" alone.
+        state_updates: Of ``Operations``; of kind "states" alone.
+        states: Numbers that are kept from step to step (a membrane, a filter, a memory).
+        spikes: That the layer's neurons send.
+    """
+
+    name: str
+    part: str
+    kind: Kind
+    steps: float
+    parameters: int = 0
+    nonzero: int = 0
+    fan_in: int = 0
+    fan_out: float = 0.0
+    outputs: int = 0
+    values: float = 0.0
+    active: float = 0.0
+    by_spikes: bool = False
+    dense_macs: float = 0.0
+    effective_macs: float = 0.0
+    effective_acs: float = 0.0
+    neuron_updates: float = 0.0
+    state_updates: float = 0.0
+    states: int = 0
+    spikes: float = 0.0
+
+    @property
+    def activation_sparsity(self) -> float | None:
+        """Share of inputs that are zero; None without inputs."""
+        return None if not self.values or self.by_spikes else 1 - self.active / self.values
+
+    @property
+    def connection_sparsity(self) -> float | None:
+        """Share of weights that are zero; None without weights."""
+        return 1 - self.nonzero / self.parameters if self.parameters else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """For ``metrics.json``."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, raw: dict[str, Any]) -> "Layer":
+        """From ``to_dict``; keys of a later version are left out."""
+        known = {field.name for field in fields(cls)}
+        return cls(**{key: value for key, value in raw.items() if key in known})
+
+
+def total(layers: Iterable[Layer], field: str) -> float:
+    """The sum of one count over ``layers``."""
+    return float(sum(getattr(layer, field) for layer in layers))

@@ -1,0 +1,125 @@
+"""Layers of models and networks: names, sizes, inputs, states; their sums are tested in ``test_operations``."""
+
+import pytest
+import torch
+from torch import nn
+
+from snn_action.evaluation.energy.count import CARRIED, count_head, count_network
+from snn_action.evaluation.energy.layers import Layer, total
+from snn_action.evaluation.operations import Operations
+from snn_action.models import build_model
+
+D, T, K = 5, 9, 4
+MEMORY = {"units": 7, "order": 3, "memory_d": 2, "theta": 6.0}
+
+
+def count(settings: dict, spikes=None) -> dict[str, Layer]:
+    model = build_model(settings, D, K, seed=0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(1e-3)
+    clip = torch.randn(1, T, D, generator=torch.Generator().manual_seed(1))
+    return {layer.name: layer for layer in count_head(model, clip, spikes)}
+
+
+def test_layers_of_an_lmu():
+    layers = count({"type": "lmu", **MEMORY, "activation": "relu"})
+    assert list(layers) == ["encoder", "memory.A", "memory.B", "memory_kernel", "readout", CARRIED]
+    encoder, kernel, readout = layers["encoder"], layers["memory_kernel"], layers["readout"]
+    assert (encoder.parameters, encoder.fan_in, encoder.fan_out, encoder.outputs) == (D * 2, D, 2, 2)
+    assert (kernel.parameters, kernel.fan_in, kernel.fan_out, kernel.outputs) == (6 * 7 + 7, 6, 7, 7)
+    assert (readout.parameters, readout.values, readout.steps) == (7 * K + K, 7 * T, T)
+    assert 0 < readout.activation_sparsity < 1  # ReLU
+    assert readout.effective_macs == readout.active * K
+    assert encoder.activation_sparsity == encoder.connection_sparsity == 0
+    a, b = layers["memory.A"], layers["memory.B"]
+    assert (a.parameters, a.dense_macs, a.fan_in) == (9, T * 2 * 9, 3)  # two memories share the matrix
+    assert (b.parameters, b.dense_macs, b.fan_in) == (3, T * 2 * 3, 1)
+    assert layers[CARRIED].states == 2 * 3 + 7
+    assert {layer.part for layer in layers.values()} == {"head"}
+
+
+def test_layers_of_a_spiking_lmu():
+    spikes = {"populations": {"hidden": {"per_clip": 10.0}}}
+    layers = count({"type": "spiking_lmu", **MEMORY}, spikes)
+    neurons, behind = layers["hidden neurons"], layers["hidden spikes"]
+    assert (neurons.kind, neurons.outputs, neurons.neuron_updates, neurons.spikes) == ("neurons", 7, 7 * T, 10)
+    assert neurons.states == 7  # an integrate-and-fire neuron has its voltage
+    assert (behind.parameters, behind.fan_in, behind.outputs, behind.by_spikes) == (7 * K, 7, K, True)
+    assert (behind.effective_acs, behind.effective_macs, behind.dense_macs) == (10 * K, 0, T * 7 * K)
+    assert behind.activation_sparsity is None
+    assert layers[CARRIED].states == 2 * 3 + K  # memory and leaky logits
+    assert layers[CARRIED].state_updates == T * K
+    lif = count({"type": "spiking_lmu", **MEMORY, "neuron": {"type": "lif"}}, spikes)
+    assert lif["hidden neurons"].states == 2 * 7  # voltage and refractory time
+
+
+def test_spiking_parts_have_their_own_neurons():
+    settings = {"type": "spiking_lmu", **MEMORY, "spiking_input": True, "spiking_memory": True, "ensemble_neurons": 6}
+    layers = count(settings)
+    for name, values in (("input", 2), ("memory", 6)):
+        assert layers[f"{name} neurons"].outputs == 6 * values
+        assert layers[f"{name} spikes"].outputs == values
+        assert layers[f"{name} spikes"].fan_in == 6
+    assert layers["hidden neurons"].outputs == 7
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"type": "mean_pool"},
+        {"type": "lstm", "layers": 2, "units": 7, "readout_units": 6},
+        {"type": "stacked_lmu", **MEMORY, "layers": 2},
+        {"type": "ensemble_array", "n_ensembles": 6, "n_neurons": 8, "dimensions": 2, "tau_input": 0.005},
+        {"type": "spiking_lmu_2020", "units": 7, "order": 2, "theta": 6.0, "ensemble_neurons": 20},
+        {"type": "late_fusion", "streams": 1, "model": {"type": "spiking_lmu", **MEMORY}},
+    ],
+)
+def test_every_weight_belongs_to_a_layer(settings):
+    model = build_model(settings, D, K, seed=0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(1e-3)
+    layers = count_head(model, torch.randn(1, T, D), None)
+    synapses = [layer for layer in layers if layer.kind == "synapses"]
+    assert all(layer.parameters for layer in synapses)
+    for layer in synapses:
+        assert layer.dense_macs == pytest.approx(layer.values * layer.fan_out)
+        assert layer.active <= layer.values or layer.by_spikes
+    spiking = sum(layer.neuron_updates > 0 for layer in layers)
+    assert spiking == len(model.populations)
+
+
+def test_layers_of_a_network_and_its_sums():
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 4 * 4, 5))
+    images = torch.randn(1, 3, 6, 6, generator=torch.Generator().manual_seed(0))
+    convolution, linear = count_network(network, images, images, times=3)
+    assert (convolution.name, convolution.part, convolution.steps) == ("0", "backbone", 6)
+    assert (convolution.parameters, convolution.fan_in, convolution.outputs) == (4 * 27 + 4, 27, 4 * 16)
+    assert convolution.dense_macs == 6 * 4 * 16 * 27
+    assert linear.dense_macs == 6 * 64 * 5
+    assert 0 < linear.activation_sparsity < 1
+    sums = Operations.of([convolution, linear])
+    assert sums.dense_macs == total([convolution, linear], "dense_macs") == 6 * (4 * 16 * 27 + 64 * 5)
+
+
+def test_products_of_activations_have_no_weights():
+    attention = nn.MultiheadAttention(8, 2, batch_first=True)
+
+    class Attend(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.attention = attention
+
+        def forward(self, x):
+            return self.attention(x, x, x, need_weights=False)[0]
+
+    layers = {layer.name: layer for layer in count_network(Attend(), torch.randn(1, 5, 8))}
+    products = layers["products of activations"]
+    assert (products.parameters, products.dense_macs) == (0, 2 * 5 * 5 * 8)
+    assert products.connection_sparsity is None
+
+
+def test_a_layer_comes_back_from_its_file():
+    layer = count({"type": "lmu", **MEMORY})["readout"]
+    assert Layer.from_dict({**layer.to_dict(), "of a later version": 1}) == layer
