@@ -1,8 +1,8 @@
 """Honest numbers: what a model said of the test clips, and what is counted of it."""
 
 from snn_action.evaluation.accuracy import measure_accuracy, measure_loss
-from snn_action.evaluation.energy.backbone import count_backbone
 from snn_action.evaluation.controls import CONTROLS, rearrange
+from snn_action.evaluation.energy.backbone import count_backbone
 from snn_action.evaluation.guard import guard_test
 from snn_action.evaluation.leakage import Leakage
 from snn_action.evaluation.operations import Operations, count_model_operations, count_operations

@@ -16,7 +16,7 @@ from snn_action.core.errors import WorkError
 from snn_action.core.files import write_atomic
 from snn_action.report.examples import say_left_out
 from snn_action.report.finished_run import FinishedRun, read_run
-from snn_action.report.metrics import LEAKED
+from snn_action.report.metrics import LEAKED, EnergyEstimate
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -86,6 +86,7 @@ def render_page(template: str, **values: Any) -> str:
         "points": format_points,
         "count": format_count,
         "seconds": format_seconds,
+        "crossover": format_crossover,
     }
     environment.filters.update(filters)
     return environment.get_template(template).render(**values)
@@ -111,6 +112,15 @@ def format_count(number: float | None) -> str:
     return f"{number:,.0f}" if number == int(number) or abs(number) >= 1000 else f"{number:.3g}"
 
 
+def format_crossover(row: EnergyEstimate) -> str:
+    """The rate of spikes below which they pay; a dash where nothing spikes."""
+    if row.rate is None:
+        return NO_VALUE
+    if row.crossover is None:
+        return "at no rate"
+    return "at any rate" if row.crossover >= 1 else f"{row.crossover:.3g}"
+
+
 def format_seconds(seconds: float | None) -> str:
     """A time in seconds, minutes or hours; a dash where there is none."""
     if seconds is None or math.isnan(seconds):
@@ -122,7 +132,7 @@ def format_seconds(seconds: float | None) -> str:
 
 def _list_figures(run: FinishedRun) -> Iterator[tuple[str, str, Callable[[], "Figure"]]]:
     """Names, words and drawings, one after the other, so that only one is in memory."""
-    from snn_action.report import class_figures, figures, reliability_figure
+    from snn_action.report import class_figures, energy_figure, figures, reliability_figure
 
     metrics, baseline = run.metrics, run.metrics.baseline
     for quantity in figures.list_quantities(run.history):
@@ -142,6 +152,9 @@ def _list_figures(run: FinishedRun) -> Iterator[tuple[str, str, Callable[[], "Fi
     if metrics.calibration:
         words = "share of right answers by confidence"
         yield "reliability", words, partial(reliability_figure.draw_reliability, metrics.calibration)
+    if metrics.energy and (estimate := metrics.energy.on(energy_figure.TARGET)):
+        draw = partial(energy_figure.draw_energy, metrics, estimate)
+        yield "energy", "video accuracy by estimated energy of a clip", draw
     for number, example in enumerate(run.examples, 1):
         yield f"clip_{number}", f"prediction over time for {example.name}", partial(figures.draw_clip, example)
 

@@ -77,6 +77,34 @@ class RunOperations(Part):
     model: Operations
 
 
+class EnergyEstimate(Part):
+    """Estimates of a clip on one target in microjoules, as ``evaluation.energy.account.Row`` says."""
+
+    target: str
+    title: str
+    factor: float
+    head: float | None = None
+    twin: float | None = None
+    baseline: float | None = None
+    backbone: float | None = None
+    chain: float | None = None
+    crossover: float | None = None
+    rate: float | None = None
+    problem: str | None = None
+
+
+class Energy(Part):
+    """What a clip of ``steps`` time steps is estimated to need with numbers of ``bits``."""
+
+    steps: int
+    bits: int
+    estimates: tuple[EnergyEstimate, ...] = ()
+
+    def on(self, target: str) -> EnergyEstimate | None:
+        """The estimates of one target, where it has any."""
+        return next((each for each in self.estimates if each.target == target and each.head is not None), None)
+
+
 class Pair(Part):
     """Accuracy on the test videos of two classes that only their course in time tells apart."""
 
@@ -218,6 +246,7 @@ class Metrics(Part):
     per_class: dict[str, ClassResult]
     spikes: Spikes | None = None
     operations: RunOperations
+    energy: Energy | None = None
     seconds: Seconds
     videos_per_second: float | None = None
     train_videos: int

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from snn_action.config import Config
 from snn_action.datasets.catalog import Catalog, Fold
@@ -13,8 +14,10 @@ from snn_action.evaluation import (
     count_backbone,
     record_spikes,
 )
+from snn_action.evaluation.energy.account import Account
 from snn_action.evaluation.energy.count import count_head
-from snn_action.models import TemporalModel
+from snn_action.evaluation.energy.layers import Layer
+from snn_action.models import TemporalModel, build_model
 from snn_action.report.examples import Shown, choose_videos, say_left_out
 from snn_action.runs.data import Data
 from snn_action.runs.folder import fold_folder
@@ -28,6 +31,13 @@ def describe_work(
     clip, _ = data.features.read([find_typical_clip(data)])
     head = count_head(model.cpu(), clip, spikes)
     backbone = None if data.backbone is None else count_backbone(data.backbone, data.catalog, config, clip.shape[1])
+    steps = clip.shape[1]
+    account = Account(
+        steps,
+        tuple(head),
+        None if backbone is None else tuple(backbone),
+        _count_baseline(clip, len(data.catalog.class_names)),
+    )
     operations = {
         "model": Operations.of(head).to_dict(),
         "backbone": None if backbone is None else Operations.of(backbone).to_dict(),
@@ -39,12 +49,20 @@ def describe_work(
     trained = [line.get("seconds", 0.0) for line in lines]
     return {
         "operations": operations,
+        "energy": account.to_dict(),
         "seconds": {"extract": data.seconds, **data.extraction, "train": sum(trained)},
         "best_epoch": find_best(lines) if len(folders) == 1 else None,
         "initial": next((line["test"] for line in lines if line["epoch"] < 0 and "test" in line), None),
         "bad_videos": [{"video": name, "reason": reason} for name, reason in data.split.bad.items()],
         "notes": [*data.leakage.notes(), *data.catalog.notes, *note_training(config, data.catalog, model)],
     }
+
+
+def _count_baseline(clip: Tensor, classes: int) -> tuple[Layer, ...]:
+    """Layers of the baseline on a clip (1, T, D); fitted, none of its weights is zero."""
+    baseline = build_model({"type": "mean_pool"}, clip.shape[2], classes)
+    baseline.weight.fill_(1.0)  # type: ignore[operator]
+    return tuple(count_head(baseline, clip, None))
 
 
 def find_typical_clip(data: Data) -> int:

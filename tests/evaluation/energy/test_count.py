@@ -35,7 +35,9 @@ def test_layers_of_an_lmu():
     a, b = layers["memory.A"], layers["memory.B"]
     assert (a.parameters, a.dense_macs, a.fan_in) == (9, T * 2 * 9, 3)  # two memories share the matrix
     assert (b.parameters, b.dense_macs, b.fan_in) == (3, T * 2 * 3, 1)
-    assert layers[CARRIED].states == 2 * 3 + 7
+    assert layers[CARRIED].states == 2 * 3  # of its hidden units nothing depends
+    fed = count({"type": "lmu", **MEMORY, "hidden_recurrence": True})
+    assert fed[CARRIED].states == 2 * 3 + 7
     assert {layer.part for layer in layers.values()} == {"head"}
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from snn_action.evaluation.energy.counter import Counter, evaluating
@@ -93,7 +94,8 @@ def count_head(model: TemporalModel, clip: Tensor, spikes: Mapping[str, Any] | N
                 effective_acs=population.fan_out * count,
             )
         )
-    carried = _count_values(state) - sum(membranes)
+    used = keep_used(model, clip[:, -1], state)
+    carried = _count_values(used) - sum(membranes)
     if carried or counter.updates:
         layers.append(Layer(CARRIED, HEAD, "states", float(steps), states=carried, state_updates=counter.updates))
     return layers
@@ -108,6 +110,42 @@ def _find_neurons(state: Any) -> Iterator[int]:
         else:
             for value in state:
                 yield from _find_neurons(value)
+
+
+def keep_used(model: TemporalModel, features: Tensor, state: Any) -> Any:
+    """``state`` without the tensors that nothing depends on: neither the next logits nor any tensor of the next state.
+
+    Such a tensor tells what was, and need not be carried. Each is changed in turn, and a step is made.
+    """
+    with evaluating(model):
+        plain = flatten_state(model.step(features, state))
+        used = []
+        for place, tensor in enumerate(flatten_state(state)):
+            changed = flatten_state(model.step(features, replace_tensor(state, place, tensor + 1)))
+            used.append(any(not torch.equal(one, other) for one, other in zip(plain, changed, strict=True)))
+    for place, kept in reversed(list(enumerate(used))):
+        if not kept:
+            state = replace_tensor(state, place, None)
+    return state
+
+
+def flatten_state(state: Any) -> list[Tensor]:
+    """All tensors of nested tuples, in order."""
+    if isinstance(state, Tensor):
+        return [state]
+    return [tensor for value in state for tensor in flatten_state(value)] if isinstance(state, tuple) else []
+
+
+def replace_tensor(state: Any, place: int, new: Tensor | None) -> Any:
+    """``state`` with another tensor at a place in ``flatten_state``."""
+    if isinstance(state, Tensor):
+        return new if place == 0 else state
+    values = []
+    for value in state:
+        size = len(flatten_state(value))
+        values.append(replace_tensor(value, place, new) if 0 <= place < size else value)
+        place -= size
+    return type(state)(*values) if hasattr(state, "_fields") else tuple(values)
 
 
 def _count_values(state: Any) -> int:

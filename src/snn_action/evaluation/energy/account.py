@@ -1,0 +1,121 @@
+"""What a run costs, for ``metrics.json``, the report and ``snn-action energy``: layers, and estimates by target."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from snn_action.core.errors import ConfigError
+from snn_action.evaluation.energy.estimate import Estimate, estimate, find_crossover, make_twin, spike_rate
+from snn_action.evaluation.energy.layers import Layer
+from snn_action.evaluation.energy.targets import Target, list_targets, load_target
+
+BITS = 8  # both networks quantized, as the strictest comparison asks for
+
+
+@dataclass(frozen=True)
+class Account:
+    """The layers of one clip.
+
+    Attributes:
+        steps: Time steps of the clip.
+        head: Of the temporal model.
+        backbone: Of the network before it, for all images of the clip; None: features came with the dataset.
+        baseline: Of ``mean_pool`` on the same features.
+    """
+
+    steps: int
+    head: tuple[Layer, ...]
+    backbone: tuple[Layer, ...] | None
+    baseline: tuple[Layer, ...]
+
+    @property
+    def twin(self) -> tuple[Layer, ...] | None:
+        """The head with numbers in the place of spikes; None: it does not spike."""
+        return tuple(make_twin(self.head)) if spike_rate(self.head) is not None else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """For ``metrics.json``: layers, and the estimates of all targets with ``BITS`` bits."""
+        parts = ("head", "backbone", "baseline")
+        layers = {
+            part: None if (found := getattr(self, part)) is None else [_shorten(layer) for layer in found]
+            for part in parts
+        }
+        rows = [compare(self, load_target(name), BITS) for name in list_targets()]
+        return {"steps": self.steps, "bits": BITS, "layers": layers, "estimates": [row.to_dict() for row in rows]}
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> "Account":
+        """From ``to_dict``."""
+
+        def read(part: str) -> tuple[Layer, ...] | None:
+            found = raw["layers"].get(part)
+            return None if found is None else tuple(Layer.from_dict(layer) for layer in found)
+
+        return cls(raw["steps"], read("head") or (), read("backbone"), read("baseline") or ())
+
+
+@dataclass(frozen=True)
+class Row:
+    """Estimates of one target, in microjoules a clip; ``problem`` says why there are none.
+
+    Attributes:
+        target: Its name.
+        title: What it is.
+        factor: The true values are thought to lie between an estimate divided by it and multiplied by it.
+        head: Of the temporal model.
+        twin: Of the same with numbers in the place of spikes, all non-zero; None: it does not spike.
+        baseline: Of ``mean_pool``.
+        backbone: Of the network before; None: features came with the dataset.
+        crossover: Spikes a neuron and step below which the head needs less than its twin; None: at no rate.
+        rate: Spikes a neuron and step as they are.
+        parts: Of the head: arithmetic, and bytes by level.
+        problem: Why the target gives no estimate.
+    """
+
+    target: str
+    title: str
+    factor: float
+    head: float | None = None
+    twin: float | None = None
+    baseline: float | None = None
+    backbone: float | None = None
+    crossover: float | None = None
+    rate: float | None = None
+    parts: Mapping[str, float] | None = None
+    problem: str | None = None
+
+    @property
+    def chain(self) -> float | None:
+        """Of backbone and head together."""
+        return None if self.backbone is None or self.head is None else self.backbone + self.head
+
+    def to_dict(self) -> dict[str, Any]:
+        """For ``metrics.json``."""
+        return {**asdict(self), "chain": self.chain}
+
+
+def compare(account: Account, target: Target, bits: int) -> Row:
+    """The head on ``target`` beside its twin, the baseline and the backbone, all with numbers of ``bits``."""
+    row = Row(target.name, target.title, target.factor, rate=spike_rate(account.head))
+
+    def price(layers: Sequence[Layer] | None) -> Estimate | None:
+        return None if layers is None else estimate(layers, target, bits)
+
+    try:
+        head, twin, baseline = price(account.head), price(account.twin), price(account.baseline)
+        assert head is not None
+        crossover = None if account.twin is None else find_crossover(account.head, account.twin, target, bits)
+    except ConfigError as error:
+        return Row(**{**asdict(row), "problem": str(error)})
+    try:
+        backbone, problem = price(account.backbone), None
+    except ConfigError as error:
+        backbone, problem = None, str(error)
+    found = {"head": head, "twin": twin, "baseline": baseline, "backbone": backbone}
+    totals = {name: None if one is None else one.total for name, one in found.items()}
+    return Row(**{**asdict(row), **totals, "crossover": crossover, "parts": head.sums, "problem": problem})
+
+
+def _shorten(layer: Layer) -> dict[str, Any]:
+    """A layer without what is zero, but for its name and kind."""
+    return {key: value for key, value in layer.to_dict().items() if value or key in ("name", "part", "kind", "steps")}

@@ -1,0 +1,214 @@
+"""Estimates of energy: what was counted of each layer, times what a named target needs for it. Nothing is measured.
+
+    E = sum over layers of  MACs e_mac + ACs e_ac + updates e_update                     (arithmetic)
+                          + bytes_local e_local + bytes_on_chip e_on + bytes_off_chip e_off      (memory: ``traffic``)
+
+A layer is run in the cheaper of its two ways, ``dense`` or ``events``; on a target that is not event-driven only
+``dense`` exists, and spikes are then numbers like others: every product is made, also with weights that are zero. Where
+the figures of a target include the memory that they need, the second line is left out and only events exist. On a chip
+that knows only events a number is an event that carries it, at the price of a spike.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from snn_action.core.errors import ConfigError
+from snn_action.evaluation.energy.layers import Layer
+from snn_action.evaluation.energy.targets import Target
+from snn_action.evaluation.energy.traffic import (
+    Traffic,
+    Way,
+    count_dense,
+    is_shared,
+    measure_traffic,
+    size_of_states,
+    size_of_weights,
+)
+
+MICROJOULE = 1e6  # pJ
+
+
+@dataclass(frozen=True)
+class LayerEnergy:
+    """The estimate of one layer, in microjoules a clip.
+
+    Attributes:
+        layer: What was counted.
+        way: How it is run.
+        arithmetic: Of products, accumulates and updates; with their memory where the target's figures include it.
+        local: Of bytes beside the arithmetic.
+        on_chip: Of bytes on chip.
+        off_chip: Of bytes off chip.
+        traffic: The bytes.
+    """
+
+    layer: Layer
+    way: Way
+    arithmetic: float
+    local: float
+    on_chip: float
+    off_chip: float
+    traffic: Traffic
+
+    @property
+    def total(self) -> float:
+        """Of all of it."""
+        return self.arithmetic + self.local + self.on_chip + self.off_chip
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The estimate of a network on a target, in microjoules a clip; the true value is thought to lie in ``range``."""
+
+    target: Target
+    bits: int
+    layers: tuple[LayerEnergy, ...]
+
+    @property
+    def total(self) -> float:
+        """Of all layers."""
+        return sum(layer.total for layer in self.layers)
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """By the uncertainty of the target's figures."""
+        return self.total / self.target.factor, self.total * self.target.factor
+
+    @property
+    def sums(self) -> dict[str, float]:
+        """What the total is made of: arithmetic, and bytes by level."""
+        parts = ("arithmetic", "local", "on_chip", "off_chip")
+        return {part: sum(getattr(layer, part) for layer in self.layers) for part in parts}
+
+
+def estimate(layers: Sequence[Layer], target: Target, bits: int = 8) -> Estimate:
+    """The energy of one clip.
+
+    Args:
+        layers: Of a head, a backbone, or both; each part has memory of its own.
+        target: What runs them.
+        bits: Of weights and activations.
+
+    Raises:
+        ConfigError: the target has no figures for numbers of so many bits, or no room for the weights.
+    """
+    parts = {layer.part: size_of_weights([one for one in layers if one.part == layer.part], bits) for layer in layers}
+    found = []
+    for layer in layers:
+        fits = target.on_chip_bytes is None or parts[layer.part] <= target.on_chip_bytes
+        if not fits and not target.includes_memory and target.off_chip_byte is None:
+            needed, room = parts[layer.part] / 1024, (target.on_chip_bytes or 0) / 1024
+            raise ConfigError(
+                f"target {target.name}: weights of the {layer.part} need {needed:,.0f} KiB with {bits} bits; it has "
+                f"{room:,.0f} KiB and no other memory"
+            )
+        ways: list[Way] = ["events"] if target.includes_memory else ["dense", "events"]
+        ways = ways if target.event_driven else ["dense"]
+        found.append(min((_price(layer, target, bits, way, fits) for way in ways), key=lambda one: one.total))
+    return Estimate(target, bits, tuple(found))
+
+
+def find_price(target: Target, kind: str, bits: int) -> float:
+    """Energy of one operation in pJ; ``kind`` is ``mac``, ``ac``, ``neuron_update`` or ``state_update``.
+
+    Raises:
+        ConfigError: the target has no figure for it.
+    """
+    known: Mapping[Any, float] = getattr(target, kind)
+    if kind == "mac" and not known:  # a chip that knows only events: a number is an event that carries it
+        known = target.ac
+    price = known.get(str(bits))
+    if price is None:
+        widths = f", only for {', '.join(known)}" if known else ""
+        raise ConfigError(f"target {target.name}: no figure of {kind} for {bits} bits{widths}")
+    return price
+
+
+def _price(layer: Layer, target: Target, bits: int, way: Way, fits: bool) -> LayerEnergy:
+    """One layer, run in one way; ``fits`` says whether the weights are on chip."""
+    if way == "dense":
+        macs, acs = count_dense(layer, bits, skips_zeros=target.event_driven), 0.0
+    else:
+        macs, acs = layer.effective_macs, layer.effective_acs
+    done = ((macs, "mac"), (acs, "ac"), (layer.neuron_updates, "neuron_update"), (layer.state_updates, "state_update"))
+    arithmetic = sum(count * find_price(target, kind, bits) for count, kind in done if count)
+    moved = measure_traffic(layer, bits, way, skips_zeros=target.event_driven)
+    if target.includes_memory:
+        return LayerEnergy(layer, way, arithmetic / MICROJOULE, 0.0, 0.0, 0.0, moved)
+    near = target.local_bytes is None or size_of_states(layer, bits) <= target.local_bytes
+    local, on_chip, off_chip = 0.0, moved.activations, 0.0
+    if way == "dense" or near or is_shared(layer):
+        local += moved.local
+    else:
+        on_chip += moved.local
+    if near:
+        local += moved.states
+    else:
+        on_chip += moved.states
+    if fits:
+        on_chip += moved.weights_read
+    else:
+        off_chip += moved.weights_read
+    levels = (local, target.local_byte), (on_chip, target.on_chip_byte), (off_chip, target.off_chip_byte)
+    costs = [moved_there * (price or 0.0) / MICROJOULE for moved_there, price in levels]
+    return LayerEnergy(layer, way, arithmetic / MICROJOULE, costs[0], costs[1], costs[2], moved)
+
+
+def make_twin(layers: Sequence[Layer], active: float = 1.0) -> list[Layer]:
+    """The same network with numbers in the place of spikes, of which a share ``active`` is not zero; no neurons."""
+    twin = []
+    for layer in layers:
+        if layer.kind == "neurons":
+            continue
+        if layer.by_spikes:
+            layer = replace(
+                layer,
+                by_spikes=False,
+                active=layer.values * active,
+                effective_macs=layer.dense_macs * active,
+                effective_acs=0.0,
+            )
+        twin.append(layer)
+    return twin
+
+
+def scale_spikes(layers: Sequence[Layer], factor: float) -> list[Layer]:
+    """The same network, all of whose neurons send ``factor`` times as many spikes."""
+    scaled = []
+    for layer in layers:
+        if layer.by_spikes:
+            layer = replace(layer, active=layer.active * factor, effective_acs=layer.effective_acs * factor)
+        scaled.append(replace(layer, spikes=layer.spikes * factor))
+    return scaled
+
+
+def spike_rate(layers: Sequence[Layer]) -> float | None:
+    """Spikes a neuron and step, over all populations; None without neurons."""
+    updates = sum(layer.neuron_updates for layer in layers)
+    return sum(layer.spikes for layer in layers) / updates if updates else None
+
+
+def find_crossover(layers: Sequence[Layer], twin: Sequence[Layer], target: Target, bits: int = 8) -> float | None:
+    """The spikes a neuron and step below which ``layers`` need less energy than ``twin``; None: they never do.
+
+    All populations are made to spike more or less by one factor. The estimate grows with it, so the place is found by
+    bisection, to 1 part in 1000; 1.0 where spikes win at any rate up to one a neuron and step.
+    """
+    rate = spike_rate(layers)
+    if not rate:
+        return None
+    limit = estimate(twin, target, bits).total
+
+    def wins(at: float) -> bool:
+        return estimate(scale_spikes(layers, at / rate), target, bits).total < limit
+
+    if not wins(0.0):
+        return None
+    if wins(1.0):
+        return 1.0
+    low, high = 0.0, 1.0
+    while high - low > 1e-3 * max(high, 1e-3):
+        middle = (low + high) / 2
+        low, high = (middle, high) if wins(middle) else (low, middle)
+    return low

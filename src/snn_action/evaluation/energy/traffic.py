@@ -1,0 +1,132 @@
+"""Bytes that a layer reads and writes in one clip, by level of memory.
+
+The memory model. A network runs one step after another, at batch 1, on a machine with three levels: a *local* buffer or
+register file beside the arithmetic, memory *on chip*, and memory *off chip* (DRAM). One word is read or written once
+for each time that the text below says. A number, be it weight or activation, has ``bits``; a state or a partial sum has
+``STATE_BITS[bits]``; a spike is an event of ``EVENT_BITS``, its neuron's address. A layer is run in one of two ways:
+
+dense   Every stored weight and every input is read once a step, and their products are made, whatever the inputs are.
+        Sums are kept in registers until they are complete (output-stationary); each product reads its input from the
+        local buffer.
+events  For each input that is not zero, the weights behind it are read, and the sum of each target is read and written
+        (input-stationary). Nothing is read for an input of zero.
+
+Weights are stored as a full matrix or, where this takes less room, as those alone that are not zero, with an address of
+``EVENT_BITS`` each. A target that is not event-driven has only full matrices.
+
+A weight that serves several places of one step (a convolution, the matrices of a Legendre memory) is fetched once a
+step and then read from the local buffer at each product. Results of a layer are written once a step. A neuron's state
+is read and written at every step, and its spikes are written as events; all other values that are carried from step to
+step are read and written at every step.
+
+Where things lie: weights on chip, if those of the whole part of the network (head or backbone) fit there, else off
+chip; sums and states in the local buffer if all of the layer's fit there, else on chip; activations and events on chip.
+
+What is left out: instructions, control, the network on the chip, leakage, clocks, and values that are not products or
+states (activation functions, biases' additions, standardization).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Literal
+
+from snn_action.evaluation.energy.layers import Layer
+
+Way = Literal["dense", "events"]
+STATE_BITS = {4: 16, 8: 16, 16: 16, 32: 32}
+EVENT_BITS = 16
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """Bytes of one clip that are read and written at each level, and of which kind they are.
+
+    Attributes:
+        weights_read: Bytes of weights that come from where the weights lie.
+        activations_read: Bytes of numbers and events that a layer takes in.
+        activations_written: Bytes of numbers and events that it gives.
+        states_read: Bytes of neurons' and other states.
+        states_written: The same, written.
+        local: Bytes that the products move beside the arithmetic: inputs, shared weights, partial sums.
+    """
+
+    weights_read: float = 0.0
+    activations_read: float = 0.0
+    activations_written: float = 0.0
+    states_read: float = 0.0
+    states_written: float = 0.0
+    local: float = 0.0
+
+    def __add__(self, other: "Traffic") -> "Traffic":
+        """Both together."""
+        return Traffic(**{each.name: getattr(self, each.name) + getattr(other, each.name) for each in fields(self)})
+
+    @property
+    def states(self) -> float:
+        """Read and written."""
+        return self.states_read + self.states_written
+
+    @property
+    def activations(self) -> float:
+        """Read and written."""
+        return self.activations_read + self.activations_written
+
+
+def measure_traffic(layer: Layer, bits: int, way: Way, *, skips_zeros: bool = True) -> Traffic:
+    """Bytes that ``layer`` moves in one clip with numbers of ``bits`` (4, 8, 16 or 32): see the module.
+
+    Weights that are zero are left out where ``skips_zeros``.
+    """
+    number, state, event = bits / 8, STATE_BITS[bits] / 8, EVENT_BITS / 8
+    if layer.kind != "synapses":
+        moved = layer.states * layer.steps * state
+        return Traffic(states_read=moved, states_written=moved, activations_written=layer.spikes * event)
+    written = layer.outputs * layer.steps * number
+    listed = skips_zeros and is_stored_sparse(layer, bits)
+    word = number + (event if listed else 0)
+    if way == "dense":
+        return Traffic(
+            weights_read=(layer.nonzero if listed else layer.parameters) * layer.steps * word,
+            activations_read=layer.values * (1 / 8 if layer.by_spikes else number),  # a spike or none: one bit
+            activations_written=written,
+            local=count_dense(layer, bits, skips_zeros=skips_zeros) * number * (2 if is_shared(layer) else 1),
+        )
+    done = layer.effective_macs + layer.effective_acs
+    met = done if listed else layer.active * layer.fan_out
+    if is_shared(layer):
+        used, local = min(layer.nonzero * layer.steps, met), done * (number + 2 * state)
+    else:
+        used, local = met, done * 2 * state
+    return Traffic(
+        weights_read=used * word,
+        activations_read=layer.active * (event if layer.by_spikes else number),
+        activations_written=written,
+        local=local,
+    )
+
+
+def count_dense(layer: Layer, bits: int, *, skips_zeros: bool = True) -> float:
+    """Products of the way ``dense``: of all weights, or of those that are stored."""
+    listed = skips_zeros and is_stored_sparse(layer, bits)
+    return layer.dense_macs * (layer.nonzero / layer.parameters if listed else 1.0)
+
+
+def is_shared(layer: Layer) -> bool:
+    """Whether a weight serves several places of one step."""
+    return layer.dense_macs > 1.001 * layer.parameters * layer.steps
+
+
+def is_stored_sparse(layer: Layer, bits: int) -> bool:
+    """Whether a list of the weights that are not zero takes less room than all of them."""
+    return layer.nonzero * (bits + EVENT_BITS) < layer.parameters * bits
+
+
+def size_of_weights(layers: Sequence[Layer], bits: int) -> float:
+    """Bytes of all weights of ``layers``, each stored in the way that takes less room."""
+    return sum(min(layer.nonzero * (bits + EVENT_BITS), layer.parameters * bits) / 8 for layer in layers)
+
+
+def size_of_states(layer: Layer, bits: int) -> float:
+    """Bytes of the states or partial sums that a layer works on in one step."""
+    held = layer.outputs if layer.kind == "synapses" else layer.states
+    return held * STATE_BITS[bits] / 8
