@@ -34,7 +34,7 @@ def spiking(inputs=40, units=30, classes=5, part="head"):
     return [
         Layer(
             "encoder", part, "synapses", 10, parameters=inputs * units, nonzero=inputs * units // 2, fan_in=inputs,
-            fan_out=units / 2, outputs=units, by_spikes=True,
+            fan_out=units, outputs=units, by_spikes=True,
         ),
         Layer("hidden", part, "neurons", 10, outputs=units, states=units),
         Layer(
@@ -82,7 +82,7 @@ def test_limits_are_the_published_ones():
 
 
 def test_each_limit_has_a_check_with_what_is_needed_and_there():
-    limits = {"neurons": 35, "synapses": 750, "memory_bytes": 750, "layers": 2, "layer_synapses": 600, "fan_in": 40}
+    limits = {"neurons": 35, "synapses": 750, "memory_bytes": 750, "layers": 2, "layer_synapses": 600, "fan_in": 30}
     limits |= {"fan_out": 15, "weight_bits": 8, "state_bits": 8, "graded": False, "recurrence": False}
     report = check_fit(spiking(), chip(**limits, processor=False), 8, recurrent=False)
     assert [check.limit for check in report.checks] == LIMITS
@@ -106,7 +106,7 @@ def test_each_limit_has_a_check_with_what_is_needed_and_there():
         ({"memory_bytes": 90}, "750 bytes of weights of 8 bits; 90 fit: keep 90 weights or fewer"),
         ({"layers": 1}, "2 sets of synapses; at most 1 fit"),
         ({"layer_synapses": 599}, "'encoder' has 600 weights that are not zero; one layer holds at most 599"),
-        ({"fan_in": 39}, "a target of 'encoder' has 40 inputs; at most 39 fit"),
+        ({"fan_in": 29}, "a target of 'readout' has 30 inputs; at most 29 fit"),
         ({"fan_out": 14}, "an input of 'encoder' has 15 targets; at most 14 fit"),
         ({"weight_bits": 7}, "weights of 8 bits; at most 7 fit: quantize them to 7 bits or fewer"),
         ({"state_bits": 7}, "states of 8 bits; at most 7 fit: quantize them to 7 bits or fewer"),

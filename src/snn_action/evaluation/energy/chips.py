@@ -187,19 +187,19 @@ def _check_weights(synapses: Sequence[Layer], chip: Chip, bits: int) -> list[Che
 
 def _check_connections(synapses: Sequence[Layer], chip: Chip) -> list[Check]:
     empty = Layer("", "head", "synapses", 0)
-    wide = max(synapses, key=lambda layer: layer.fan_in, default=empty)
-    broad = max(synapses, key=lambda layer: layer.fan_out, default=empty)
+    wide = max(synapses, key=lambda layer: layer.stored_fan_in, default=empty)
+    broad = max(synapses, key=lambda layer: layer.stored_fan_out, default=empty)
     inputs, targets = chip.fan_in or 0, chip.fan_out or 0
+    entering, reached = math.ceil(wide.stored_fan_in), math.ceil(broad.stored_fan_out)
     into = (
-        f"a target of {wide.name!r} has {wide.fan_in:,} inputs; at most {inputs:,} fit: shrink what comes before it to "
+        f"a target of {wide.name!r} has {entering:,} inputs; at most {inputs:,} fit: shrink what comes before it to "
         f"{inputs:,} values or fewer, or prune it"
     )
-    reached = math.ceil(broad.fan_out)
     out = (
         f"an input of {broad.name!r} has {reached:,} targets; at most {targets:,} fit: shrink it to {targets:,} "
         "outputs or fewer, or prune it"
     )
-    return [_compare("fan_in", wide.fan_in, chip.fan_in, into), _compare("fan_out", reached, chip.fan_out, out)]
+    return [_compare("fan_in", entering, chip.fan_in, into), _compare("fan_out", reached, chip.fan_out, out)]
 
 
 def _check_width(limit: str, what: str, needed: int, available: int | None) -> Check:

@@ -56,6 +56,16 @@ class Layer:
     spikes: float = 0.0
 
     @property
+    def stored_fan_out(self) -> float:
+        """``fan_out``, of the weights that are not zero."""
+        return self.fan_out * self.nonzero / self.parameters if self.parameters else 0.0
+
+    @property
+    def stored_fan_in(self) -> float:
+        """``fan_in``, of the weights that are not zero; on average over targets."""
+        return self.fan_in * self.nonzero / self.parameters if self.parameters else 0.0
+
+    @property
     def activation_sparsity(self) -> float | None:
         """Share of inputs that are zero; None without inputs."""
         return None if not self.values or self.by_spikes else 1 - self.active / self.values

@@ -1,0 +1,90 @@
+import json
+import re
+
+import pytest
+
+from snn_action.evaluation.energy.targets import list_targets
+from snn_action.runs import pipeline
+
+SPIKING = {"type": "spiking_lmu", "units": 12, "order": 2, "theta": 6.0, "memory_d": 3}
+
+
+@pytest.fixture
+def finished(features_file, write_config):
+    from snn_action.config import load_config
+
+    path = write_config({"type": "features", "path": str(features_file)}, model=SPIKING)
+    return pipeline.run(load_config(path), run_id="one").folder
+
+
+def test_energy_of_a_run(finished, command, tmp_path):
+    code, out, _ = command("energy", finished, "--layers", "--chip", "xylo", "--json", tmp_path / "e.json")
+    assert code == 0
+    for name in list_targets():
+        assert re.search(rf"^{name} +[\d.]+", out, re.MULTILINE), out
+    assert "Estimates, not measurements, in microjoules for one clip of 6 time steps" in out
+    assert re.search(r"^hidden neurons +head", out, re.MULTILINE)
+    assert re.search(r"^neurons +12 +1000 +fits", out, re.MULTILINE)
+    written = json.loads((tmp_path / "e.json").read_text())
+    metrics = json.loads((finished / "metrics.json").read_text())
+    assert written["estimates"] == metrics["energy"]["estimates"]
+    assert [layer["name"] for layer in written["layers"]] == [
+        layer["name"] for layer in metrics["energy"]["layers"]["head"]
+    ]
+    sums = sum(layer["effective_macs"] for layer in written["layers"])
+    assert sums == metrics["operations"]["model"]["effective_macs"]
+
+
+def test_a_target_of_ones_own_and_other_widths(finished, command, tmp_path):
+    from snn_action.evaluation.energy.targets import load_target
+
+    own = json.loads(load_target("45nm").model_dump_json())
+    own |= {"name": "mine", "mac": {"16": 1.0}, "ac": {"16": 1.0}, "neuron_update": {"16": 1.0}}
+    (tmp_path / "mine.json").write_text(json.dumps({**own, "state_update": {"16": 1.0}}))
+    code, out, _ = command("energy", finished, "--target", tmp_path / "mine.json", "--bits", 16, "--sources")
+    assert code == 0
+    assert re.search(r"^mine +[\d.]+", out, re.MULTILINE)
+    assert "Horowitz" in out
+    code, out, _ = command("energy", finished, "--target", "loihi2", "--bits", 32)
+    assert code == 0
+    assert "target loihi2: no figure of" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--bits", "7"), "--bits 7: must be one of 4, 8, 16, 32"),
+        (("--target", "45mn"), "unknown target '45mn'"),
+        (("--chip", "loihi"), "unknown chip 'loihi'"),
+    ],
+)
+def test_wrong_words(finished, command, words, message):
+    code, _, errors = command("energy", finished, *words)
+    assert code == 2
+    assert message in errors
+
+
+def test_runs_that_cannot_be_told(finished, command, tmp_path):
+    assert command("energy", tmp_path / "none")[0] == 2
+    metrics = json.loads((finished / "metrics.json").read_text())
+    (finished / "metrics.json").write_text(json.dumps({**metrics, "energy": {"layers": 3}}))
+    code, _, errors = command("energy", finished)
+    assert code == 1
+    assert "metrics.json: broken" in errors
+    del metrics["energy"]
+    (finished / "metrics.json").write_text(json.dumps(metrics))
+    code, _, errors = command("energy", finished)
+    assert code == 1
+    assert "an older version wrote it; count them with: snn-action evaluate" in errors
+    assert command("report", finished)[0] == 0
+    (finished / "metrics.json").unlink()
+    code, _, errors = command("energy", finished)
+    assert code == 1
+    assert "not finished" in errors
+
+
+def test_the_report_shows_the_card_and_the_figure(finished):
+    page = (finished / "report.html").read_text()
+    assert 'id="energy"' in page
+    assert "Estimates in microjoules, not measurements" in page
+    assert (finished / "figures" / "energy.png").stat().st_size > 1000
