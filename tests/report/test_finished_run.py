@@ -169,7 +169,7 @@ def test_examples_that_do_not_fit_are_refused(make_run, arrays, words):
 
 def test_keys_of_a_newer_version_are_ignored(make_run):
     folder = make_run()
-    edit_json(folder / "metrics.json", lambda value: value.update(energy={"joules": 1}))
+    edit_json(folder / "metrics.json", lambda value: value.update(carbon={"joules": 1}))
     assert read_run(folder).metrics.test_videos == 48
 
 

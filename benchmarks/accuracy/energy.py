@@ -1,0 +1,252 @@
+"""What heads cost and reach: accuracy against estimated energy, memory counted, of LMUs with spikes and without.
+
+    python benchmarks/accuracy/energy.py NAME=CONFIG... [--seeds 5]
+
+A configuration names a set and its store of features. The heads are those of ``configs/`` for this kind of set, as they
+come and without their training by gradients (*untrained*: only the readout is solved), and the *frugal* ones: of a list
+of smaller heads the cheapest on the target 45nm whose accuracy on held-out training groups, in 4 inner folds of each
+fold, is at most 0.3 points below that of the LMU as it comes. The same rule chooses among LMUs and among spiking ones.
+Test videos choose nothing. What is counted is said in ``src/snn_action/evaluation/energy``.
+"""
+
+import argparse
+import copy
+import json
+import statistics
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+sys.path.insert(0, str(Path(__file__).parents[2]))  # the repository
+
+from benchmarks.lib.table import ROOT, make_table, show, write_section
+from snn_action.config import Config, load_config, make_config
+from snn_action.evaluation import predict_clips
+from snn_action.evaluation.accuracy import average_clips
+from snn_action.evaluation.energy.account import Account, Row, compare
+from snn_action.evaluation.energy.count import count_head
+from snn_action.evaluation.energy.layers import Layer, total
+from snn_action.evaluation.energy.targets import load_target
+from snn_action.models import TemporalModel
+from snn_action.runs import pipeline
+from snn_action.runs.data import Data
+from snn_action.runs.tuning.candidates import GIVEN, JOINED, LATE, Candidate
+from snn_action.runs.tuning.validation import Validation, divide
+
+BITS, LOSS, INNER = 8, 0.3, 4
+TARGETS = ("45nm", "loihi2")
+UNTRAINED = {"epochs": 0, "validation_share": 0}
+RATES = (1000.0, 300.0, 150.0)
+HEADER = (
+    *("set", "head", "video %", "with 8 bits", "with 4 bits", "spikes / neuron / step", "effective, M"),
+    *("updates, M", "weights read, MB", "45nm, µJ", "times lmu's", "loihi2, µJ", "crossover"),
+)
+
+
+@dataclass
+class Found:
+    """One head on one set: a value a seed, of several folds their mean."""
+
+    accuracy: list[float] = field(default_factory=list)
+    quantized: dict[int, list[float]] = field(default_factory=lambda: {8: [], 4: []})
+    rows: dict[str, list[Row]] = field(default_factory=dict)
+    layers: list[list[Layer]] = field(default_factory=list)
+
+
+def read_head(config: Config, kind: str) -> Candidate:
+    """The head that comes for this kind of set."""
+    prefix = {"features": "ucf101_features", "weizmann": "weizmann"}.get(config.dataset.type, "folder")
+    raw = json.loads((ROOT / "configs" / f"{prefix}_{kind}.json").read_text(encoding="utf-8"))
+    if raw["model"]["type"] == "late_fusion":
+        return Candidate(raw["model"]["model"], LATE, raw["training"])
+    return Candidate(raw["model"], GIVEN if prefix == "ucf101_features" else JOINED, raw["training"])
+
+
+def list_smaller(given: Candidate, size: int) -> Iterator[Candidate]:
+    """Heads with fewer units, a memory of one value a feature, and spikes at lower rates."""
+    for units in (size // 2, size, 2 * size, 4 * size):
+        for order in (1, 2):
+            changed = {**given.model, "units": units, "order": order, "memory_d": size}
+            if given.kind == "lmu":
+                yield Candidate(changed, given.source, UNTRAINED)
+                continue
+            for rate in RATES:
+                yield Candidate({**changed, "max_rates": (rate, rate)}, given.source, UNTRAINED)
+
+
+def measure(candidate: Candidate, config: Config, data: Data, *, inner: bool) -> tuple[float, float]:
+    """Accuracy on held-out training groups, and energy on the first target, means over folds."""
+    accuracies, energies = [], []
+    for fold in data.catalog.folds:
+        validation = Validation(config, data, divide(data.catalog, fold, INNER, config.seed) if inner else [fold])
+        right = np.concatenate([score.right for score in validation.test(candidate)])
+        accuracies.append(float(right.mean()))
+        energies.append(price(count(validation), TARGETS[0]).head or float("inf"))
+    return statistics.mean(accuracies), statistics.mean(energies)
+
+
+def count(validation: Validation) -> list[Layer]:
+    """Layers of the last model on a clip that it was tested on."""
+    assert validation.model is not None
+    seen = validation._seen
+    clip, _ = seen.read(seen.clips_of(validation.inner[-1].test)[:1])
+    return count_head(validation.model.cpu(), clip, None)
+
+
+def price(layers: list[Layer], target: str) -> Row:
+    return compare(Account(1, tuple(layers), None, ()), load_target(target), BITS)
+
+
+def choose(given: Candidate, config: Config, data: Data, least: float) -> Candidate:
+    """The cheapest smaller head whose validation is not below ``least``; of none that reaches it, the best."""
+    sizes = data.features.dim // (len(config.clip.streams) if given.source == LATE else 1)
+    sizes *= sum(
+        len(given.model.get("lags", [1])) if name != "features" else 1
+        for name in given.model.get("inputs", ["features"])
+    )
+    tried = []
+    for candidate in list_smaller(given, sizes):
+        accuracy, energy = measure(candidate, config, data, inner=True)
+        tried.append((accuracy, energy, candidate))
+        words = {key: candidate.model.get(key) for key in ("units", "order", "max_rates")}
+        print(f"  {candidate.kind} {words}: {100 * accuracy:.2f} %, {energy:.2f} µJ", file=sys.stderr, flush=True)
+    enough = [one for one in tried if one[0] >= least]
+    if enough:
+        return min(enough, key=lambda one: one[1])[2]
+    return max(tried, key=lambda one: one[0])[2]
+
+
+def quantize(model: TemporalModel, bits: int) -> TemporalModel:
+    """A copy whose matrices have values of ``bits``: symmetric, one scale a row, the largest is kept."""
+    model = copy.deepcopy(model)
+    most = 2 ** (bits - 1) - 1
+    with torch.no_grad():
+        for layer in model.modules():
+            if isinstance(layer, nn.Linear):
+                scale = layer.weight.abs().amax(1, keepdim=True).clamp_min(1e-12) / most
+                layer.weight.copy_((layer.weight / scale).round() * scale)
+    return model
+
+
+def test(candidate: Candidate, config: Config, data: Data, seeds: int) -> Found:
+    """Train on all training videos and test, for each seed."""
+    found = Found()
+    for seed in range(seeds):
+        seeded = make_config({**json.loads(config.to_json()), "seed": seed})
+        right: list[bool] = []
+        few: dict[int, list[bool]] = {8: [], 4: []}
+        rows: dict[str, list[Row]] = {target: [] for target in TARGETS}
+        for fold in data.catalog.folds:
+            validation = Validation(seeded, data, [fold])
+            for score in validation.test(candidate):
+                right += score.right.tolist()
+            layers = count(validation)
+            assert validation.model is not None
+            for bits in few:
+                clips, batch = validation._seen.clips_of(fold.test), config.evaluation.batch_size
+                model = quantize(validation.model, bits)
+                tested = average_clips(predict_clips(model, validation._seen, clips, batch, torch.device("cpu")))
+                few[bits] += tested.correct.tolist()
+            for target in TARGETS:
+                rows[target].append(price(layers, target))
+            found.layers.append(layers)
+        found.accuracy.append(float(np.mean(right)))
+        for bits, each in few.items():
+            found.quantized[bits].append(float(np.mean(each)))
+        for target in TARGETS:
+            found.rows.setdefault(target, []).extend(rows[target])
+    return found
+
+
+def format_row(name: str, label: str, found: Found, reference: float) -> list[str]:
+    """A line of the table; what is counted is a mean over seeds and folds."""
+
+    def mean(values: list[float]) -> float:
+        return statistics.mean(values)
+
+    first, second = (mean([row.head or 0.0 for row in found.rows[target]]) for target in TARGETS)
+    done = mean([total(each, "effective_macs") + total(each, "effective_acs") for each in found.layers])
+    updates = mean([total(each, "neuron_updates") + total(each, "state_updates") for each in found.layers])
+    read = mean([find_read(each) for each in found.layers])
+    rates = [row.rate for row in found.rows[TARGETS[0]] if row.rate is not None]
+    crossings = [row.crossover for row in found.rows[TARGETS[0]] if row.rate is not None]
+    crossing = "-" if not rates else "never" if None in crossings else f"{mean([c for c in crossings if c]):.3f}"
+    return [
+        name,
+        label,
+        show(found.accuracy),
+        *(show(found.quantized[bits]) for bits in (8, 4)),
+        f"{mean(rates):.3f}" if rates else "-",
+        f"{done / 1e6:.3g}",
+        f"{updates / 1e6:.3g}",
+        f"{read / 1e6:.3g}",
+        f"{first:.3g}",
+        f"{first / reference:.3g}",
+        f"{second:.3g}",
+        crossing,
+    ]
+
+
+def find_read(layers: list[Layer]) -> float:
+    """Bytes of weights that are read on the first target."""
+    from snn_action.evaluation.energy.estimate import estimate
+
+    return sum(layer.traffic.weights_read for layer in estimate(layers, load_target(TARGETS[0]), BITS).layers)
+
+
+def test_set(name: str, config: Config, seeds: int) -> list[list[str]]:
+    """The rows of one set."""
+    data = pipeline.load_data(config)
+    lmu, spiking = (read_head(config, kind) for kind in ("lmu", "spiking_lmu"))
+    plain = Candidate({"type": "mean_pool"}, lmu.source if lmu.source == GIVEN else JOINED)
+    heads = {"mean_pool": plain, "lmu": lmu, "spiking_lmu": spiking}
+    for label, head in (("lmu", lmu), ("spiking_lmu", spiking)):
+        if head.training.get("epochs"):
+            heads[f"{label}, untrained"] = Candidate(head.model, head.source, UNTRAINED)
+    accuracy, energy = measure(heads.get("lmu, untrained", lmu), config, data, inner=True)
+    print(f"{name}: lmu, validation {100 * accuracy:.2f} %, {energy:.2f} µJ", file=sys.stderr, flush=True)
+    for label, head in (("lmu", lmu), ("spiking_lmu", spiking)):
+        chosen = choose(head, config, data, accuracy - LOSS / 100)
+        words = f"{chosen.model['units']} units, order {chosen.model['order']}"
+        words += f", {chosen.model['max_rates'][0]:.0f} spikes/s" if head is spiking else ""
+        heads[f"{label}, frugal ({words})"] = chosen
+    found = {}
+    for label, head in heads.items():
+        found[label] = test(head, config, data, seeds)
+        print(name, label, show(found[label].accuracy), file=sys.stderr, flush=True)
+    reference = statistics.mean([row.head or 0.0 for row in found["lmu"].rows[TARGETS[0]]])
+    return [format_row(name, label, each, reference) for label, each in found.items()]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sets", nargs="+", metavar="NAME=CONFIG")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("-o", "--override", action="append", default=[])
+    arguments = parser.parse_args()
+    table: list[list[str]] = []
+    for text in arguments.sets:
+        name, _, path = text.partition("=")
+        table += test_set(name, load_config(path, arguments.override), arguments.seeds)
+    write_section(
+        "Accuracy and estimated energy of heads",
+        f"One clip, the temporal model alone, {arguments.seeds} seeds; video accuracy over all test videos. *Energy*: "
+        f"an estimate, not a measurement, memory counted, of weights and activations of {BITS} bits; how, and how far "
+        "to trust it, is said in [Energy](explanation/energy.md). *Untrained*: the head of `configs/` without its "
+        "training by gradients; its readout is solved, its other weights are as they were made, nearly all of them "
+        f"zero. *Frugal*: the cheapest of a list of smaller ones whose validation is at most {LOSS} points below that "
+        "of the LMU (untrained). *With 8 bits, with 4 bits*: accuracy with matrices rounded to so many bits, nothing "
+        "trained after it. *Effective*: multiplications and accumulates whose input and weight are not zero. "
+        "*Crossover*: spikes a neuron and step below which the head needs less than the same head with numbers in the "
+        "place of spikes.",
+        make_table(HEADER, table),
+    )
+
+
+if __name__ == "__main__":
+    main()
