@@ -11,6 +11,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from snn_action.evaluation.energy.count import count_network
+from snn_action.evaluation.energy.layers import total
+from snn_action.evaluation.energy.traffic import size_of_weights
 from snn_action.evaluation.operations import count_model_operations, count_operations
 from snn_action.models import build_model
 from snn_action.snn.neurons.lif import LIF
@@ -175,3 +178,46 @@ def test_membranes_that_do_not_move_are_not_updates_for_it():
     network[0].mem = torch.zeros(1, 4)
     network[0](torch.zeros(1, 4))  # nothing there and nothing comes: no change
     assert workload.MembraneUpdates()(wrapped, None, (torch.ones(1, 1), None)) == 4 + 4
+
+
+def test_sparsity_of_connections_is_its_own_but_for_biases():
+    """It counts weights of layers without their biases; we count both among a layer's parameters."""
+    static = pytest.importorskip("neurobench.metrics.static")
+    network = nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), nn.ReLU(), nn.Flatten(), nn.Linear(64, 5, bias=False))
+    with torch.no_grad():
+        network[0].weight[:2] = 0
+        network[3].weight[:, ::3] = 0
+    layers = count_network(network, torch.randn(1, 3, 6, 6))
+    wrapped = models.TorchModel(network)
+    zeros = 1 - total(layers, "nonzero") / total(layers, "parameters")
+    assert zeros == pytest.approx(static.ConnectionSparsity()(wrapped), abs=5e-4)  # it rounds to three decimals
+    assert total(layers, "parameters") == static.ParameterCount()(wrapped)
+    biased = nn.Sequential(nn.Linear(5, 3))
+    with torch.no_grad():
+        biased[0].weight[0] = 0
+    (layer,) = count_network(biased, torch.randn(1, 5))
+    assert static.ConnectionSparsity()(models.TorchModel(biased)) == pytest.approx(5 / 15, abs=5e-4)
+    assert layer.connection_sparsity == pytest.approx(5 / 18)
+    assert layer.parameters == static.ParameterCount()(models.TorchModel(biased)) == 18
+
+
+def test_sparsity_of_activations_is_its_own_at_the_layer_that_reads_them():
+    """It looks at the outputs of activation functions, we at the inputs of the layer that comes next."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(D, 30), nn.ReLU(), nn.Linear(30, K))
+    x = torch.randn(1, D)
+    wrapped = models.TorchModel(network)
+    wrapped.register_hooks()
+    metric = workload.ActivationSparsity()
+    with torch.no_grad():
+        theirs = metric(wrapped, wrapped(x), (x, None))
+    layers = {layer.name: layer for layer in count_network(network, x)}
+    assert 0 < layers["2"].activation_sparsity < 1
+    assert layers["2"].activation_sparsity == pytest.approx(theirs)
+
+
+def test_its_footprint_is_the_weights_that_are_stored_in_full():
+    static = pytest.importorskip("neurobench.metrics.static")
+    network = nn.Sequential(nn.Linear(D, 30), nn.ReLU(), nn.Linear(30, K))
+    layers = count_network(network, torch.randn(1, D))
+    assert size_of_weights(layers, 32) == static.Footprint()(models.TorchModel(network))

@@ -67,3 +67,14 @@ def test_a_model_with_such_weights_says_the_same_with_and_without_gradients(kind
     torch.testing.assert_close(chosen, model(x)[0])
     torch.testing.assert_close(chosen[:, -1], last)
     torch.testing.assert_close(copy.deepcopy(model)(x)[0], chosen)
+
+
+def test_hooks_on_a_layer_are_called():
+    """Other tools look at layers by hooks (NeuroBench, profilers)."""
+    model = build_model({"type": "lmu", "units": 8, "order": 2, "theta": 6.0, "memory_d": 3}, 5, 2, seed=0).eval()
+    seen = []
+    for name in ("encoder", "memory_kernel", "readout"):
+        model.get_submodule(name).register_forward_hook(lambda *_, name=name: seen.append(name))
+    with torch.no_grad():
+        model.step(torch.randn(1, 5))
+    assert seen == ["encoder", "memory_kernel", "readout"]

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.utils.weak import WeakIdKeyDictionary
 
 from snn_action.snn.counting import is_counting
@@ -30,19 +29,25 @@ _known: Any = WeakIdKeyDictionary()  # of weights, compared as objects
 
 def project(x: Tensor, layer: nn.Linear) -> Tensor:
     """``layer(x)``; where no gradient is asked for and its weights allow it, by choosing values of ``x`` (..., D)."""
-    weight = layer.weight
+    found = _find(x, layer.weight)
+    if found is None:
+        product: Tensor = layer(x)  # as a module, so that hooks on it are called
+        return product
+    rows = x.reshape(-1, x.shape[-1])  # of a table the choice is several times as fast
+    product = rows.index_select(1, found[0]).mul_(found[1])
+    product = product if layer.bias is None else product.add_(layer.bias)
+    return product.reshape(*x.shape[:-1], -1)
+
+
+def _find(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor] | None:
+    """Which values of ``x`` are chosen, and by what they are multiplied; None: it is a product like others."""
     plain = torch.compiler.is_compiling() or torch.is_autocast_enabled(x.device.type) or is_counting()
     if plain or torch.is_grad_enabled() or weight.numel() < _LEAST or weight.is_inference():
-        return F.linear(x, weight, layer.bias)
+        return None
     found: _Selection | None = _known.get(weight)
     if found is None or found.version != weight._version:
         _known[weight] = found = _select(weight)
-    if found.chosen is None or found.value is None:
-        return F.linear(x, weight, layer.bias)
-    rows = x.reshape(-1, x.shape[-1])  # of a table the choice is several times as fast
-    product = rows.index_select(1, found.chosen).mul_(found.value)
-    product = product if layer.bias is None else product.add_(layer.bias)
-    return product.reshape(*x.shape[:-1], -1)
+    return None if found.chosen is None or found.value is None else (found.chosen, found.value)
 
 
 def _select(weight: Tensor) -> _Selection:

@@ -121,7 +121,8 @@ def keep_used(model: TemporalModel, features: Tensor, state: Any) -> Any:
         plain = flatten_state(model.step(features, state))
         used = []
         for place, tensor in enumerate(flatten_state(state)):
-            changed = flatten_state(model.step(features, replace_tensor(state, place, tensor + 1)))
+            other = ~tensor if tensor.dtype == torch.bool else tensor + 1
+            changed = flatten_state(model.step(features, replace_tensor(state, place, other)))
             used.append(any(not torch.equal(one, other) for one, other in zip(plain, changed, strict=True)))
     for place, kept in reversed(list(enumerate(used))):
         if not kept:
