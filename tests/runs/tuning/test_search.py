@@ -3,7 +3,9 @@ import os
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from threading import Barrier
 
 import pytest
 from optuna.trial import TrialState
@@ -57,6 +59,20 @@ def test_other_videos_or_models_need_another_study(address):
     with pytest.raises(ConfigError, match="was begun with other videos; choose another --out or --storage"):
         open_study(address, "one", {"videos": ["b"], "models": ["lmu"]}, seed=0)
     open_study(address, "two", {"videos": ["b"], "models": ["lmu"]}, seed=0)
+
+
+def test_processes_that_begin_at_once_share_one_study(address):
+    """Each of them makes the tables."""
+    begin = Barrier(5)
+
+    def start(_):
+        begin.wait()
+        return open_study(address, "one", {"videos": ["a"]}, seed=0)
+
+    with ThreadPoolExecutor(5) as pool:
+        studies = [*pool.map(start, range(5))]
+    assert len({study._study_id for study in studies}) == 1
+    assert all(study.user_attrs["fits"] == {"videos": ["a"]} for study in studies)
 
 
 @pytest.mark.parametrize("storage", ["nonsense", "sqlite:////nowhere/at/all.sqlite", "mysql://nobody@localhost/x"])

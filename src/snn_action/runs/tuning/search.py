@@ -26,6 +26,7 @@ from snn_action.runs.tuning.validation import FoldScore, Validation
 
 logger = logging.getLogger(__name__)
 
+WAITS = (0.1, 0.3, 1.0)  # seconds, before the tables are made once more
 MOST_FAILURES = 20  # candidates in a row, and none that could be trained
 FIRST = 8  # trials of which none is stopped early
 PROCESS, REASON, AGAIN = "process", "reason", "again"  # attributes of a trial
@@ -68,13 +69,7 @@ def open_study(storage: str, name: str, fits: dict[str, Any], seed: int) -> optu
         ConfigError: the database cannot be used, or the study was begun with something else.
     """
     try:
-        study = optuna.create_study(
-            storage=storage,
-            study_name=name,
-            load_if_exists=True,
-            direction="maximize",
-            pruner=optuna.pruners.MedianPruner(n_startup_trials=FIRST),
-        )
+        study = _make_study(storage, name)
         study.sampler = optuna.samplers.TPESampler(
             seed=(seed + len(study.trials) + 7919 * os.getpid() * bool(study.trials)) % 2**32, n_startup_trials=FIRST
         )
@@ -90,6 +85,24 @@ def open_study(storage: str, name: str, fits: dict[str, Any], seed: int) -> optu
         raise ConfigError(f"{storage}: this search was begun with other {changed}; choose another --out or --storage")
     _release(study)
     return study
+
+
+def _make_study(storage: str, name: str) -> optuna.Study:
+    """Optuna's study. Of several processes that begin at once each makes the tables, and only the first one can."""
+    for wait in (*WAITS, None):
+        try:
+            return optuna.create_study(
+                storage=storage,
+                study_name=name,
+                load_if_exists=True,
+                direction="maximize",
+                pruner=optuna.pruners.MedianPruner(n_startup_trials=FIRST),
+            )
+        except Exception:  # of many kinds: each database has its own
+            if wait is None:
+                raise
+            time.sleep(wait)
+    raise AssertionError  # the last turn returns or raises
 
 
 def search(
