@@ -12,6 +12,7 @@ import numpy as np
 from snn_action.core.errors import ConfigError
 from snn_action.core.reading import parse_json, read_text, reading
 from snn_action.evaluation.accuracy import average_clips
+from snn_action.evaluation.early_stop import choose_confidence
 from snn_action.evaluation.predictions import ClipPredictions
 from snn_action.evaluation.rejection import SCORES, Score, choose_score, find_threshold, score_videos
 from snn_action.evaluation.temperature import LEAST, MOST, Floats, apply_temperature, fit_temperature
@@ -34,6 +35,7 @@ class Calibration:
         own_model: True: the fold's model itself was asked, of its validation videos. False: one more was trained like
             it, without these videos.
         auroc: AUROC of each score for classes that were left out, where models without them were trained.
+        stop: The confidence at which a clip need not be looked at any further (``early_stop``); None: not known.
     """
 
     temperature: float
@@ -44,6 +46,7 @@ class Calibration:
     groups: int
     own_model: bool
     auroc: Mapping[Score, float] | None = None
+    stop: float | None = None
 
     @property
     def threshold(self) -> float:
@@ -74,6 +77,7 @@ class Calibration:
             "groups": self.groups,
             "own_model": self.own_model,
             "auroc": None if self.auroc is None else dict(self.auroc),
+            "stop": self.stop,
         }
 
     def to_content(self) -> dict[str, Any]:
@@ -109,7 +113,9 @@ def calibrate(
     scores = score_videos(predictions, score, temperature)
     known = videos.label != background
     chosen = np.sort(scores[known] if known.any() else scores)
-    return Calibration(temperature, score, tuple(chosen.tolist()), share, len(videos.label), groups, own_model, auroc)
+    stop = choose_confidence(predictions)
+    fitted = tuple(chosen.tolist()), share, len(videos.label), groups, own_model, auroc, stop
+    return Calibration(temperature, score, *fitted)
 
 
 def parse_calibration(content: Any) -> Calibration:
@@ -126,7 +132,7 @@ def parse_calibration(content: Any) -> Calibration:
     if version > VERSION:
         raise ValueError("it was written by a newer version of snn-action; update it")
     temperature, score, share = (content.get(key) for key in ("temperature", "score", "known_share"))
-    scores, auroc = content.get("known_scores"), content.get("auroc")
+    scores, auroc, stop = content.get("known_scores"), content.get("auroc"), content.get("stop")
     videos, groups, own_model = (content.get(key) for key in ("videos", "groups", "own_model"))
     if not (_is_number(temperature) and LEAST / 2 <= temperature <= 2 * MOST):
         raise ValueError(f"the temperature is no number from {LEAST} to {MOST}")
@@ -138,10 +144,11 @@ def parse_calibration(content: Any) -> Calibration:
         raise ValueError("its AUROC is none")
     if not (_is_count(videos) and _is_count(groups) and isinstance(own_model, bool)):
         raise ValueError("what it was fitted on is not said")
+    if stop is not None and not (_is_number(stop) and 0 < stop <= 1):
+        raise ValueError("the confidence to stop at is none")
     areas = None if auroc is None else {name: float(auroc[name]) for name in SCORES}
-    return Calibration(
-        float(temperature), score, tuple(sorted(map(float, scores))), float(share), videos, groups, own_model, areas
-    )
+    known = tuple(sorted(map(float, scores)))
+    return Calibration(float(temperature), score, known, float(share), videos, groups, own_model, areas, stop)
 
 
 def read_calibration(path: Path) -> Calibration | None:

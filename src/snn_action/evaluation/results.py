@@ -12,6 +12,7 @@ from snn_action.datasets.catalog import Catalog
 from snn_action.evaluation import accuracy
 from snn_action.evaluation.accuracy import VideoPredictions
 from snn_action.evaluation.calibration import Calibration
+from snn_action.evaluation.early_stop import stop_early
 from snn_action.evaluation.predictions import ClipPredictions
 from snn_action.evaluation.reliability import BINS, measure_reliability
 from snn_action.models import Population
@@ -75,6 +76,7 @@ def summarize(catalog: Catalog, folds: Sequence[FoldResult], populations: Sequen
         "anytime": accuracy.measure_anytime(model),
         "spikes": accuracy.measure_spikes(model, populations),
         "calibration": _describe_calibration(folds),
+        "early_stop": _describe_early_stop(folds, count),
         "train_videos": round(float(np.mean([fold.train_videos for fold in folds]))),
         "validation_videos": round(float(np.mean([fold.validation_videos for fold in folds]))),
         "test_videos": len(videos.video),
@@ -142,6 +144,28 @@ def _describe_calibration(folds: Sequence[FoldResult]) -> dict[str, Any]:
         result["after"] = measure_reliability(np.concatenate(after), labels).to_dict()
         result["called_unknown"] = float(np.concatenate(strange).mean())
     return result
+
+
+def _describe_early_stop(folds: Sequence[FoldResult], videos: int) -> dict[str, Any] | None:
+    """Steps that are looked at, and accuracy, where each fold's clips end at its confidence; None where one has none.
+
+    ``steps`` and ``of`` are means over clips: steps that are looked at, and all.
+    """
+    confidences = [fold.calibration.stop if isinstance(fold.calibration, Calibration) else None for fold in folds]
+    stopped = [
+        stop_early(fold.model, confidence)
+        for fold, confidence in zip(folds, confidences, strict=True)
+        if confidence is not None
+    ]
+    if len(stopped) < len(folds):
+        return None
+    joined, whole = join_folds(stopped, videos), join_folds([fold.model for fold in folds], videos)
+    return {
+        "confidence": confidences,
+        "steps": float(joined.mask.sum(1).mean()),
+        "of": float(whole.mask.sum(1).mean()),
+        "accuracy": accuracy.measure_accuracy(joined),
+    }
 
 
 def measure_shared(catalog: Catalog, folds: Sequence[FoldResult]) -> dict[str, dict[str, Any]]:

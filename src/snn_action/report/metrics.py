@@ -105,6 +105,14 @@ class Energy(Part):
         return next((each for each in self.estimates if each.target == target and each.head is not None), None)
 
 
+class EarlyStop(Part):
+    """Mean number of time steps that are looked at where clips end early, of how many, and the accuracy then."""
+
+    steps: float
+    of: float
+    accuracy: Accuracy
+
+
 class Pair(Part):
     """Accuracy on the test videos of two classes that only their course in time tells apart."""
 
@@ -260,6 +268,7 @@ class Metrics(Part):
     notes: tuple[str, ...] = ()
     leakage: Leakage | None = None
     calibration: Calibration | None = None
+    early_stop: EarlyStop | None = None
     folds: tuple[FoldResult, ...] = ()
     mean: FoldSummary | None = None
     std: FoldSummary | None = None
