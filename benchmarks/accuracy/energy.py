@@ -1,6 +1,6 @@
 """What heads cost and reach: accuracy against estimated energy, memory counted, of LMUs with spikes and without.
 
-    python benchmarks/accuracy/energy.py NAME=CONFIG... [--seeds 5]
+    python benchmarks/accuracy/energy.py NAME=CONFIG... [--seeds 5] [--trained-seeds 2]
 
 A configuration names a set and its store of features. The heads are those of ``configs/`` for this kind of set, as they
 come and without their training by gradients (*untrained*: only the readout is solved), and the *frugal* ones: of a list
@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))  # the repository
 
 from benchmarks.lib.table import ROOT, make_table, show, write_section
 from snn_action.config import Config, load_config, make_config
+from snn_action.datasets.catalog import Fold
 from snn_action.evaluation import predict_clips
 from snn_action.evaluation.accuracy import average_clips
 from snn_action.evaluation.energy.account import Account, Row, compare
@@ -79,11 +80,11 @@ def list_smaller(given: Candidate, size: int) -> Iterator[Candidate]:
                 yield Candidate({**changed, "max_rates": (rate, rate)}, given.source, UNTRAINED)
 
 
-def measure(candidate: Candidate, config: Config, data: Data, *, inner: bool) -> tuple[float, float]:
+def measure(candidate: Candidate, config: Config, data: Data) -> tuple[float, float]:
     """Accuracy on held-out training groups, and energy on the first target, means over folds."""
     accuracies, energies = [], []
     for fold in data.catalog.folds:
-        validation = Validation(config, data, divide(data.catalog, fold, INNER, config.seed) if inner else [fold])
+        validation = Validation(config, data, divide(data.catalog, fold, INNER, config.seed))
         right = np.concatenate([score.right for score in validation.test(candidate)])
         accuracies.append(float(right.mean()))
         energies.append(price(count(validation), TARGETS[0]).head or float("inf"))
@@ -111,7 +112,7 @@ def choose(given: Candidate, config: Config, data: Data, least: float) -> Candid
     )
     tried = []
     for candidate in list_smaller(given, sizes):
-        accuracy, energy = measure(candidate, config, data, inner=True)
+        accuracy, energy = measure(candidate, config, data)
         tried.append((accuracy, energy, candidate))
         words = {key: candidate.model.get(key) for key in ("units", "order", "max_rates")}
         print(f"  {candidate.kind} {words}: {100 * accuracy:.2f} %, {energy:.2f} µJ", file=sys.stderr, flush=True)
@@ -142,7 +143,7 @@ def test(candidate: Candidate, config: Config, data: Data, seeds: int) -> Found:
         few: dict[int, list[bool]] = {8: [], 4: []}
         rows: dict[str, list[Row]] = {target: [] for target in TARGETS}
         for fold in data.catalog.folds:
-            validation = Validation(seeded, data, [fold])
+            validation = Validation(seeded, data, [Fold(fold.name, fold.learned, fold.test)])
             for score in validation.test(candidate):
                 right += score.right.tolist()
             layers = count(validation)
@@ -199,7 +200,7 @@ def find_read(layers: list[Layer]) -> float:
     return sum(layer.traffic.weights_read for layer in estimate(layers, load_target(TARGETS[0]), BITS).layers)
 
 
-def test_set(name: str, config: Config, seeds: int) -> list[list[str]]:
+def test_set(name: str, config: Config, seeds: int, trained: int) -> list[list[str]]:
     """The rows of one set."""
     data = pipeline.load_data(config)
     lmu, spiking = (read_head(config, kind) for kind in ("lmu", "spiking_lmu"))
@@ -208,7 +209,7 @@ def test_set(name: str, config: Config, seeds: int) -> list[list[str]]:
     for label, head in (("lmu", lmu), ("spiking_lmu", spiking)):
         if head.training.get("epochs"):
             heads[f"{label}, untrained"] = Candidate(head.model, head.source, UNTRAINED)
-    accuracy, energy = measure(heads.get("lmu, untrained", lmu), config, data, inner=True)
+    accuracy, energy = measure(heads.get("lmu, untrained", lmu), config, data)
     print(f"{name}: lmu, validation {100 * accuracy:.2f} %, {energy:.2f} µJ", file=sys.stderr, flush=True)
     for label, head in (("lmu", lmu), ("spiking_lmu", spiking)):
         chosen = choose(head, config, data, accuracy - LOSS / 100)
@@ -217,7 +218,7 @@ def test_set(name: str, config: Config, seeds: int) -> list[list[str]]:
         heads[f"{label}, frugal ({words})"] = chosen
     found = {}
     for label, head in heads.items():
-        found[label] = test(head, config, data, seeds)
+        found[label] = test(head, config, data, min(seeds, trained) if head.training.get("epochs") else seeds)
         print(name, label, show(found[label].accuracy), file=sys.stderr, flush=True)
     reference = statistics.mean([row.head or 0.0 for row in found["lmu"].rows[TARGETS[0]]])
     return [format_row(name, label, each, reference) for label, each in found.items()]
@@ -227,15 +228,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sets", nargs="+", metavar="NAME=CONFIG")
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--trained-seeds", type=int, default=2, help="of heads that are trained by gradients")
     parser.add_argument("-o", "--override", action="append", default=[])
     arguments = parser.parse_args()
     table: list[list[str]] = []
     for text in arguments.sets:
         name, _, path = text.partition("=")
-        table += test_set(name, load_config(path, arguments.override), arguments.seeds)
+        table += test_set(name, load_config(path, arguments.override), arguments.seeds, arguments.trained_seeds)
     write_section(
         "Accuracy and estimated energy of heads",
-        f"One clip, the temporal model alone, {arguments.seeds} seeds; video accuracy over all test videos. *Energy*: "
+        f"One clip, the temporal model alone, {arguments.seeds} seeds, of heads that are trained by "
+        f"gradients {arguments.trained_seeds}; video accuracy over all test videos. *Energy*: "
         f"an estimate, not a measurement, memory counted, of weights and activations of {BITS} bits; how, and how far "
         "to trust it, is said in [Energy](explanation/energy.md). *Untrained*: the head of `configs/` without its "
         "training by gradients; its readout is solved, its other weights are as they were made, nearly all of them "

@@ -71,6 +71,11 @@ def test_runs_that_cannot_be_told(finished, command, tmp_path):
     code, _, errors = command("energy", finished)
     assert code == 1
     assert "metrics.json: broken" in errors
+    layers = {"head": [{"name": "x", "part": "head", "kind": "synapses", "steps": "many"}]}
+    (finished / "metrics.json").write_text(json.dumps({**metrics, "energy": {"steps": 3, "layers": layers}}))
+    code, _, errors = command("energy", finished)
+    assert code == 1
+    assert "steps of a layer is 'many'" in errors
     del metrics["energy"]
     (finished / "metrics.json").write_text(json.dumps(metrics))
     code, _, errors = command("energy", finished)

@@ -125,3 +125,13 @@ def test_products_of_activations_have_no_weights():
 def test_a_layer_comes_back_from_its_file():
     layer = count({"type": "lmu", **MEMORY})["readout"]
     assert Layer.from_dict({**layer.to_dict(), "of a later version": 1}) == layer
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"kind": "magic"}, {"steps": "9"}, {"parameters": -1}, {"name": 3}, {"values": float("nan")}, {"active": True}],
+)
+def test_a_layer_of_a_broken_file_is_refused(change):
+    layer = count({"type": "lmu", **MEMORY})["readout"]
+    with pytest.raises((TypeError, ValueError), match=next(iter(change))):
+        Layer.from_dict({**layer.to_dict(), **change})

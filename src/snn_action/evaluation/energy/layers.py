@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 Kind = Literal["synapses", "neurons", "states"]
+_TEXTS = ("name", "part", "kind")
 
 
 @dataclass(frozen=True)
@@ -81,9 +82,22 @@ class Layer:
 
     @classmethod
     def from_dict(cls, raw: dict[str, Any]) -> "Layer":
-        """From ``to_dict``; keys of a later version are left out."""
-        known = {field.name for field in fields(cls)}
-        return cls(**{key: value for key, value in raw.items() if key in known})
+        """From ``to_dict``; keys of a later version are left out.
+
+        Raises:
+            TypeError: a value is missing or of another type.
+            ValueError: a number is negative or not finite, or the kind is none.
+        """
+        found = {field.name: raw[field.name] for field in fields(cls) if field.name in raw}
+        for name, value in found.items():
+            wanted: tuple[type, ...] = (str,) if name in _TEXTS else (int, float)
+            if not isinstance(value, wanted) or (isinstance(value, bool) and name != "by_spikes"):
+                raise TypeError(f"{name} of a layer is {value!r}")
+            if isinstance(value, int | float) and not 0 <= value < float("inf"):
+                raise ValueError(f"{name} of a layer is {value!r}")
+        if found.get("kind") not in get_args(Kind):
+            raise ValueError(f"kind of a layer is {found.get('kind')!r}")
+        return cls(**found)
 
 
 def total(layers: Iterable[Layer], field: str) -> float:
