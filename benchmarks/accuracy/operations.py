@@ -21,7 +21,6 @@ from benchmarks.lib.table import make_table, run_seeds, write_section
 from snn_action.core.compat import torchvision
 from snn_action.evaluation import count_operations
 
-MAC, AC = 4.6, 0.9  # pJ in 45 nm, 32-bit floating point (Horowitz 2014)
 MILLION = 1e6
 
 
@@ -43,19 +42,17 @@ def main() -> None:
                 overrides.append(f"training.epochs={arguments.epochs}")
             (run,) = run_seeds(f"ucf101_features_{model}.json", overrides, 1)
             done, spikes, test_videos = run["operations"]["model"], run["spikes"], run["test_videos"]
-            energy = (MAC * done["effective_macs"] + AC * done["effective_acs"]) / MILLION
             rows.append(
                 [
                     f"`{model}`",
                     *(f"{done[key] / MILLION:.2f}" for key in ("dense_macs", "effective_macs", "effective_acs")),
                     *(f"{done[key] / MILLION:.3f}" for key in ("neuron_updates", "state_updates")),
                     f"{spikes['per_neuron_per_step']:.3f}" if spikes else "-",
-                    f"{energy:.3g}",
                 ]
             )
     header = (
         *("model", "dense MACs, M", "effective MACs, M", "effective ACs, M", "neuron updates, M"),
-        *("state updates, M", "spikes / neuron / step", "energy, µJ"),
+        *("state updates, M", "spikes / neuron / step"),
     )
     write_section(
         f"Operations of a clip: {classes} of 101 classes of UCF101, {test_videos} test videos",
@@ -65,9 +62,8 @@ def main() -> None:
         "MAC is a multiplication and an addition; an AC is an addition alone, which is enough for a spike. *Dense* "
         "counts all operations, *effective* only those whose input is not zero. The backbone is not included. "
         f"torchvision's VGG-16, from which such features come, has {frame / 1e9:.1f} G dense MACs a frame, "
-        f"{steps * frame / 1e9:.0f} G a clip; all numbers here are small beside that. *Energy* is an estimate from "
-        f"the operations of synapses, {MAC} pJ a MAC and {AC} pJ an AC (45 nm, 32-bit floating point), not a "
-        "measurement. It leaves out memory, which costs more, and the updates of neurons and states.",
+        f"{steps * frame / 1e9:.0f} G a clip; all numbers here are small beside that. Operations are not energy: see "
+        "[Energy](explanation/energy.md).",
         make_table(header, rows),
     )
 
