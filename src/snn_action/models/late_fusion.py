@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from snn_action.core.errors import ConfigError
 from snn_action.models.base import InputStandardizer, Population, TemporalModel
 from snn_action.models.settings import Input, LateFusionSettings, ModelSettings
+from snn_action.snn.counting import inside
 
 PARTS = 20  # a weight is a multiple of 1 / PARTS where there are few streams
 MOST = 2000  # mixtures that are tried
@@ -112,8 +113,13 @@ class LateFusion(TemporalModel):
 
     def step_once(self, x: Tensor, state: tuple[Any, ...]) -> tuple[Tensor, tuple[Any, ...]]:
         """One step of each part."""
-        sides = zip(self._list_parts(), self._cut(x), state, strict=True)
-        logits, states = zip(*(part.step(own, before) for part, own, before in sides), strict=True)
+        logits, states = [], []
+        for number, sides in enumerate(zip(self._list_parts(), self._cut(x), state, strict=True)):
+            part, own, before = sides
+            with inside(f"parts.{number}"):
+                said, after = part.step(own, before)
+            logits.append(said)
+            states.append(after)
         each = torch.stack(logits, -1)
         return (each * self.weights.to(each)).sum(-1), tuple(states)
 

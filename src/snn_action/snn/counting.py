@@ -42,6 +42,7 @@ class Listener(Protocol):
 
 
 _listener: Listener | None = None
+_place: tuple[str, ...] = ()
 
 
 @contextmanager
@@ -53,6 +54,22 @@ def listen(listener: Listener) -> Iterator[None]:
         yield
     finally:
         _listener = before
+
+
+@contextmanager
+def inside(part: str) -> Iterator[None]:
+    """Layers that are told of inside are those of a ``part`` of the network: their names begin with its."""
+    global _place
+    before, _place = _place, (*_place, part)
+    try:
+        yield
+    finally:
+        _place = before
+
+
+def place_name(name: str) -> str:
+    """The name of a layer that is told of here."""
+    return ".".join((*_place, name))
 
 
 def is_counting() -> bool:

@@ -135,3 +135,13 @@ def test_a_layer_of_a_broken_file_is_refused(change):
     layer = count({"type": "lmu", **MEMORY})["readout"]
     with pytest.raises((TypeError, ValueError), match=next(iter(change))):
         Layer.from_dict({**layer.to_dict(), **change})
+
+
+def test_weights_of_two_streams_are_two_layers():
+    """Of ensembles they are computed at each step, so that no name is theirs."""
+    part = {"type": "ensemble_array", "n_ensembles": 6, "n_neurons": 8}
+    model = build_model({"type": "late_fusion", "streams": 2, "model": part}, 2 * D, K, seed=0)
+    layers = {layer.name: layer for layer in count_head(model, torch.randn(1, T, 2 * D), None)}
+    one, other = layers["parts.0.encoders"], layers["parts.1.encoders"]
+    assert one.parameters == other.parameters == 6 * 8
+    assert one.steps == other.steps == T

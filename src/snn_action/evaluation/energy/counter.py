@@ -143,7 +143,10 @@ class Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 effective = float((_nonzero(inputs) * met).sum(dtype=torch.float64))
                 fan_in = 1 if weight.ndim < 2 or axis is None else weight.numel() // targets
                 dense = inputs.numel() * targets
-                self.add(Product(dense, effective, inputs, weight, fan_in, dense // max(fan_in, 1)), name)
+                self.add(
+                    Product(dense, effective, inputs, weight, fan_in, dense // max(fan_in, 1)),
+                    counting.place_name(name),
+                )
         finally:
             self.silent = False
 
