@@ -90,6 +90,7 @@ def test_runs_that_cannot_be_told(finished, command, tmp_path):
 
 def test_the_report_shows_the_card_and_the_figure(finished):
     page = (finished / "report.html").read_text()
+    assert "mathdefault" not in page  # numbers on the axes are plain text
     assert 'id="energy"' in page
     assert "Estimates in microjoules, not measurements" in page
     assert (finished / "figures" / "energy.png").stat().st_size > 1000

@@ -3,6 +3,7 @@
 from typing import Any
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
 
 from snn_action.report.metrics import EnergyEstimate, Metrics
 from snn_action.report.style import COLORS, new_figure, show_share, styled
@@ -32,6 +33,9 @@ def draw_energy(metrics: Metrics, row: EnergyEstimate) -> Figure:
         words = "model without spikes"
         handles.append(axes.axvline(row.twin, color=COLORS["muted"], linestyle=":", linewidth=1.0, label=words))
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_locator(NullLocator())
     show_share(axes)
     axes.set_xlabel(f"estimated energy of a clip on {row.target}, µJ")
     axes.set_ylabel("video accuracy")
