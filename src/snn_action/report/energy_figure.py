@@ -33,7 +33,8 @@ def draw_energy(metrics: Metrics, row: EnergyEstimate) -> Figure:
         words = "model without spikes"
         handles.append(axes.axvline(row.twin, color=COLORS["muted"], linestyle=":", linewidth=1.0, label=words))
     axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    low, high = axes.get_xlim()
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high < 1000 * low else (1.0,)))
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_locator(NullLocator())
     show_share(axes)
