@@ -34,7 +34,7 @@ from snn_action.runs.tuning.tune import tune
 FIXED = ("lmu", "spiking_lmu", "ensemble_array")
 BASE, SPIKES, NO_SPIKES = "baseline, best streams", "tuned, spiking", "tuned, without spikes"
 HEADER = (
-    *("set", "head", "video %", "against baseline", "against without spikes", "validation %", "random order %"),
+    *("head", "video %", "against baseline", "against without spikes", "validation %", "random order %"),
     "chosen",
 )
 
@@ -108,7 +108,7 @@ def test_set(rows: dict[str, Row], given: Config, folder: Path, seconds: float, 
                 row.heads.append(outcome.candidate.kind if candidate.kind != BASELINE else BASELINE)
 
 
-def format_rows(name: str, rows: dict[str, Row], groups: dict[str, str]) -> list[list[str]]:
+def format_rows(rows: dict[str, Row], groups: dict[str, str]) -> list[list[str]]:
     """The lines of a set."""
     shares = {label: row.share() for label, row in rows.items()}
     videos = sorted(next(iter(rows[BASE].right.values())))
@@ -124,7 +124,6 @@ def format_rows(name: str, rows: dict[str, Row], groups: dict[str, str]) -> list
         heads = ", ".join(f"{head} {row.heads.count(head)}" for head in dict.fromkeys(row.heads))
         table.append(
             [
-                name,
                 label,
                 f"{np.mean(reached):.1f}{spread}",
                 "" if label == BASE else against(label, BASE),
@@ -147,7 +146,6 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         keep = arguments.keep or Path(temporary)
-        table = []
         for text in arguments.sets:
             name, _, path = text.partition("=")
             config = load_config(path, arguments.override)
@@ -155,9 +153,13 @@ def main() -> None:
             for seed in range(arguments.seeds):
                 test_set(rows, config, keep / config.name / str(seed), arguments.budget, seed)
             videos = config.dataset.build(config.seed).videos
-            table += format_rows(name, rows, {video.name: video.group or video.name for video in videos})
-    write_section(
-        "Heads chosen on training groups",
+            table = format_rows(rows, {video.name: video.group or video.name for video in videos})
+            write_section(f"Heads chosen on training groups: {name}", describe(arguments), make_table(HEADER, table))
+
+
+def describe(arguments: argparse.Namespace) -> str:
+    """The text above a table."""
+    return (
         "Each head is trained on all training videos of a fold and tested once; video accuracy over all test videos, "
         f"the mean over {arguments.seeds} seed(s) ± the standard deviation over them. A seed is a repetition of "
         "everything: other validation groups, another search, other weights. *Against*: points more than another head "
@@ -168,8 +170,7 @@ def main() -> None:
         "*Without spikes*: the best of validation of all that does not spike, the baseline among it. *Validation*: "
         "accuracy on held-out training groups, by which it was chosen, the mean over folds. *Random order*: the same "
         "trained head on test clips with frames in random order. *Chosen*: which model, in how many folds and seeds. "
-        f"The search had {arguments.budget:g} s a set and seed.",
-        make_table(HEADER, table),
+        f"The search had {arguments.budget:g} s for each seed."
     )
 
 
