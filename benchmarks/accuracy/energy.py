@@ -5,8 +5,8 @@
 A configuration names a set and its store of features. The heads are those of ``configs/`` for this kind of set, as they
 come and without their training by gradients (*untrained*: only the readout is solved), and the *frugal* ones: of a list
 of smaller heads the cheapest on the target 45nm whose accuracy on held-out training groups, in 4 inner folds of each
-fold, is at most 0.3 points, or not at all, below that of the LMU (untrained). The same rules choose among LMUs and among
-spiking ones. Test videos choose nothing. What is counted is said in ``src/snn_action/evaluation/energy``.
+fold, is at most 0.3 points, or not at all, below that of the LMU (untrained). The same rules choose among LMUs and
+among spiking ones. Test videos choose nothing. What is counted is said in ``src/snn_action/evaluation/energy``.
 """
 
 import argparse

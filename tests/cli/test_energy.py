@@ -1,20 +1,42 @@
 import json
 import re
+import shutil
 
+import numpy as np
 import pytest
 
+from snn_action.config import make_config
 from snn_action.evaluation.energy.targets import list_targets
 from snn_action.runs import pipeline
 
 SPIKING = {"type": "spiking_lmu", "units": 12, "order": 2, "theta": 6.0, "memory_d": 3}
 
 
-@pytest.fixture
-def finished(features_file, write_config):
-    from snn_action.config import load_config
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A run that all tests of this module copy."""
+    rng, folder = np.random.default_rng(0), tmp_path_factory.mktemp("energy")
+    labels = np.repeat([0, 1, 2], 8)
+    features = rng.normal(size=(24, 6, 5)) + 2 * rng.normal(size=(3, 5))[labels][:, None]
+    names = np.array(["Archery", "Bowling", "Diving"])
+    ids = np.array([f"{names[k]}/v_{names[k]}_g{n % 8 + 1:02d}_c01.avi" for n, k in enumerate(labels)])
+    split = np.array(["test" if n % 8 < 2 else "train" for n in range(24)])
+    path = folder / "features.npz"
+    np.savez(path, features=features, labels=labels, class_names=names, video_ids=ids, split=split)
+    config = {
+        "name": "energy",
+        "save_dir": str(folder / "save"),
+        "device": "cpu",
+        "dataset": {"type": "features", "path": str(path)},
+        "model": SPIKING,
+        "training": {"epochs": 1},
+    }
+    return pipeline.run(make_config(config), run_id="one").folder
 
-    path = write_config({"type": "features", "path": str(features_file)}, model=SPIKING)
-    return pipeline.run(load_config(path), run_id="one").folder
+
+@pytest.fixture
+def finished(made, tmp_path):
+    return shutil.copytree(made, tmp_path / "one")
 
 
 def test_energy_of_a_run(finished, command, tmp_path):

@@ -202,6 +202,16 @@ def break_video(path: Path, how: str) -> None:
         (path / "frame000002.jpg").write_bytes(b"garbage")
 
 
+@pytest.mark.parametrize(("many", "said"), [(1, True), (10**6, False)])
+def test_who_extracts_much_hears_of_the_faster_engine(
+    catalog: Catalog, small: Backbone, configure: Configure, many: int, said: bool, monkeypatch, caplog
+) -> None:
+    monkeypatch.setattr(extract, "MANY_IMAGES", many)
+    with caplog.at_level(logging.INFO):
+        run(catalog, configure(workers=0), small)
+    assert ("backbone.engine 'onnx'" in caplog.text) == said
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 @pytest.mark.parametrize("how", ["missing", "empty file", "garbage", "corrupt frame"])
 def test_a_bad_video_is_left_out_and_named(
