@@ -54,6 +54,12 @@ def test_starts_are_points_of_the_space(config):
         assert trial.params == start, "a start names all that is drawn, and nothing else"
 
 
+def test_a_short_search_sees_every_kind_on_the_richest_source():
+    first = list_starts(DEFAULT, ["rgb", "difference", "joined", "late"], STEPS)[: len(DEFAULT)]
+    assert [start["model"] for start in first] == [*DEFAULT]
+    assert {start["source"] for start in first} == {"late"}
+
+
 def test_the_longest_memory_of_a_start_fits_short_clips():
     assert all(start.get("lmu.theta", 0) <= 4 for start in list_starts(["lmu"], ["given"], 2))
 

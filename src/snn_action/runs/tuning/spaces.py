@@ -10,6 +10,7 @@ learning rate are searched.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain, zip_longest
 from typing import TYPE_CHECKING, Any
 
 from snn_action.runs.tuning.candidates import GIVEN, JOINED, LATE, Candidate
@@ -81,17 +82,20 @@ def list_baselines(sources: Sequence[str]) -> list[Candidate]:
 
 
 def list_starts(kinds: Sequence[str], sources: Sequence[str], steps: int) -> list[dict[str, Any]]:
-    """Trials to begin with: settings that have done well elsewhere, on every source."""
+    """Trials to begin with: settings that have done well elsewhere, on every source.
+
+    The first settings of every kind come before the second ones of any, so that a short search has seen each kind.
+    """
     starts = []
+    columns = ([(kind, settings) for settings in STARTS.get(kind, ())] for kind in kinds)
+    turns = [turn for turn in chain.from_iterable(zip_longest(*columns)) if turn is not None]
     for source in reversed(sources):  # the richest first
         fused = {"late.0": 1.0, "late.1": 1.0} if source == LATE else {}
-        for kind in kinds:
-            for settings in STARTS.get(kind, ()):
-                named = {
-                    f"{kind}.{key}": min(value, 2.0 * steps) if key == "theta" else value
-                    for key, value in settings.items()
-                }
-                starts.append({"model": kind, "source": source, **fused, **named})
+        for kind, settings in turns:
+            named = {
+                f"{kind}.{key}": min(value, 2.0 * steps) if key == "theta" else value for key, value in settings.items()
+            }
+            starts.append({"model": kind, "source": source, **fused, **named})
     return starts
 
 
