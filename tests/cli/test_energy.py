@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from snn_action.config import make_config
+from snn_action.core import run_access
 from snn_action.evaluation.energy.targets import list_targets
 from snn_action.runs import pipeline
 
@@ -116,3 +117,9 @@ def test_the_report_shows_the_card_and_the_figure(finished):
     assert 'id="energy"' in page
     assert "Estimates in microjoules, not measurements" in page
     assert (finished / "figures" / "energy.png").stat().st_size > 1000
+
+
+def test_what_a_killed_run_leaves_of_any_figure_is_known_as_ours(finished):
+    figures = [path.name for path in (finished / "figures").iterdir()]
+    assert "energy.png" in figures
+    assert all(run_access._OWN_FILE.fullmatch(name) for name in figures), figures

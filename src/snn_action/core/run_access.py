@@ -24,7 +24,7 @@ RESULTS = ("predictions.csv", "confusion.csv", "metrics.json", "examples.npz", "
 FOLDERS = ("checkpoints", "calibration", "figures", "folds", "on", "tensorboard", "csv")
 _OWN_FILE = re.compile(
     "|".join(map(re.escape, (*BEGUN, *RESULTS, "best.ckpt", "last.ckpt")))
-    + r"|(learning_[a-z]+|anytime|reliability|pairs|per_class|confusion|clip_\d+)\.png"
+    + r"|(learning_[a-z]+|anytime|reliability|energy|pairs|per_class|confusion|clip_\d+)\.png"
 )
 
 
