@@ -7,6 +7,7 @@ from snn_action.core.lazy import lazy_names
 if TYPE_CHECKING:
     from snn_action.backbones.base import Backbone as Backbone
     from snn_action.backbones.base import infer as infer
+    from snn_action.backbones.base import infer_next as infer_next
     from snn_action.backbones.build import build_backbone as build_backbone
     from snn_action.backbones.build import list_backbones as list_backbones
     from snn_action.backbones.settings import BackboneSettings as BackboneSettings
@@ -16,6 +17,7 @@ _HOMES = {
     "BackboneSettings": "settings",
     "build_backbone": "build",
     "infer": "base",
+    "infer_next": "base",
     "list_backbones": "build",
 }
 __all__ = [
@@ -23,6 +25,7 @@ __all__ = [
     "BackboneSettings",
     "build_backbone",
     "infer",
+    "infer_next",
     "list_backbones",
 ]
 

@@ -9,9 +9,11 @@ from torch import Tensor, nn
 
 from snn_action.backbones.settings import Engine
 from snn_action.backbones.weights import digest_weights
+from snn_action.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from snn_action.backbones.onnx_engine import OnnxEngine
+    from snn_action.backbones.sigma_delta import SigmaDeltaNetwork, State
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -37,6 +39,7 @@ class Backbone(nn.Module):
         options: Keys that the backbone's settings have beside those of all backbones, as ``build_backbone`` was given
             them: they may decide features where weights do not.
         engine: What runs the network in the place of PyTorch (``use_engine``); None: PyTorch. Copies have none.
+        coded: The network as one of sigma-delta neurons, which runs in its place (``code``); None: it does not.
     """
 
     def __init__(
@@ -65,6 +68,7 @@ class Backbone(nn.Module):
         self.window = window
         self.options: dict[str, Any] = {}
         self.engine: OnnxEngine | None = None
+        self.coded: SigmaDeltaNetwork | None = None
         self.eval()
 
     @property
@@ -76,6 +80,8 @@ class Backbone(nn.Module):
         own = {**({"window": self.window} if self.window > 1 else {}), **self.options}
         if self.engine is not None and not self.engine.agrees:
             own["engine"] = "onnx"
+        if self.coded is not None:
+            own["coding"] = {"sigma_delta": self.coded.thresholds}
         return self.name, self.digest, self.mean, self.std, *([own] if own else [])
 
     def use_engine(self, engine: Engine, size: int) -> None:
@@ -92,6 +98,20 @@ class Backbone(nn.Module):
 
             self.engine = OnnxEngine(self.network, shape, self.name)
 
+    def code(self, thresholds: Mapping[str, float] | None = None) -> None:
+        """Run the network as one of sigma-delta neurons (``SigmaDeltaNetwork``) with these thresholds from now on.
+
+        Features of an image then depend on those before it. The network must have its weights.
+
+        Raises:
+            ConfigError: the network cannot be coded, or a threshold is negative or of an unknown name.
+        """
+        from snn_action.backbones.sigma_delta import KEY, SigmaDeltaNetwork
+
+        if self.window > 1:
+            raise ConfigError(f"{KEY}: {self.name} sees windows of images, and cannot be coded from image to image")
+        self.coded = SigmaDeltaNetwork(self.network, thresholds)
+
     def __getstate__(self) -> dict[str, Any]:
         """All but the engine, which no file can hold."""
         return {**self.__dict__, "engine": None}
@@ -99,27 +119,55 @@ class Backbone(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Features ``(N, D)`` of normalized images ``(N, 3, S, S)``, or windows ``(N, W, 3, S, S)``.
 
+        A coded network takes them as images of one stream that begins with the first of them.
+
         Raises:
             ValueError: the images have another shape.
+        """
+        self.check(images)
+        return self.follow(images)[0]
+
+    def check(self, images: Tensor) -> None:
+        """Check the shape of images.
+
+        Raises:
+            ValueError: it is another one than ``forward`` takes.
         """
         if self.window > 1:
             if images.ndim != 5 or images.shape[1:3] != (self.window, 3):
                 raise ValueError(f"windows must be (N, {self.window}, 3, height, width), not {tuple(images.shape)}")
         elif images.ndim != 4 or images.shape[1] != 3:
             raise ValueError(f"images must be (N, 3, height, width), not {tuple(images.shape)}")
-        features: Tensor = self.network(images)
-        return features
+
+    def follow(self, images: Tensor, state: "State | None" = None) -> tuple[Tensor, "State | None"]:
+        """Features ``(N, D)`` of images that come after those that left ``state``, and the state after them.
+
+        A network that is not coded has none.
+        """
+        if self.coded is None:
+            return self.network(images), None
+        features, after = self.coded(images, state)
+        return features, after
 
 
 def infer(backbone: Backbone, images: Tensor, precision: str = "32") -> Tensor:
+    """``infer_next`` of images that nothing came before: their features alone."""
+    return infer_next(backbone, images, None, precision)[0]
+
+
+def infer_next(
+    backbone: Backbone, images: Tensor, state: "State | None" = None, precision: str = "32"
+) -> tuple[Tensor, "State | None"]:
     """Features ``(N, D)`` float32 of normalized ``images`` as ``Backbone.forward`` takes them, without gradients.
+
+    Of a coded network the images follow those that left ``state``; the state after them comes second.
 
     ``precision`` ``"bf16"`` computes in bfloat16 where that is safe. On a GPU, ``"32"`` is true single precision and
     the algorithms are deterministic ones, so that equal images get equal features. Where the backbone has an engine,
     that computes.
     """
     if backbone.engine is not None:
-        return backbone.engine(images)
+        return backbone.engine(images), None
     kind = images.device.type
     exact = torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
     with (
@@ -129,4 +177,6 @@ def infer(backbone: Backbone, images: Tensor, precision: str = "32") -> Tensor:
     ):
         if images.ndim == 4:
             images = images.contiguous(memory_format=torch.channels_last)
-        return backbone(images).float()  # type: ignore[no-any-return]
+        backbone.check(images)
+        features, state = backbone.follow(images, state)
+        return features.float(), state

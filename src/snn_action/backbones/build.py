@@ -6,6 +6,7 @@ from typing import Any
 
 from snn_action.backbones.base import Backbone
 from snn_action.backbones.settings import BackboneSettings
+from snn_action.backbones.thresholds import code
 from snn_action.core.registry import list_items, parse
 
 
@@ -27,6 +28,8 @@ def build_backbone(settings: BackboneSettings | Mapping[str, Any] | str, seed: i
     parsed: BackboneSettings = parse("backbone", settings)
     backbone = parsed.build(seed)
     backbone.options = parsed.model_dump(mode="json", exclude=set(BackboneSettings.model_fields))
+    if parsed.coding == "sigma_delta":
+        code(backbone, parsed.thresholds)
     return backbone
 
 

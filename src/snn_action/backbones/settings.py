@@ -27,12 +27,26 @@ class BackboneSettings(ItemSettings):
     engine: Engine = Field(
         "torch", description="What runs the network: PyTorch, or ONNX Runtime (extra 'onnx'), faster on processors"
     )
+    coding: Literal["none", "sigma_delta"] = Field(
+        "none",
+        description="'sigma_delta': layers send changes from frame to frame, as a chip for spikes would run them",
+    )
+    thresholds: str | None = Field(
+        None,
+        min_length=1,
+        description="File of thresholds for the coding (snn-action calibrate-coding); null: 0, every change is sent",
+    )
     builds: ClassVar[str] = "snn_action.backbones.torchvision_models:build"
 
     @model_validator(mode="after")
-    def _onnx_is_exact(self) -> Self:
+    def _engine_and_coding_are_exact(self) -> Self:
         if self.engine == "onnx" and self.precision != "32":
             raise ValueError(f"engine: 'onnx' computes in precision '32', not {self.precision!r}")
+        if self.coding == "none":
+            if self.thresholds is not None:
+                raise ValueError("thresholds: they need coding: 'sigma_delta'")
+        elif self.engine != "torch" or self.precision != "32":
+            raise ValueError("coding: 'sigma_delta' runs with engine 'torch' in precision '32'")
         return self
 
     def build(self, seed: int = 0) -> "Backbone":

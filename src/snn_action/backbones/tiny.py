@@ -29,6 +29,7 @@ class TinyNetwork(nn.Module):
             nn.Conv2d(inputs, outputs, side, stride, side // 2) for inputs, outputs, side, stride in LAYERS
         )
         self.linear = nn.Linear(LAYERS[-1][1] * (SIZE // 16) ** 2, FEATURES)
+        self.register_forward_pre_hook(_check_size)  # not in ``forward``, whose graph may be read
 
     def forward(self, images: Tensor) -> Tensor:
         """Features ``(N, 128)`` of normalized ``images``.
@@ -36,13 +37,16 @@ class TinyNetwork(nn.Module):
         Raises:
             ValueError: the images have another size.
         """
-        if images.shape[-2:] != (SIZE, SIZE):
-            raise ValueError(f"'tiny' sees images of {SIZE} x {SIZE}, not {tuple(images.shape[-2:])}")
         x = images
         for convolution in self.convolutions:
             x = torch.relu(convolution(x))
         features: Tensor = self.linear(x.flatten(1))
         return features
+
+
+def _check_size(_: nn.Module, given: tuple[Tensor, ...]) -> None:
+    if given[0].shape[-2:] != (SIZE, SIZE):
+        raise ValueError(f"'tiny' sees images of {SIZE} x {SIZE}, not {tuple(given[0].shape[-2:])}")
 
 
 def build(settings: BackboneSettings, seed: int) -> Backbone:

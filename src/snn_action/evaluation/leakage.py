@@ -212,22 +212,24 @@ def find_common_groups(catalog: Catalog, fold: Fold) -> list[Leak]:
 def find_learned_videos(catalog: Catalog, fold: Fold, provenance: Mapping[str, Any]) -> list[Leak]:
     """A leak where the backbone learned from test videos, or from others of their groups.
 
-    ``provenance["videos"]`` names them, with or without folder and suffix, in any case. ``provenance["ucf101"]`` says,
-    of weights that name no videos, why test videos of UCF101 are among them.
+    ``provenance["videos"]`` names them, with or without folder and suffix, in any case, ``provenance["calibrated_on"]``
+    those that its coding's thresholds were chosen on. ``provenance["ucf101"]`` says, of weights that name no videos,
+    why test videos of UCF101 are among them.
     """
-    learned = {stem(str(name)).lower() for name in provenance.get("videos", ())}
     own = {stem(video.name).lower(): video.group for video in catalog.videos}
-    groups = {own.get(name) for name in learned} - {None}
     tested = [catalog.videos[index] for index in fold.test]
-    seen = [video.name for video in tested if stem(video.name).lower() in learned]
-    related = [video.name for video in tested if video.group in groups and stem(video.name).lower() not in learned]
     leaks = []
-    if seen:
-        text = f"the backbone learned from {len(seen)} of {len(tested)} test videos ({_name(seen)})"
-        leaks.append(Leak("backbone", fold.name, text))
-    if related:
-        text = f"the backbone learned from others of the groups of {len(related)} of {len(tested)} test videos"
-        leaks.append(Leak("backbone", fold.name, f"{text} ({_name(related)})"))
+    for key, verb in (("videos", "the backbone learned"), ("calibrated_on", "the backbone's thresholds were chosen")):
+        learned = {stem(str(name)).lower() for name in provenance.get(key, ())}
+        groups = {own.get(name) for name in learned} - {None}
+        seen = [video.name for video in tested if stem(video.name).lower() in learned]
+        related = [video.name for video in tested if video.group in groups and stem(video.name).lower() not in learned]
+        if seen:
+            text = f"{verb} from {len(seen)} of {len(tested)} test videos ({_name(seen)})"
+            leaks.append(Leak("backbone", fold.name, text))
+        if related:
+            text = f"{verb} from others of the groups of {len(related)} of {len(tested)} test videos"
+            leaks.append(Leak("backbone", fold.name, f"{text} ({_name(related)})"))
     if "ucf101" in provenance and any(_UCF101.fullmatch(stem(video.name)) for video in tested):
         leaks.append(Leak("backbone", fold.name, str(provenance["ucf101"])))
     return leaks

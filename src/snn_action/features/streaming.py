@@ -7,6 +7,7 @@ thrown away, and at both ends, the nearest frame that there is stands for one th
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from snn_action.backbones import Backbone
 from snn_action.config import Config
-from snn_action.features.extraction.embed import embed
+from snn_action.features.extraction.embed import embed_next
 from snn_action.video.decode import Frame
 from snn_action.video.live import LiveFrame
 from snn_action.video.settings import Stream
@@ -96,7 +97,8 @@ def embed_stream(
 ) -> Iterator[Embedded]:
     """Features of every n-th frame, up to ``batch`` frames at once; None among the frames: do not wait for more.
 
-    A backbone that sees windows of images gets the last ones that were taken from the stream.
+    A backbone that sees windows of images gets the last ones that were taken from the stream. A coded one goes on from
+    what it last sent.
 
     Raises:
         WorkError: a feature is not finite.
@@ -104,6 +106,7 @@ def embed_stream(
     size = config.clip.size or backbone.input_size
     held: list[tuple[LiveFrame, dict[Stream, Frame]]] = []
     past: dict[Stream, Tensor] = {}
+    states: dict[Stream, Any] = {}
 
     def run() -> Embedded:
         some, held[:] = held[:batch], held[batch:]
@@ -116,9 +119,18 @@ def embed_stream(
                 past[stream] = images[len(images) - backbone.window + 1 :]
                 images = images.unfold(0, backbone.window, 1).movedim(-1, 1)
             streams.append(images)
-        together = min(config.backbone.batch_size, IMAGES)
-        features = embed(backbone, torch.cat(streams), together, config.backbone.precision, device)
-        return Embedded([frame for frame, _ in some], torch.cat(features.chunk(len(streams)), 1))
+        together, precision = min(config.backbone.batch_size, IMAGES), config.backbone.precision
+        if backbone.coded is None:
+            features, _ = embed_next(backbone, torch.cat(streams), None, together, precision, device)
+            found = list(features.chunk(len(streams)))
+        else:
+            found = []
+            for stream, images in zip(views.streams, streams, strict=True):
+                features, states[stream] = embed_next(
+                    backbone, images, states.get(stream), together, precision, device
+                )
+                found.append(features)
+        return Embedded([frame for frame, _ in some], torch.cat(found, 1))
 
     for frame in frames:
         if frame is not None:

@@ -29,6 +29,7 @@ FREE = frozenset(
     (
         *("name", "save_dir", "device", "features", "evaluation", "report"),
         *("dataset.max_bad_share", "backbone.weights", "backbone.batch_size", "backbone.engine"),
+        "backbone.thresholds",
         *("training.workers", "training.pin_memory", "training.loggers"),
     )
 )

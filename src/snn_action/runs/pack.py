@@ -36,7 +36,7 @@ MOST_CLASSES = 100_000
 # all that a pack sets; a path, or how much is done at once, is not among it
 SETTINGS = {
     "clip": None,
-    "backbone": {"weights", "batch_size"},  # these are left out
+    "backbone": {"weights", "batch_size", "thresholds"},  # these are left out
     "model": None,
     "evaluation": None,
     "seed": None,

@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from snn_action.backbones import Backbone, build_backbone
+from snn_action.backbones.thresholds import parse_values
 from snn_action.backbones.weights import digest_weights, load_weights
 from snn_action.config import Config, make_config, override
 from snn_action.core.allocation import ration
@@ -74,7 +75,8 @@ def _make_config(pack: Pack, overrides: Sequence[str]) -> Config:
 
 
 def _build_backbone(pack: Pack, config: Config) -> Backbone:
-    state, given = pack.take(BACKBONE), config.backbone.weights
+    state, given, settings = pack.take(BACKBONE), config.backbone.weights, config.backbone
+    plain = settings.model_copy(update={"coding": "none", "thresholds": None})
     if given != "default" or not pack.backbone["packed"]:
         if given == "default":
             raise ConfigError(
@@ -82,13 +84,17 @@ def _build_backbone(pack: Pack, config: Config) -> Backbone:
                 f"{printable(pack.backbone['weights'])} (digest {printable(pack.backbone['digest'])[:16]}) and name "
                 "the file by -o backbone.weights=FILE"
             )
-        return build_backbone(config.backbone, config.seed)
-    drawn = config.backbone.model_copy(update={"weights": "random"})
-    with reading(pack.path, "its backbone cannot be built"), ration(sum(map(Tensor.numel, state.values()))):
-        backbone = build_backbone(drawn, config.seed)
-    load_weights(backbone.network, state, str(pack.path))
-    backbone.digest = digest_weights(backbone.network)
-    backbone.provenance = {"trained_on": str(pack.backbone.get("trained_on")), "weights": pack.backbone["weights"]}
+        backbone = build_backbone(plain, config.seed)
+    else:
+        drawn = plain.model_copy(update={"weights": "random"})
+        with reading(pack.path, "its backbone cannot be built"), ration(sum(map(Tensor.numel, state.values()))):
+            backbone = build_backbone(drawn, config.seed)
+        load_weights(backbone.network, state, str(pack.path))
+        backbone.digest = digest_weights(backbone.network)
+        backbone.provenance = {"trained_on": str(pack.backbone.get("trained_on")), "weights": pack.backbone["weights"]}
+    if settings.coding == "sigma_delta":
+        with reading(pack.path, "its thresholds are broken"):
+            backbone.code(parse_values(pack.backbone["own"][0]["coding"]["sigma_delta"]))
     return backbone
 
 

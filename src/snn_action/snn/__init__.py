@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from snn_action.snn.neurons.synapses import Synapse as Synapse
     from snn_action.snn.sequential import Sequential as Sequential
     from snn_action.snn.settings import NeuronSettings as NeuronSettings
+    from snn_action.snn.sigma_delta import SigmaDelta as SigmaDelta
 
 _HOMES = {
     "AdaptiveLIF": "neurons.adaptive_lif",
@@ -61,6 +62,7 @@ _HOMES = {
     "RegularSpiking": "neurons.regular_spiking",
     "SURROGATES": "neurons.surrogate",
     "Sequential": "sequential",
+    "SigmaDelta": "sigma_delta",
     "SlidingPSN": "neurons.sliding_psn",
     "SoftLIFRate": "neurons.soft_lif_rate",
     "SpikingRectifiedLinear": "neurons.spiking_rectified_linear",
@@ -92,6 +94,7 @@ __all__ = [
     "RectifiedLinear",
     "RegularSpiking",
     "Sequential",
+    "SigmaDelta",
     "SlidingPSN",
     "SoftLIFRate",
     "SpikingRectifiedLinear",

@@ -40,6 +40,9 @@ class Listener(Protocol):
     def count_updates(self, values: int) -> None:
         """See ``count_updates``."""
 
+    def count_events(self, name: str, neurons: int, events: Sequence[int]) -> None:
+        """See ``count_events``."""
+
 
 _listener: Listener | None = None
 _place: tuple[str, ...] = ()
@@ -91,3 +94,9 @@ def count_updates(values: int) -> None:
     """So many values were carried from one step to the next, each multiplied and added to, without a synapse."""
     if _listener is not None:
         _listener.count_updates(values)
+
+
+def count_events(name: str, neurons: int, events: Sequence[int]) -> None:
+    """So many neurons of a layer were updated at each step, and sent so many changes in it, each a number."""
+    if _listener is not None:
+        _listener.count_events(place_name(name), neurons, events)

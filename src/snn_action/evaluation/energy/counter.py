@@ -4,7 +4,7 @@ A layer is what has one set of weights. It has their name in the network; produc
 are one layer without weights.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -76,6 +76,15 @@ class Sums:
     active: float = 0.0
 
 
+@dataclass
+class Events:
+    """What neurons that send changes did."""
+
+    neurons: int
+    steps: int = 0
+    sent: int = 0
+
+
 class Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Adds up products, all of them and those of two non-zero numbers, operator by operator, and what networks tell.
 
@@ -92,10 +101,29 @@ class Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.names = {tensor.untyped_storage().data_ptr(): name for name, tensor in self.tensors.items()}
         self.known: dict[Any, Tensor] = {}
         self.sums: dict[str, Sums] = {}
+        self.events: dict[str, Events] = {}
 
     def layers(self, part: str) -> list[Layer]:
-        """What was counted, in the order of the first use."""
-        return [self._describe(name, sums, part) for name, sums in self.sums.items()]
+        """What was counted, in the order of the first use; neurons that send changes come last.
+
+        Such a neuron has two states: what has come in so far, and what its receivers hold.
+        """
+        layers = [self._describe(name, sums, part) for name, sums in self.sums.items()]
+        for name, events in self.events.items():
+            layers.append(
+                Layer(
+                    f"{name} neurons",
+                    part,
+                    "neurons",
+                    float(events.steps),
+                    outputs=events.neurons,
+                    by_changes=True,
+                    neuron_updates=float(events.neurons * events.steps),
+                    states=2 * events.neurons,
+                    spikes=float(events.sent),
+                )
+            )
+        return layers
 
     def _describe(self, name: str, sums: Sums, part: str) -> Layer:
         weights = [] if sums.weight is None else [sums.weight]
@@ -113,6 +141,7 @@ class Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
             outputs=sums.results,
             values=sums.values,
             active=sums.active,
+            by_changes=bool(self.events),
             dense_macs=sums.dense,
             effective_macs=sums.effective,
         )
@@ -153,6 +182,12 @@ class Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def count_updates(self, values: int) -> None:
         """See ``counting``."""
         self.updates += values
+
+    def count_events(self, name: str, neurons: int, events: Sequence[int]) -> None:
+        """See ``counting``."""
+        found = self.events.setdefault(name, Events(neurons))
+        found.steps += len(events)
+        found.sent += sum(events)
 
     def add(self, product: Product, told: str | None = None) -> None:
         """Count one product among those of its layer; ``told`` is its name where its weight has none."""

@@ -6,6 +6,7 @@ from typing import Any, Literal, get_args
 
 Kind = Literal["synapses", "neurons", "states"]
 _TEXTS = ("name", "part", "kind")
+_FLAGS = ("by_spikes", "by_changes")
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Layer:
         values: Inputs that arrive over the clip: numbers, or places where a spike may come.
         active: Those that are not zero; spikes where ``by_spikes``, each counted, also several of one neuron.
         by_spikes: Whether inputs are spikes.
+        by_changes: Whether inputs, and what neurons send, are events that carry a number (sigma-delta coding).
         dense_macs: Of ``Operations``.
         effective_macs: Of ``Operations``.
         effective_acs: Of ``Operations``.
@@ -48,6 +50,7 @@ class Layer:
     values: float = 0.0
     active: float = 0.0
     by_spikes: bool = False
+    by_changes: bool = False
     dense_macs: float = 0.0
     effective_macs: float = 0.0
     effective_acs: float = 0.0
@@ -91,7 +94,7 @@ class Layer:
         found = {field.name: raw[field.name] for field in fields(cls) if field.name in raw}
         for name, value in found.items():
             wanted: tuple[type, ...] = (str,) if name in _TEXTS else (int, float)
-            if not isinstance(value, wanted) or (isinstance(value, bool) and name != "by_spikes"):
+            if not isinstance(value, wanted) or (isinstance(value, bool) and name not in _FLAGS):
                 raise TypeError(f"{name} of a layer is {value!r}")
             if isinstance(value, int | float) and not 0 <= value < float("inf"):
                 raise ValueError(f"{name} of a layer is {value!r}")

@@ -3,7 +3,8 @@
 The memory model. A network runs one step after another, at batch 1, on a machine with three levels: a *local* buffer or
 register file beside the arithmetic, memory *on chip*, and memory *off chip* (DRAM). One word is read or written once
 for each time that the text below says. A number, be it weight or activation, has ``bits``; a state or a partial sum has
-``STATE_BITS[bits]``; a spike is an event of ``EVENT_BITS``, its neuron's address. A layer is run in one of two ways:
+``STATE_BITS[bits]``; a spike is an event of ``EVENT_BITS``, its neuron's address; a change that is sent (sigma-delta
+coding) is an event with a number of ``bits``. A layer is run in one of two ways:
 
 dense   Every stored weight and every input is read once a step, and their products are made, whatever the inputs are.
         Sums are kept in registers until they are complete (output-stationary); each product reads its input from the
@@ -79,8 +80,8 @@ def measure_traffic(layer: Layer, bits: int, way: Way, *, skips_zeros: bool = Tr
     """
     number, state, event = bits / 8, STATE_BITS[bits] / 8, EVENT_BITS / 8
     if layer.kind != "synapses":
-        moved = layer.states * layer.steps * state
-        return Traffic(states_read=moved, states_written=moved, activations_written=layer.spikes * event)
+        moved, sent = layer.states * layer.steps * state, event + (number if layer.by_changes else 0)
+        return Traffic(states_read=moved, states_written=moved, activations_written=layer.spikes * sent)
     written = layer.outputs * layer.steps * number
     listed = skips_zeros and is_stored_sparse(layer, bits)
     word = number + (event if listed else 0)
@@ -99,7 +100,7 @@ def measure_traffic(layer: Layer, bits: int, way: Way, *, skips_zeros: bool = Tr
         used, local = met, done * 2 * state
     return Traffic(
         weights_read=used * word,
-        activations_read=layer.active * (event if layer.by_spikes else number),
+        activations_read=layer.active * (event if layer.by_spikes else number + (event if layer.by_changes else 0)),
         activations_written=written,
         local=local,
     )

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from snn_action.backbones import Backbone, infer
+from snn_action.backbones import Backbone, infer, infer_next
 from snn_action.config import Config
 from snn_action.core.errors import ConfigError, WorkError
 from snn_action.features.extraction.decoding import decode_parts
@@ -49,23 +49,38 @@ def prepare(backbone: Backbone, config: Config, device: torch.device | str) -> N
 
 
 def embed(backbone: Backbone, frames: Tensor, batch_size: int, precision: str, device: torch.device | str) -> Tensor:
+    """``embed_next`` of frames that nothing came before: their features alone."""
+    return embed_next(backbone, frames, None, batch_size, precision, device)[0]
+
+
+def embed_next(
+    backbone: Backbone,
+    frames: Tensor,
+    state: Any,
+    batch_size: int,
+    precision: str,
+    device: torch.device | str,
+) -> tuple[Tensor, Any]:
     """Features ``(n, D)`` float32 on the CPU of resized ``frames`` uint8, in chunks of nearly equal size.
 
-    Frames are images ``(n, 3, S, S)``, or windows of them ``(n, W, 3, S, S)`` for a backbone that sees windows.
+    Frames are images ``(n, 3, S, S)``, or windows of them ``(n, W, 3, S, S)`` for a backbone that sees windows. Those
+    of a coded backbone follow the ones that left ``state``; the state after them comes second.
 
     Raises:
         WorkError: a feature is not finite.
     """
-    chunks = frames.tensor_split(math.ceil(len(frames) / batch_size))
-    features = torch.cat(
-        [infer(backbone, normalize(c.to(device), backbone.mean, backbone.std), precision).cpu() for c in chunks]
-    )
+    found = []
+    for chunk in frames.tensor_split(math.ceil(len(frames) / batch_size)):
+        images = normalize(chunk.to(device), backbone.mean, backbone.std)
+        features, state = infer_next(backbone, images, state, precision)
+        found.append(features.cpu())
+    features = torch.cat(found)
     if not bool(features.isfinite().all()):
         raise WorkError(
             f"backbone {backbone.name!r} gave features that are not finite: are its weights whole (backbone.weights), "
             "is the precision too low (backbone.precision)?"
         )
-    return features
+    return features, state
 
 
 def embed_clips(
@@ -97,6 +112,7 @@ def _embed_parts(
     windows, rows = find_windows(clips.clips, backbone.window)
     found: dict[Stream, list[Tensor]] = {stream: [] for stream in clips.streams}
     kept: dict[Stream, Tensor] = {}  # images of earlier parts that later windows hold
+    states: dict[Stream, Any] = {}  # of a coded backbone: a stream is all images of the video, one after the other
     done = begin = end = 0  # windows; the first image that is kept, and the one after the last
     for part in parts:
         end += len(next(iter(part.values())))
@@ -108,7 +124,10 @@ def _embed_parts(
             for first in range(done, now, together):
                 chosen = torch.from_numpy(windows[first : min(first + together, now)] - begin)
                 frames = images[chosen[:, 0] if backbone.window == 1 else chosen]
-                found[stream].append(embed(backbone, frames, settings.batch_size, settings.precision, device))
+                features, states[stream] = embed_next(
+                    backbone, frames, states.get(stream), settings.batch_size, settings.precision, device
+                )
+                found[stream].append(features)
             kept[stream] = images[needed - begin :]
         done, begin = now, needed
     return {stream: torch.cat(embedded)[torch.from_numpy(rows)] for stream, embedded in found.items()}
