@@ -77,12 +77,38 @@ class SigmaDeltaNetwork(nn.Module):
     @property
     def thresholds(self) -> dict[str, float]:
         """By name."""
-        return {name: coder.threshold for name, coder in zip(self.names, self._list(), strict=True)}
+        return {name: coder.threshold for name, coder in zip(self.names, self.list_coders(), strict=True)}
 
-    def _list(self) -> Iterator[SigmaDelta]:
-        for coder in self.coders:
-            assert isinstance(coder, SigmaDelta)
-            yield coder
+    def list_coders(self) -> list[SigmaDelta]:
+        """In the order of ``names``."""
+        return [coder for coder in self.coders if isinstance(coder, SigmaDelta)]
+
+    def measure(self, images: Tensor) -> tuple[dict[str, float], dict[str, float]]:
+        """Of each value its deviation over all images, and what it costs to send all of it once, in operations.
+
+        That is one update of each neuron, and the products of the layers that receive it.
+        """
+        run = _Run(self, None, measures=True)
+        run.run(images)
+        costs = {name: float(run.sizes[name]) for name in self.names}
+        for layer, macs in run.macs.items():
+            for source in self._sources(layer):
+                costs[source.name] += macs
+        return run.spreads, costs
+
+    def _sources(self, node: fx.Node) -> list[fx.Node]:
+        """The sent values that a node receives, by way of what only chooses or rearranges them."""
+        found, waiting, seen = [], list(node.all_input_nodes), set[fx.Node]()
+        while waiting:
+            source = waiting.pop()
+            if source in seen:
+                continue
+            seen.add(source)
+            if source.name in self.names:
+                found.append(source)
+            else:
+                waiting += source.all_input_nodes
+        return found
 
 
 class _Run(fx.Interpreter):
@@ -90,21 +116,32 @@ class _Run(fx.Interpreter):
 
     Attributes:
         after: What receivers hold after the last image, by name of the value.
+        sizes: Numbers of each value at one image; where it ``measures``, as the following.
+        spreads: The deviation of each value.
+        macs: Products at one image of each node with weights.
     """
 
-    def __init__(self, network: SigmaDeltaNetwork, state: State | None) -> None:
+    def __init__(self, network: SigmaDeltaNetwork, state: State | None, *, measures: bool = False) -> None:
         super().__init__(network.graph_module)
-        self.coders = dict(zip(network.names, network._list(), strict=True))
+        self.measures = measures
+        self.coders = dict(zip(network.names, network.list_coders(), strict=True))
         self.before = dict(zip(network.names, state or (None,) * len(network.names), strict=True))
         self.after: dict[str, SigmaDeltaState] = {}
+        self.sizes: dict[str, int] = {}
+        self.spreads: dict[str, float] = {}
+        self.macs: dict[fx.Node, float] = {}
 
     def run_node(self, n: fx.Node) -> Any:
         """The value of a node; of one that is sent, what receivers hold."""
         value = super().run_node(n)
+        if self.measures and n.op == "call_module" and isinstance(layer := self.fetch_attr(str(n.target)), _WEIGHTED):
+            self.macs[n] = value[0].numel() * layer.weight[0].numel()
         return self.send(n.name, value) if n.name in self.coders else value
 
     def send(self, name: str, values: Tensor) -> Tensor:
         """What receivers hold of ``values`` (T, ...), channels last as convolutions like them."""
+        if self.measures:
+            self.sizes[name], self.spreads[name] = values[0].numel(), float(values.std(correction=0))
         is_image = values.ndim == 4
         laid = values.permute(0, 2, 3, 1) if is_image else values
         held, self.after[name] = self.coders[name](laid.unsqueeze(0), self.before[name])

@@ -6,13 +6,13 @@ The file is JSON: ``{"version": 1, "backbone": name, "digest": of the weights, "
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from snn_action.backbones.base import Backbone
 from snn_action.backbones.sigma_delta import SigmaDeltaNetwork
@@ -22,8 +22,9 @@ from snn_action.core.reading import parse_json, read_text, reading
 
 KEY = "backbone.thresholds"
 VERSION = 1
-STEPS = 12  # halvings of the range in which the common factor is looked for
-LARGEST = 4.0  # deviations of a value: above, hardly anything is sent
+PROBE = 0.2  # deviations of a value: the threshold at which its share in the error is measured
+STEPS = 10  # halvings of the range in which the common factor is looked for
+SMALLEST, LARGEST = 1e-3, 4.0  # deviations of a value: below nothing is saved, above hardly anything is sent
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,76 @@ def parse_values(raw: Any) -> dict[str, float]:
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
             raise ValueError(f"the threshold {name!r} is {value!r}, not a number of at least 0")
     return {str(name): float(value) for name, value in raw.items()}
+
+
+def choose_thresholds(
+    backbone: Backbone,
+    clips: Sequence[Tensor],
+    max_error: float,
+    names: Sequence[str],
+    tick: Callable[[], None] = lambda: None,
+) -> Thresholds:
+    """Thresholds that save most operations at an error of the features of ``max_error`` on some clips.
+
+    A value ``i`` at a threshold ``theta_i`` adds about ``g_i theta_i^2`` to the squared error, and what is sent of it
+    falls with the logarithm of ``theta_i``; each change sent costs ``c_i`` operations, its neuron and the weights behind
+    it. The least cost at a given error is then where ``theta_i = f sqrt(c_i / g_i)``, with one ``f`` for all. ``g_i`` is
+    measured with that value alone coded, ``f`` is found by bisection.
+
+    Args:
+        backbone: The network; it stays as it is.
+        clips: Each of normalized images that follow one another (T, 3, S, S).
+        max_error: See ``Thresholds.error``.
+        names: Of the clips' videos.
+        tick: Called ``count_steps`` times.
+
+    Raises:
+        ConfigError: the backbone cannot be coded, or ``max_error`` is not above 0.
+    """
+    if not 0 < max_error < math.inf:
+        raise ConfigError(f"--max-error: must be above 0, not {max_error}")
+    network = SigmaDeltaNetwork(backbone.network)
+    coders = dict(zip(network.names, network.list_coders(), strict=True))
+    with torch.inference_mode():
+        plain = [network(clip)[0] for clip in clips]
+        joined = torch.cat(plain)
+        deviation = float((joined - joined.mean(0)).square().sum())
+        spreads, costs = network.measure(clips[0])
+        tick()
+
+        def find_error(thresholds: Mapping[str, float]) -> float:
+            for name, coder in coders.items():
+                coder.threshold = thresholds.get(name, 0.0)
+            pairs = zip(clips, plain, strict=True)
+            squared = sum(float((network(clip)[0] - wanted).square().sum()) for clip, wanted in pairs)
+            tick()
+            return math.sqrt(squared / max(deviation, 1e-30))
+
+        ideal = {}
+        for name, spread in spreads.items():
+            probe = PROBE * spread
+            share = (find_error({name: probe}) / probe) ** 2 if probe else 0.0
+            ideal[name] = math.sqrt(costs[name] / share) if share else math.inf
+
+        def scale(factor: float) -> dict[str, float]:
+            return {
+                name: min(max(factor * ideal[name], SMALLEST * spread), LARGEST * spread) if spread else 0.0
+                for name, spread in spreads.items()
+            }
+
+        ratios = [spread / ideal[name] for name, spread in spreads.items() if spread and ideal[name] < math.inf]
+        low, high = (math.log(bound) for bound in (SMALLEST * min(ratios), LARGEST * max(ratios)))
+        for _ in range(STEPS):
+            middle = (low + high) / 2
+            low, high = (low, middle) if find_error(scale(math.exp(middle))) > max_error else (middle, high)
+        chosen = scale(math.exp(low))
+        error = find_error(chosen)
+    return Thresholds(backbone.name, backbone.digest, error, tuple(names), chosen)
+
+
+def count_steps(backbone: Backbone) -> int:
+    """Runs over the clips that ``choose_thresholds`` makes."""
+    return len(SigmaDeltaNetwork(backbone.network).names) + STEPS + 2
 
 
 def code(backbone: Backbone, path: str | None) -> None:

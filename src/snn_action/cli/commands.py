@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from snn_action import __version__
-from snn_action.cli import checks, energy, examples, packing, predict, store, tuning
+from snn_action.cli import checks, coding, energy, examples, packing, predict, store, tuning
 from snn_action.cli.options import (
     INTERRUPTED,
     Device,
@@ -163,6 +163,7 @@ def report(
 
 app.command()(tuning.tune)
 app.command()(energy.energy)
+app.command()(coding.calibrate_coding)
 app.command()(checks.check_videos)
 app.command()(checks.check_split)
 
