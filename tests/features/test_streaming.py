@@ -85,3 +85,16 @@ def test_a_backbone_that_sees_windows_gets_the_last_images():
         parts = embed_stream(give(views), views, config, backbone, torch.device("cpu"), batch)
         got = torch.cat([part.features for part in parts])
         torch.testing.assert_close(got, wanted[0], atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("streams", [["rgb"], ["rgb", "difference"]])
+@pytest.mark.parametrize("batch", [1, 4])
+def test_a_coded_backbone_goes_on_from_batch_to_batch(streams, batch):
+    config, backbone = make(streams, 1)
+    plain, _, _ = extract_frames(read_array(FRAMES), "a", config, backbone, "cpu")
+    backbone.code({"images": 0.5, "relu": 0.05})
+    wanted, _, _ = extract_frames(read_array(FRAMES), "a", config, backbone, "cpu")
+    views = Views(config.clip.streams, 2, 1)
+    parts = [*embed_stream(give(views), views, config, backbone, torch.device("cpu"), batch)]
+    got = torch.cat([part.features for part in parts])
+    assert float((got - wanted[0]).abs().max()) < 0.1 * float((plain - wanted).abs().max())

@@ -9,6 +9,8 @@ import safetensors.torch
 import torch
 
 import snn_action
+from snn_action.backbones import build_backbone
+from snn_action.backbones.thresholds import Thresholds
 from snn_action.config import load_config
 from snn_action.core.errors import ConfigError
 from snn_action.runs import pipeline
@@ -185,3 +187,24 @@ def test_a_full_disk_leaves_the_old_file(trained, tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space"):
         write_pack(trained, path, replace=True)
     assert path.read_text() == "old"
+
+
+def test_a_coded_backbone_is_packed_with_its_thresholds(video_config, video_set, tmp_path):
+    thresholds = tmp_path / "t.json"
+    Thresholds("tiny", build_backbone("tiny").digest, 0.1, (), {"images": 0.3, "relu_1": 0.02}).write(thresholds)
+    coding = {"name": "tiny", "coding": "sigma_delta", "thresholds": str(thresholds)}
+    folder = pipeline.train(load_config(video_config(backbone=coding)), run_id="one")
+    video = video_set / "Left" / "v_g1.avi"
+    wanted = load_run(folder).predict(video).probabilities
+    write_pack(folder, tmp_path / "model.snn")
+    thresholds.unlink()
+    assert str(tmp_path).encode() not in (tmp_path / "model.snn").read_bytes()
+    packed = load_run(tmp_path / "model.snn")
+    np.testing.assert_array_equal(packed.predict(video).probabilities, wanted)
+    assert packed.backbone.coded.thresholds["images"] == 0.3
+
+    def spoil(content, _):
+        content["backbone"]["own"][0]["coding"]["sigma_delta"]["images"] = -1
+
+    with pytest.raises(ConfigError, match="its thresholds are broken"):
+        load_run(change(tmp_path / "model.snn", spoil))

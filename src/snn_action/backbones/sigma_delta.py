@@ -93,7 +93,7 @@ class SigmaDeltaNetwork(nn.Module):
         costs = {name: float(run.sizes[name]) for name in self.names}
         for layer, macs in run.macs.items():
             for source in self._sources(layer):
-                costs[source.name] += macs
+                costs[_name(source)] += macs
         return run.spreads, costs
 
     def _sources(self, node: fx.Node) -> list[fx.Node]:
@@ -104,7 +104,7 @@ class SigmaDeltaNetwork(nn.Module):
             if source in seen:
                 continue
             seen.add(source)
-            if source.name in self.names:
+            if _name(source) in self.names:
                 found.append(source)
             else:
                 waiting += source.all_input_nodes
@@ -136,7 +136,7 @@ class _Run(fx.Interpreter):
         value = super().run_node(n)
         if self.measures and n.op == "call_module" and isinstance(layer := self.fetch_attr(str(n.target)), _WEIGHTED):
             self.macs[n] = value[0].numel() * layer.weight[0].numel()
-        return self.send(n.name, value) if n.name in self.coders else value
+        return self.send(_name(n), value) if _name(n) in self.coders else value
 
     def send(self, name: str, values: Tensor) -> Tensor:
         """What receivers hold of ``values`` (T, ...), channels last as convolutions like them."""
@@ -226,7 +226,12 @@ def _name_sent(traced: fx.GraphModule) -> list[str]:
             waiting += source.all_input_nodes
         elif kinds[source] != "chooses":  # of what was sent, which changes when that does
             sent.add(source)
-    return [node.name for node in traced.graph.nodes if node in sent]
+    return [_name(node) for node in traced.graph.nodes if node in sent]
+
+
+def _name(node: fx.Node) -> str:
+    """Of the value that a node makes."""
+    return IMAGES if node.op == "placeholder" else node.name
 
 
 def _sort(traced: fx.GraphModule, node: fx.Node) -> str:

@@ -119,3 +119,25 @@ def test_an_engine_for_processors_is_refused_on_a_gpu(small, configure):
     config = config.model_copy(update={"backbone": config.backbone.model_copy(update={"engine": "onnx"})})
     with pytest.raises(ConfigError, match=r"backbone\.engine: 'onnx' runs on the processor, not on cuda"):
         prepare(small, config, "cuda:0")
+
+
+def test_a_coded_backbone_sees_the_video_as_one_stream(tmp_path: Path) -> None:
+    path = make_folder(tmp_path / "video", 9, 0)
+    config = make_config(tmp_path / "store", {"frames": 5, "sampling": "sliding", "hop": 2}, workers=0)
+    backbone = make_backbone()
+    prepare(backbone, config, "cpu")
+    plain, _, _ = extract_video(path, "video", config, backbone, "cpu")
+    before = feature_key("0", "v", "rgb", config.clip, SIZE, 0, backbone, "32")
+    backbone.code({"images": 0.2})
+    features, _, clips = extract_video(path, "video", config, backbone, "cpu")
+    assert feature_key("0", "v", "rgb", config.clip, SIZE, 0, backbone, "32") != before
+    assert len(clips.clips) > 1
+    for first, second in zip(features[:-1], features[1:], strict=True):
+        assert torch.equal(first[2:], second[:-2])  # a frame of two clips was seen once
+    assert not torch.equal(features, plain)
+    images = normalize(read_all(path), backbone.mean, backbone.std)
+    torch.testing.assert_close(features[0], backbone.follow(images)[0][:5])
+
+
+def read_all(path: Path) -> torch.Tensor:
+    return clips_module.read_part(clips_module.open_video(path), np.arange(9), ClipSettings(frames=5), SIZE)["rgb"]

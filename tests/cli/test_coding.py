@@ -1,0 +1,48 @@
+"""``snn-action calibrate-coding``, and runs with a coded backbone."""
+
+import json
+
+from snn_action.backbones.thresholds import read_thresholds
+
+
+def test_thresholds_are_chosen_and_used(command, video_config, video_set, tmp_path):
+    path, config = tmp_path / "t.json", video_config()
+    code, out, _ = command("calibrate-coding", "-c", config, "--out", path, "--max-error", 0.3, "--videos", 2)
+    assert code == 0, out
+    found = read_thresholds(path)
+    assert f"error of the features {100 * found.error:.1f} %: {path}" in out
+    assert found.error <= 0.3
+    tested = {video.parent.name for video in video_set.rglob("*.avi")}
+    assert tested
+    assert len(found.calibrated_on) == 2
+    coding = ["-o", "backbone.coding=sigma_delta", "-o", f"backbone.thresholds={path}"]
+    assert command("run", "-c", config, *coding, "--run-id", "coded")[0] == 0
+    assert command("run", "-c", config, "--run-id", "plain")[0] == 0
+    runs = {name: next(tmp_path.rglob(f"{name}/metrics.json")) for name in ("coded", "plain")}
+    coded, plain = (json.loads(runs[name].read_text()) for name in ("coded", "plain"))
+    layers = coded["energy"]["layers"]["backbone"]
+    assert [layer["name"] for layer in layers if layer["kind"] == "neurons"][0] == "images neurons"
+    costs = [metrics["operations"]["backbone"] for metrics in (coded, plain)]
+    assert costs[0]["effective_macs"] < costs[1]["effective_macs"]
+    assert costs[0]["dense_macs"] == costs[1]["dense_macs"]
+    assert command("energy", runs["coded"].parent, "--layers")[0] == 0
+
+
+def test_videos_that_are_tested_are_not_used(command, video_config, tmp_path):
+    config = video_config({"test_groups": None, "folds": 2, "split": "all"})
+    code, _, err = command("calibrate-coding", "-c", config, "--out", tmp_path / "t.json")
+    assert code == 2
+    assert "every video is tested by some split" in err
+    assert not (tmp_path / "t.json").exists()
+
+
+def test_thresholds_of_test_videos_are_a_leak(command, video_config, video_set, tmp_path):
+    path, config = tmp_path / "t.json", video_config()
+    assert command("calibrate-coding", "-c", config, "--out", path)[0] == 0
+    raw = json.loads(path.read_text())
+    raw["calibrated_on"] = [f"{video.parent.name}/{video.name}" for video in sorted(video_set.rglob("*.avi"))]
+    path.write_text(json.dumps(raw))
+    coding = ["-o", "backbone.coding=sigma_delta", "-o", f"backbone.thresholds={path}"]
+    code, _, err = command("run", "-c", config, *coding, "-o", "evaluation.leakage=refuse")
+    assert code == 2
+    assert "the backbone's thresholds were chosen from" in err
