@@ -4,8 +4,8 @@
         [--weights FOLDER] [--errors 0.1 0.3 ...]
 
 Each set is run with the backbone as it is, and coded with thresholds for each error of the features. Thresholds are
-chosen on videos of another set (``--calibrate-on``), so that no test video has a part in them. The heads are the mean of
-the clip's features (the baseline of every run) and the model of the configuration.
+chosen on videos of another set (``--calibrate-on``), so that no test video has a part in them. The heads are the mean
+of the clip's features (the baseline of every run) and the model of the configuration.
 
 Operations of a clip, means over videos of the test: those of the chain (backbone and head) that are effective, both
 numbers not zero, MACs and ACs together, as a share of the dense ones of the uncoded chain.
@@ -48,8 +48,8 @@ def describe(account: Account, dense: float) -> list[str]:
     updates = total(coded, "neuron_updates")
     sent = f"{100 * total(coded, 'spikes') / updates:.1f}" if updates else "-"
     chains = [compare(account, load_target(target), BITS).chain for target in TARGETS]
-    cells = [sent, f"{effective / 1e6:.0f}", f"{100 * effective / dense:.1f}", f"{updates / 1e6:.0f}" if updates else "-"]
-    return [*cells, *("-" if chain is None else f"{chain / 1e3:.3g}" for chain in chains)]
+    done = [f"{effective / 1e6:.0f}", f"{100 * effective / dense:.1f}", f"{updates / 1e6:.0f}" if updates else "-"]
+    return [sent, *done, *("-" if chain is None else f"{chain / 1e3:.3g}" for chain in chains)]
 
 
 def main() -> None:

@@ -21,7 +21,7 @@ def test_thresholds_are_chosen_and_used(command, video_config, video_set, tmp_pa
     runs = {name: next(tmp_path.rglob(f"{name}/metrics.json")) for name in ("coded", "plain")}
     coded, plain = (json.loads(runs[name].read_text()) for name in ("coded", "plain"))
     layers = coded["energy"]["layers"]["backbone"]
-    assert [layer["name"] for layer in layers if layer["kind"] == "neurons"][0] == "images neurons"
+    assert next(layer["name"] for layer in layers if layer["kind"] == "neurons") == "images neurons"
     costs = [metrics["operations"]["backbone"] for metrics in (coded, plain)]
     assert costs[0]["effective_macs"] < costs[1]["effective_macs"]
     assert costs[0]["dense_macs"] == costs[1]["dense_macs"]

@@ -99,9 +99,9 @@ def choose_thresholds(
     """Thresholds that save most operations at an error of the features of ``max_error`` on some clips.
 
     A value ``i`` at a threshold ``theta_i`` adds about ``g_i theta_i^2`` to the squared error, and what is sent of it
-    falls with the logarithm of ``theta_i``; each change sent costs ``c_i`` operations, its neuron and the weights behind
-    it. The least cost at a given error is then where ``theta_i = f sqrt(c_i / g_i)``, with one ``f`` for all. ``g_i`` is
-    measured with that value alone coded, ``f`` is found by bisection.
+    falls with the logarithm of ``theta_i``; to send all of it costs ``c_i`` operations, those of its neurons and of the
+    weights behind them. The least cost at a given error is then where ``theta_i = f sqrt(c_i / g_i)``, with one ``f``
+    for all. ``g_i`` is measured with that value alone coded, ``f`` is found by bisection.
 
     Args:
         backbone: The network; it stays as it is.

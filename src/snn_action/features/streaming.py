@@ -126,9 +126,7 @@ def embed_stream(
         else:
             found = []
             for stream, images in zip(views.streams, streams, strict=True):
-                features, states[stream] = embed_next(
-                    backbone, images, states.get(stream), together, precision, device
-                )
+                features, states[stream] = embed_next(backbone, images, states.get(stream), together, precision, device)
                 found.append(features)
         return Embedded([frame for frame, _ in some], torch.cat(found, 1))
 

@@ -1,5 +1,6 @@
 """Clip-level backbones: each step's feature is that of a window of the clip's last images."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -132,7 +133,7 @@ def test_a_coded_backbone_sees_the_video_as_one_stream(tmp_path: Path) -> None:
     features, _, clips = extract_video(path, "video", config, backbone, "cpu")
     assert feature_key("0", "v", "rgb", config.clip, SIZE, 0, backbone, "32") != before
     assert len(clips.clips) > 1
-    for first, second in zip(features[:-1], features[1:], strict=True):
+    for first, second in pairwise(features):
         assert torch.equal(first[2:], second[:-2])  # a frame of two clips was seen once
     assert not torch.equal(features, plain)
     images = normalize(read_all(path), backbone.mean, backbone.std)

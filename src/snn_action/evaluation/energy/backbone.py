@@ -8,7 +8,6 @@ from snn_action.evaluation.energy.layers import Layer
 from snn_action.video.clips import read_video
 from snn_action.video.transforms import normalize
 
-
 VIDEOS = 4  # of which the clips of a coded backbone are counted
 
 
