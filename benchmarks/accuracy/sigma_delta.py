@@ -58,6 +58,7 @@ def main() -> None:
     parser.add_argument("--calibrate-on", required=True, type=Path, metavar="CONFIG")
     parser.add_argument("--networks", nargs="+", default=["mobilenet_v2"])
     parser.add_argument("--weights", type=Path, help="folder of weights by name; without it the default ones")
+    parser.add_argument("--videos", type=int, default=4, help="that thresholds are chosen on")
     parser.add_argument("--errors", nargs="+", type=float, default=[0.1, 0.2, 0.3, 0.5])
     arguments = parser.parse_args()
 
@@ -77,7 +78,9 @@ def main() -> None:
                 print(*rows[-1], file=sys.stderr, flush=True)
                 for error in arguments.errors:
                     file = Path(folder) / f"{error}.json"
-                    found = calibrate_coding(load_config(arguments.calibrate_on, common), file, max_error=error)
+                    found = calibrate_coding(
+                        load_config(arguments.calibrate_on, common), file, max_error=error, videos=arguments.videos
+                    )
                     coded = ["backbone.coding=sigma_delta", f"backbone.thresholds={file}"]
                     baseline, head, account = run(load_config(Path(path), [*common, *coded]))
                     accuracies = [f"{100 * baseline:.1f}", f"{100 * head:.1f}", f"{100 * found.error:.1f}"]
