@@ -149,7 +149,8 @@ class _Run(fx.Interpreter):
         if counting.is_counting():
             changes = _differ(held)
             counting.count_events(name, changes[0].numel(), [int(change.count_nonzero()) for change in changes])
-        return held.permute(0, 3, 1, 2) if is_image else held
+        receiver: Tensor = held.permute(0, 3, 1, 2) if is_image else held
+        return receiver
 
     def call_module(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """A layer with weights is counted by the changes of what it takes in, image by image."""
@@ -158,7 +159,7 @@ class _Run(fx.Interpreter):
             return super().call_module(target, args, kwargs)
         with counting.count_elsewhere():
             result = layer(*args)
-        for change in _differ(args[0]).split(1):
+        for change in _differ(args[0]).unsqueeze(1):
             if isinstance(layer, nn.Linear):
                 nn.functional.linear(change, layer.weight)
             else:
