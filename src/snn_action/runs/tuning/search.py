@@ -8,17 +8,24 @@ import json
 import logging
 import os
 import socket
+import sqlite3
+import stat
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from snn_action.core.database import PATIENCE
 from snn_action.core.errors import ConfigError, WorkError
 from snn_action.core.progress import quietly
+from snn_action.core.reading import explain, reading
 from snn_action.runs.tuning.candidates import Candidate
 from snn_action.runs.tuning.choice import Outcome, value_of
 from snn_action.runs.tuning.spaces import BASELINE, list_baselines, list_starts, propose
@@ -56,18 +63,21 @@ class Plan:
     seed: int
 
 
-def open_study(storage: str, name: str, fits: dict[str, Any], seed: int) -> optuna.Study:
+def open_study(storage: str | Path, name: str, fits: dict[str, Any], seed: int) -> optuna.Study:
     """The study of that name, made where there is none.
 
     Args:
-        storage: Address of a database (``sqlite:///FILE``).
+        storage: A file, or the address of a database (``sqlite:///FILE``).
         name: Of the study.
         fits: What all its trials must share: videos, folds, models.
         seed: Of what is drawn.
 
     Raises:
-        ConfigError: the database cannot be used, or the study was begun with something else.
+        ConfigError: the database cannot be used, is another program's or damaged, or the study was begun with something
+            else.
     """
+    if not isinstance(storage, str):
+        check_file(storage)
     try:
         study = _make_study(storage, name)
         study.sampler = optuna.samplers.TPESampler(
@@ -80,19 +90,57 @@ def open_study(storage: str, name: str, fits: dict[str, Any], seed: int) -> optu
         raise ConfigError(
             f"{storage}: the search's trials cannot be kept there ({error}); name another --storage"
         ) from None
+    if begun is not None and not isinstance(begun, dict):
+        raise ConfigError(f"{storage}: no search of this program; choose another --out or --storage")
     if begun is not None and begun != fits:
         changed = ", ".join(sorted(key for key in {*begun, *fits} if begun.get(key) != fits.get(key)))
         raise ConfigError(f"{storage}: this search was begun with other {changed}; choose another --out or --storage")
-    _release(study)
+    try:
+        list_outcomes(study)
+        _release(study)
+    except optuna.exceptions.OptunaError:
+        raise
+    except Exception as error:  # whatever somebody has put there
+        raise ConfigError(
+            f"{storage}: a trial there is none of this program ({explain(error)}); choose another --out or --storage"
+        ) from None
     return study
 
 
-def _make_study(storage: str, name: str) -> optuna.Study:
+def check_file(path: Path) -> None:
+    """Nothing, where a study's file, which may be anybody's, is not there yet or a whole database of Optuna's.
+
+    Raises:
+        ConfigError: it is a link, a pipe or the like, damaged, or another program's.
+    """
+    way_out = "; remove it to begin the search anew, or choose another --out"
+    if os.path.lexists(path):
+        if not stat.S_ISREG(path.lstat().st_mode):
+            raise ConfigError(f"{path}: a link or no regular file, where this command would write{way_out}")
+        with reading(path, "a damaged database", lambda text: ConfigError(f"{text}{way_out}")):
+            with closing(sqlite3.connect(path, timeout=PATIENCE)) as database:
+                found = database.execute("PRAGMA quick_check(1)").fetchone()
+                tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            if found != ("ok",):
+                raise ValueError(str(found[0]))
+            if tables and not tables >= {"studies", "trials"}:
+                raise ConfigError(f"{path}: the database of another program; choose another --out")
+
+
+def _open_storage(storage: str | Path) -> str | optuna.storages.RDBStorage:
+    if isinstance(storage, str):
+        return storage
+    # not by its address: a name may hold what means something there
+    connect = partial(sqlite3.connect, storage.absolute(), timeout=PATIENCE, check_same_thread=False)
+    return optuna.storages.RDBStorage("sqlite:///trials", {"creator": connect})
+
+
+def _make_study(storage: str | Path, name: str) -> optuna.Study:
     """Optuna's study. Of several processes that begin at once each makes the tables, and only the first one can."""
     for wait in (*WAITS, None):
         try:
             return optuna.create_study(
-                storage=storage,
+                storage=_open_storage(storage),
                 study_name=name,
                 load_if_exists=True,
                 direction="maximize",
@@ -128,11 +176,16 @@ def search(
             break
         trial = study.ask()
         trial.set_user_attr(PROCESS, _process())
-        candidate = propose(trial, plan.kinds, plan.sources, plan.sizes, plan.steps)
+        done += 1
+        try:
+            candidate = propose(trial, plan.kinds, plan.sources, plan.sizes, plan.steps)
+        except (ValueError, TypeError, KeyError) as error:  # of settings that were put into the queue
+            trial.set_user_attr(REASON, f"a trial in the queue: {error or type(error).__name__}")
+            study.tell(trial, state=TrialState.FAIL)
+            continue
         tell(f"{candidate.kind} on {candidate.source}; {_tell_best(study)}")
         with quietly():
             _try(study, trial, candidate, validation, deadline)
-        done += 1
     if not _has_head(study):
         reasons = [trial.user_attrs[REASON] for trial in study.trials if REASON in trial.user_attrs]
         if reasons:
@@ -144,15 +197,25 @@ def search(
 
 
 def list_outcomes(study: optuna.Study) -> list[Outcome]:
-    """All candidates that were tested on every inner fold, in the order of their trials."""
-    found = []
-    for trial in study.get_trials(deepcopy=False, states=[TrialState.COMPLETE]):
-        kept = trial.user_attrs
-        right = np.frombuffer(kept["right"].encode(), np.uint8) == ord("1")
-        folds, operations = tuple(kept["folds"]), kept["operations"]
-        outcome = Outcome(Candidate.parse(kept["candidate"]), right, folds, kept["loss"], kept["seconds"], operations)
-        found.append(outcome)
+    """All candidates that were tested on every inner fold, in the order of their trials.
+
+    Raises:
+        ValueError: what is kept of one is something else; or a ``KeyError``, ``TypeError`` or ``AttributeError``.
+    """
+    trials = study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
+    found = [_read_outcome(trial.user_attrs) for trial in trials]
+    if len({(len(one.right), len(one.folds)) for one in found}) > 1:
+        raise ValueError("they are of different videos")
     return found
+
+
+def _read_outcome(kept: Mapping[str, Any]) -> Outcome:
+    right = np.frombuffer(kept["right"].encode(), np.uint8) == ord("1")
+    folds, operations = tuple(map(float, kept["folds"])), dict(kept["operations"])
+    loss, seconds = float(kept["loss"]), float(kept["seconds"])
+    if not len(right) or not np.isfinite([loss, seconds, *folds, *map(float, operations.values())]).all():
+        raise ValueError("its scores are none")
+    return Outcome(Candidate.parse(kept["candidate"]), right, folds, loss, seconds, operations)
 
 
 def _try(
