@@ -4,14 +4,18 @@ import json
 import os
 import shutil
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
+from optuna.exceptions import OptunaError
+from sqlalchemy.exc import OperationalError
 
 from benchmarks.robustness.readers import damage
 from snn_action.config import load_config
 from snn_action.core.errors import ConfigError, WorkError
+from snn_action.runs.tuning import search, storage
 from snn_action.runs.tuning.search import list_outcomes, open_study
 from snn_action.runs.tuning.tune import TRIALS, tune
 
@@ -117,3 +121,20 @@ def test_a_damaged_file_is_read_or_refused_by_its_name(searched, tmp_path):
             list_outcomes(open_study(path, "one", {"videos": "a"}, 0))
         except (ConfigError, WorkError) as error:
             assert str(path) in str(error)  # noqa: PT017 - only some of many fail
+
+
+def test_a_database_that_cannot_be_written_is_said_in_a_line(tmp_path, monkeypatch):
+    """As on a full disk."""
+    monkeypatch.setattr(storage, "PATIENCE", 0.1)
+    monkeypatch.setattr(search, "WAITS", ())
+    (tmp_path / "tuning").mkdir()
+    path = tmp_path / "tuning" / TRIALS
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(ConfigError) as caught:
+            open_study(path, "one", {"videos": "a"}, 0)
+    assert "database is locked" in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+    full = OptunaError("a page of text")
+    full.__cause__ = OperationalError("INSERT INTO trials", {}, sqlite3.OperationalError("database or disk is full"))
+    assert storage.explain_storage(full) == "OperationalError: database or disk is full"

@@ -91,7 +91,7 @@ class Layer:
             TypeError: a value is missing or of another type.
             ValueError: a number is negative, not finite or absurd, or the kind is none.
         """
-        found = {field.name: raw[field.name] for field in fields(cls) if field.name in raw}
+        found: dict[str, Any] = {field.name: raw[field.name] for field in fields(cls) if field.name in raw}
         for name, value in found.items():
             wanted: tuple[type, ...] = (str,) if name in _TEXTS else (int, float)
             if not isinstance(value, wanted) or (isinstance(value, bool) and name != "by_spikes"):
@@ -100,7 +100,8 @@ class Layer:
                 raise ValueError(f"{name} of a layer is {value!r}")
         if found.get("kind") not in get_args(Kind):
             raise ValueError(f"kind of a layer is {found.get('kind')!r}")
-        return cls(**{name: printable(value) if name in _TEXTS else value for name, value in found.items()})
+        found |= {name: printable(found[name]) for name in _TEXTS if name in found}
+        return cls(**found)
 
 
 def total(layers: Iterable[Layer], field: str) -> float:

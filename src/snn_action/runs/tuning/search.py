@@ -8,13 +8,9 @@ import json
 import logging
 import os
 import socket
-import sqlite3
-import stat
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +18,12 @@ import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from snn_action.core.database import PATIENCE
 from snn_action.core.errors import ConfigError, WorkError
 from snn_action.core.progress import quietly
-from snn_action.core.reading import explain, reading
 from snn_action.runs.tuning.candidates import Candidate
 from snn_action.runs.tuning.choice import Outcome, value_of
 from snn_action.runs.tuning.spaces import BASELINE, list_baselines, list_starts, propose
+from snn_action.runs.tuning.storage import check_file, explain_storage, open_storage
 from snn_action.runs.tuning.validation import FoldScore, Validation
 
 logger = logging.getLogger(__name__)
@@ -88,7 +83,7 @@ def open_study(storage: str | Path, name: str, fits: dict[str, Any], seed: int) 
             study.set_user_attr("fits", fits)
     except Exception as error:  # whatever its database raises
         raise ConfigError(
-            f"{storage}: the search's trials cannot be kept there ({error}); name another --storage"
+            f"{storage}: the search's trials cannot be kept there ({explain_storage(error)}); name another --storage"
         ) from None
     if begun is not None and not isinstance(begun, dict):
         raise ConfigError(f"{storage}: no search of this program; choose another --out or --storage")
@@ -101,38 +96,11 @@ def open_study(storage: str | Path, name: str, fits: dict[str, Any], seed: int) 
     except optuna.exceptions.OptunaError:
         raise
     except Exception as error:  # whatever somebody has put there
+        why = explain_storage(error)
         raise ConfigError(
-            f"{storage}: a trial there is none of this program ({explain(error)}); choose another --out or --storage"
+            f"{storage}: a trial there is none of this program ({why}); choose another --out or --storage"
         ) from None
     return study
-
-
-def check_file(path: Path) -> None:
-    """Nothing, where a study's file, which may be anybody's, is not there yet or a whole database of Optuna's.
-
-    Raises:
-        ConfigError: it is a link, a pipe or the like, damaged, or another program's.
-    """
-    way_out = "; remove it to begin the search anew, or choose another --out"
-    if os.path.lexists(path):
-        if not stat.S_ISREG(path.lstat().st_mode):
-            raise ConfigError(f"{path}: a link or no regular file, where this command would write{way_out}")
-        with reading(path, "a damaged database", lambda text: ConfigError(f"{text}{way_out}")):
-            with closing(sqlite3.connect(path, timeout=PATIENCE)) as database:
-                found = database.execute("PRAGMA quick_check(1)").fetchone()
-                tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-            if found != ("ok",):
-                raise ValueError(str(found[0]))
-            if tables and not tables >= {"studies", "trials"}:
-                raise ConfigError(f"{path}: the database of another program; choose another --out")
-
-
-def _open_storage(storage: str | Path) -> str | optuna.storages.RDBStorage:
-    if isinstance(storage, str):
-        return storage
-    # not by its address: a name may hold what means something there
-    connect = partial(sqlite3.connect, storage.absolute(), timeout=PATIENCE, check_same_thread=False)
-    return optuna.storages.RDBStorage("sqlite:///trials", {"creator": connect})
 
 
 def _make_study(storage: str | Path, name: str) -> optuna.Study:
@@ -140,7 +108,7 @@ def _make_study(storage: str | Path, name: str) -> optuna.Study:
     for wait in (*WAITS, None):
         try:
             return optuna.create_study(
-                storage=_open_storage(storage),
+                storage=open_storage(storage),
                 study_name=name,
                 load_if_exists=True,
                 direction="maximize",

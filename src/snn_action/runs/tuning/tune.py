@@ -25,6 +25,7 @@ from snn_action.runs.tuning.candidates import list_sources
 from snn_action.runs.tuning.choice import Choice, Outcome, choose, format_rows, make_rows
 from snn_action.runs.tuning.search import Plan, list_outcomes, open_study, search
 from snn_action.runs.tuning.spaces import BASELINE, DEFAULT, SPIKING
+from snn_action.runs.tuning.storage import explain_storage
 from snn_action.runs.tuning.validation import Validation, divide
 
 logger = logging.getLogger(__name__)
@@ -194,7 +195,9 @@ def _tune_fold(
             search(study, Validation(config, data, inner), plan, lambda text: logger.info("trying %s", text))
         outcomes = list_outcomes(study)
     except (OptunaError, SQLAlchemyError) as error:
-        raise WorkError(f"{storage}: cannot be read or written ({error}); the trials are kept, try again") from None
+        raise WorkError(
+            f"{storage}: cannot be read or written ({explain_storage(error)}); the trials are kept, try again"
+        ) from None
     validated = [data.catalog.videos[index] for part in inner for index in part.test]
     groups = [video.name if video.group is None else video.group for video in validated]
     choice = choose(outcomes, groups, spiking=spiking)
