@@ -2,10 +2,13 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from snn_action.config import load_config
 from snn_action.evaluation.calibration import Calibration
+from snn_action.runs.prediction import Prediction
+from snn_action.runs.split_file import read_split
 from snn_action.runs.timing import read_timing
 
 pytestmark = pytest.mark.usefixtures("few_figures")
@@ -81,3 +84,24 @@ def test_steps_that_lie_absurdly_far_apart_are_not_believed(received, finished, 
     (received / "timing.json").write_text(json.dumps(said))
     timing = read_timing(received, load_config(finished / "config.json"))
     assert timing is None or timing.choose_every(1000.0) < 10**13
+
+
+def test_names_of_a_received_run_cannot_steer_a_terminal(command, received):
+    """``click`` takes escapes out where nobody watches; a terminal gets them all."""
+    path = received / "splits.json"
+    path.write_text(path.read_text().replace("Archery", r"\u009b2J\u001b[31mArchery"))
+    split = read_split(received)
+    assert all(name.isprintable() for name in split.class_names)
+    code, _, err = command("evaluate", received)
+    assert code == 2
+    assert "\x9b" not in err
+
+
+def test_what_is_said_of_a_video_cannot_steer_a_terminal():
+    said = Prediction("\x9b2J.avi", ("a\x9b", "b"), np.array([0.4, 0.6]), (), ())
+    assert all(line.isprintable() for line in said.to_text().split("\n"))
+
+
+def test_a_frame_size_of_thousands_of_digits_is_refused_in_a_line(command, received):
+    code, _, err = command("predict", received, "-", "--frame-size", "9" * 5000 + "x1")
+    assert (code, "give width and height in pixels" in err, len(err) < 200) == (2, True, True)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from snn_action.config import Config
-from snn_action.core.errors import ConfigError
+from snn_action.core.errors import ConfigError, printable
 from snn_action.core.files import write_atomic
 from snn_action.core.reading import parse_json, read_text, reading
 from snn_action.core.registry import OLD_NAMES
@@ -111,7 +111,8 @@ def _parse(content: Mapping[str, Any]) -> Split:
     unknown = [name for fold in folds for name in fold.baseline if name not in members]
     if not folds or unknown or len(members) < len(named) or len({fold.name for fold in folds}) < len(folds):
         raise ValueError("its folds and videos do not fit together")
-    class_names, backbone = _texts(content["class_names"]), content.get("backbone")
+    class_names = tuple(map(printable, _texts(content["class_names"])))  # they are shown in terminals
+    backbone = content.get("backbone")
     if len(set(class_names)) < max(2, len(class_names)):
         raise ValueError("its classes are fewer than two, or one is there twice")
     if not (backbone is None or isinstance(backbone, dict)):
