@@ -12,6 +12,7 @@ from snn_action.config import load_config
 from snn_action.core.run_access import hold
 from snn_action.report import class_figures, html, read_run
 from snn_action.runs import pipeline
+from snn_action.runs.folder import read_run_config
 from snn_action.runs.timing import read_timing
 from tests.stress.conftest import make_run
 
@@ -71,10 +72,19 @@ def test_a_run_folder_names_no_place_for_pickles(received, tmp_path):
     paths = {name: str(tmp_path / name) for name in ("train_data", "test_data", "train_labels", "test_labels")}
     raw["dataset"] = {"type": "seed_frames", "path": str(tmp_path), "action_names": "x.pkl", "pickles": paths}
     (received / "config.json").write_text(json.dumps(raw))
-    from snn_action.runs.folder import read_run_config
-
     assert read_run_config(received).dataset.pickles is None
     assert load_config(received / "config.json").dataset.pickles is not None
+
+
+@pytest.mark.parametrize("is_own", [False, True])
+def test_a_run_folder_names_no_place_for_logs(received, is_own):
+    path = received / "config.json"
+    raw = json.loads(path.read_text())
+    raw["training"]["loggers"] = ["mlflow", "csv", "wandb"]
+    if is_own:  # it lies where it says
+        raw |= {"save_dir": str(received.parent.parent), "name": received.parent.name}
+    path.write_text(json.dumps(raw))
+    assert read_run_config(received).training.loggers == (["mlflow", "csv", "wandb"] if is_own else ["csv"])
 
 
 @pytest.mark.parametrize(
