@@ -258,3 +258,12 @@ def test_a_figure_that_cannot_be_drawn_costs_itself(command, received, monkeypat
     monkeypatch.setattr(html, "_render", fail)
     code, _, err = command("report", received)
     assert (code, "the results are kept" in err, "Traceback" in err) == (1, True, False)
+
+
+def test_what_is_not_ours_stays_in_the_folder_of_calibration(command, received):
+    mine = received / "calibration" / "notes.txt"
+    mine.parent.mkdir(exist_ok=True)
+    mine.write_text("mine")
+    (mine.parent / "half0").mkdir()
+    code, _, err = command("evaluate", received)
+    assert (code, mine.read_text(), [path.name for path in mine.parent.iterdir()]) == (0, "mine", ["notes.txt"]), err
