@@ -6,63 +6,17 @@ import os
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
-from markupsafe import Markup
 
 from snn_action.config import load_config
 from snn_action.core.run_access import hold
 from snn_action.report import class_figures, html, read_run
 from snn_action.runs import pipeline
+from snn_action.runs.folder import read_run_config
+from snn_action.runs.timing import read_timing
+from tests.stress.conftest import make_run
 
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory) -> Path:
-    """A finished run, to be copied."""
-    return make_run(tmp_path_factory.mktemp("finished"))
-
-
-def make_run(place: Path, names: tuple[str, ...] = ("Archery", "Bowling", "Diving"), **sections: object) -> Path:
-    rng = np.random.default_rng(0)
-    rows = [(k, group) for group in range(1, 9) for k in range(3)]
-    labels = np.array([k for k, _ in rows])
-    np.savez(
-        place / "features.npz",
-        features=rng.normal(size=(len(rows), 4, 5)) + labels[:, None, None],
-        labels=labels,
-        class_names=np.array(names),
-        video_ids=np.array([f"{names[k]} {group}" for k, group in rows]),
-        groups=np.array([f"g{group}" for _, group in rows]),
-        split=np.array(["test" if group <= 2 else "train" for _, group in rows]),
-    )
-    raw = {
-        "name": "test",
-        "save_dir": str(place / "save"),
-        "device": "cpu",
-        "dataset": {"type": "features", "path": str(place / "features.npz")},
-        "model": {"type": "mean_pool"},
-        "report": {"clips": 1},
-        **sections,
-    }
-    (place / "config.json").write_text(json.dumps(raw))
-    return pipeline.run(load_config(place / "config.json"), run_id="one").folder
-
-
-@pytest.fixture(autouse=True)
-def few_figures(monkeypatch):
-    """Draw one figure and no more; ``monkeypatch.undo`` draws all."""
-
-    def draw_one(draw, name, *_):
-        if name == "confusion":
-            draw()
-        return b"png", html.Panel(Markup("<svg></svg>"), "")
-
-    monkeypatch.setattr(html, "_draw", draw_one)
-
-
-@pytest.fixture
-def received(finished, tmp_path) -> Path:
-    return Path(shutil.copytree(finished, tmp_path / "one"))
+pytestmark = pytest.mark.usefixtures("few_figures")
 
 
 def unfinish(folder: Path, *names: str) -> Path:
@@ -118,10 +72,19 @@ def test_a_run_folder_names_no_place_for_pickles(received, tmp_path):
     paths = {name: str(tmp_path / name) for name in ("train_data", "test_data", "train_labels", "test_labels")}
     raw["dataset"] = {"type": "seed_frames", "path": str(tmp_path), "action_names": "x.pkl", "pickles": paths}
     (received / "config.json").write_text(json.dumps(raw))
-    from snn_action.runs.folder import read_run_config
-
     assert read_run_config(received).dataset.pickles is None
     assert load_config(received / "config.json").dataset.pickles is not None
+
+
+@pytest.mark.parametrize("is_own", [False, True])
+def test_a_run_folder_names_no_place_for_logs(received, is_own):
+    path = received / "config.json"
+    raw = json.loads(path.read_text())
+    raw["training"]["loggers"] = ["mlflow", "csv", "wandb"]
+    if is_own:  # it lies where it says
+        raw |= {"save_dir": str(received.parent.parent), "name": received.parent.name}
+    path.write_text(json.dumps(raw))
+    assert read_run_config(received).training.loggers == (["mlflow", "csv", "wandb"] if is_own else ["csv"])
 
 
 @pytest.mark.parametrize(
@@ -233,12 +196,20 @@ def test_an_empty_folder_of_a_killed_start_is_told_from_a_run(command, finished)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs a POSIX system")
-def test_a_pipe_is_not_waited_for(command, received):
-    unfinish(received, "splits.json")
-    os.mkfifo(received / "splits.json")
-    for words in (("evaluate", received), ("predict", received, "x.avi")):
-        code, _, err = command(*words)
-        assert (code, "splits.json: no regular file" in err) == (2, True)
+@pytest.mark.parametrize(
+    "name", ["splits.json", "timing.json", "calibration.json", "metrics.json", "metrics.jsonl", "predictions.csv",
+             "confusion.csv", "examples.npz", "environment.json", "config.json"]
+)  # fmt: skip
+def test_a_pipe_is_not_waited_for(command, received, finished, name, tmp_path):
+    (received / name).unlink(missing_ok=True)
+    os.mkfifo(received / name)
+    read_timing(received, load_config(finished / "config.json"))
+    commands = [("evaluate",), ("predict", "x.avi"), ("energy",), ("report", finished, "--out", tmp_path / "page.html")]
+    for word, *more in commands:
+        code, _, err = command(word, received, *more)
+        assert code in (0, 1, 2)
+        assert code == 0 or str(received) in err
+        assert word != "evaluate" or name == "config.json" or f"{name}: no" in err
 
 
 def test_the_note_of_a_failure_follows_no_link(command, finished, tmp_path):
@@ -287,3 +258,12 @@ def test_a_figure_that_cannot_be_drawn_costs_itself(command, received, monkeypat
     monkeypatch.setattr(html, "_render", fail)
     code, _, err = command("report", received)
     assert (code, "the results are kept" in err, "Traceback" in err) == (1, True, False)
+
+
+def test_what_is_not_ours_stays_in_the_folder_of_calibration(command, received):
+    mine = received / "calibration" / "notes.txt"
+    mine.parent.mkdir(exist_ok=True)
+    mine.write_text("mine")
+    (mine.parent / "half0").mkdir()
+    code, _, err = command("evaluate", received)
+    assert (code, mine.read_text(), [path.name for path in mine.parent.iterdir()]) == (0, "mine", ["notes.txt"]), err

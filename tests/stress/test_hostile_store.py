@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import shutil
+import sqlite3
 import struct
 import tempfile
 from collections.abc import Callable, Iterator
@@ -176,6 +177,30 @@ def test_a_damaged_row_of_the_index_costs_nothing(whole: Path, before: int) -> N
             at = content.index(key.encode()) - before
             (folder / "index.sqlite").write_bytes(content[:at] + b"\0" + content[at + 1 :])
             assert read(folder) == set(KEYS)
+
+
+def test_no_byte_of_the_header_of_the_index_costs_anything(whole: Path) -> None:
+    """One of them says that nobody may write into the file."""
+    with copied(whole) as folder:
+        FeatureStore(folder).close()
+        content = (folder / "index.sqlite").read_bytes()
+        for at in range(100):
+            (folder / "index.sqlite").write_bytes(content[:at] + b"\xff" + content[at + 1 :])
+            store = FeatureStore(folder)
+            assert len(store.open(KEYS)[0]) == len(KEYS), at
+            store.close()
+
+
+@pytest.mark.parametrize("column", ["start", "lengths", "shard"])
+@pytest.mark.parametrize("value", [9e999, -1, 2**63 - 1, "[1e999]", "[" * 2000, "9" * 5000, "../x", b"\xff", "", None])
+def test_a_hostile_row_of_the_index_costs_nothing(whole: Path, column: str, value: object) -> None:
+    with copied(whole) as folder:
+        FeatureStore(folder).close()
+        index = sqlite3.connect(folder / "index.sqlite")
+        with suppress(sqlite3.IntegrityError), index:
+            index.execute(f"UPDATE entries SET {column} = ? WHERE key = ?", (value, min(KEYS)))
+        index.close()
+        assert read(folder) == set(KEYS)
 
 
 def header_of(content: bytes) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from snn_action.config import TrainingSettings
-from snn_action.training.optimizer import learning_rate, make_optimizer, scale_rate
+from snn_action.training.optimizer import learning_rate, make_optimizer, restore, scale_rate
 
 
 def test_rate_warms_up_then_stays():
@@ -50,3 +50,49 @@ def test_the_rate_of_a_step_counts_warm_up_and_epochs_in_steps():
     assert [learning_rate(step, 4, settings) for step in range(12)] == [
         0.1 * scale_rate(step, total=12, warmup=4, cosine=True) for step in range(12)
     ]
+
+
+def take_state() -> tuple[torch.optim.Optimizer, torch.nn.Parameter, dict]:
+    parameter = torch.nn.Parameter(torch.zeros(50, 40))
+    optimizer = make_optimizer([parameter], TrainingSettings())
+    parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    return optimizer, parameter, optimizer.state_dict()
+
+
+def test_moments_of_a_checkpoint_are_put_back_and_settings_stay():
+    _, parameter, state = take_state()
+    state["param_groups"][0]["betas"] = (0.0, 0.0)
+    optimizer = make_optimizer([parameter], TrainingSettings())
+    restore(optimizer, state)
+    assert torch.equal(optimizer.state[parameter]["exp_avg"], state["state"][0]["exp_avg"])
+    assert optimizer.param_groups[0]["betas"] == (0.9, 0.999)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"exp_avg": torch.zeros(1)},
+        {"exp_avg_sq": torch.zeros(40, 50)},
+        {"exp_avg": torch.zeros(50, 40).to_sparse()},
+        {"step": torch.zeros(50, 40)},
+        {"step": "1"},
+        {"exp_avg": None},
+        {"more": torch.zeros(50, 40)},
+    ],
+)
+def test_moments_that_do_not_fit_are_refused(change):
+    """PyTorch's fused kernel read and wrote beyond the end of such: a crash, or worse."""
+    optimizer, _, state = take_state()
+    state["state"][0] |= change
+    with pytest.raises((ValueError, RuntimeError, TypeError, AttributeError)):
+        restore(optimizer, state)
+
+
+def test_moments_that_are_one_number_seen_many_times_get_memory_of_their_own():
+    optimizer, parameter, state = take_state()
+    state["state"][0]["exp_avg"] = torch.ones(1, 1).expand(50, 40)
+    restore(optimizer, state)
+    assert optimizer.state[parameter]["exp_avg"].is_contiguous()
+    optimizer.step()
+    assert bool((parameter == parameter[0, 0]).all())

@@ -22,7 +22,7 @@ from snn_action.cli.options import (
     put_device,
 )
 from snn_action.core import distributed
-from snn_action.core.errors import ConfigError, WorkError
+from snn_action.core.errors import ConfigError, WorkError, printable
 
 app = typer.Typer(
     name="snn-action",
@@ -230,13 +230,11 @@ def _hide_lines_beside_bars() -> None:
 
 
 def _tell(error: BaseException) -> int:
-    if isinstance(error, ConfigError):
-        typer.echo(f"error: {error}", err=True)
-        return 2
-    if isinstance(error, WorkError | OSError):
-        typer.echo(f"error: {error}", err=True)
-        return 1
-    typer.echo(f"error: {type(error).__name__}: {error}\n(--debug shows where)", err=True)
+    said = "\n".join(map(printable, str(error).split("\n")))  # names from data may hold what steers a terminal
+    if isinstance(error, ConfigError | WorkError | OSError):
+        typer.echo(f"error: {said}", err=True)
+        return 2 if isinstance(error, ConfigError) else 1
+    typer.echo(f"error: {type(error).__name__}: {said}\n(--debug shows where)", err=True)
     return 1
 
 

@@ -1,6 +1,7 @@
 """The command ``predict``: videos, and streams that may have no end."""
 
 import json
+import re
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -114,7 +115,7 @@ def _predict_videos(
     for name, prediction in zip(names, recognizer.predict_each(names), strict=True):
         if isinstance(prediction, WorkError):
             failed.append(printable(name))
-            typer.echo(f"error: {prediction}", err=True)
+            typer.echo(f"error: {printable(str(prediction))}", err=True)
             results.append({"video": name, "error": str(prediction)})
             continue
         if as_json:
@@ -246,6 +247,6 @@ def _read_size(text: str | None) -> tuple[int, int] | None:
     if text is None:
         return None
     width, by, height = text.lower().partition("x")
-    if not by or not (width.isdecimal() and height.isdecimal()) or 0 in (int(width), int(height)):
-        raise ConfigError(f"--frame-size {text}: give width and height in pixels, such as 640x480")
+    if not by or not all(re.fullmatch(r"0*[1-9][0-9]{0,8}", side) for side in (width, height)):
+        raise ConfigError(f"--frame-size {text[:40]}: give width and height in pixels, such as 640x480")
     return int(width), int(height)

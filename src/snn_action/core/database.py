@@ -6,6 +6,7 @@ since it may be another program's file. A file that is only locked, or cannot be
 """
 
 import logging
+import os
 import sqlite3
 import stat
 from collections.abc import Callable, Sequence
@@ -78,7 +79,7 @@ class Database:
                 with self._connection:
                     return ask(self._connection)
             except _ERRORS as error:
-                if self._is_repairing or not _is_damage(error):
+                if self._is_repairing or not self._is_damage(error):
                     raise
                 self.make_anew(str(error))
             with self._connection:
@@ -141,7 +142,7 @@ class Database:
                 raise _ForeignError("a link, a folder or no regular file")
             connection = self._connect(self.path)
         except _ERRORS as error:
-            if not _is_damage(error):
+            if not self._is_damage(error):
                 raise
             self._set_aside(str(error))
             connection = self._connect(self.path)
@@ -205,6 +206,13 @@ class Database:
             kept = set_aside(self.path, folder, f"{name}.broken")
             logger.warning("%s: broken (%s); made anew, the old one is kept as %s", self.path, reason, kept.name)
 
+    def _is_damage(self, error: Exception) -> bool:
+        if (code := _code(error)) is None:  # text that is no UTF-8 is Python's to find
+            return isinstance(error, _ForeignError | sqlite3.OperationalError | UnicodeError)
+        if code == sqlite3.SQLITE_READONLY:  # its header says so, or another process has set it aside
+            return os.access(self.path, os.W_OK) and os.access(self.path.parent, os.W_OK)
+        return code in _DAMAGE
+
     def _explain(self, error: Exception) -> WorkError:
         if _code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             return WorkError(
@@ -233,9 +241,3 @@ def _code(error: Exception) -> int | None:
     """SQLite's primary code of an error; None where it is Python's."""
     code = getattr(error, "sqlite_errorcode", None)
     return None if code is None else int(code) & 0xFF
-
-
-def _is_damage(error: Exception) -> bool:
-    if (code := _code(error)) is None:  # text that is no UTF-8 is Python's to find
-        return isinstance(error, _ForeignError | sqlite3.OperationalError | UnicodeError)
-    return code in _DAMAGE

@@ -3,6 +3,7 @@
 import csv
 import json
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,7 +12,9 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
 
+from snn_action.core.archives import open_arrays
 from snn_action.core.errors import ConfigError, WorkError
+from snn_action.core.reading import read_text, reading
 from snn_action.core.run_access import require_run
 from snn_action.core.tables import read_table
 from snn_action.report.metrics import Epoch, Metrics, Part
@@ -125,19 +128,24 @@ def _read_begin(path: Path) -> dict[str, Any]:
 
 
 def _broken(path: Path, reason: object) -> WorkError:
-    way_out = f"restore it, or test the run again with: snn-action evaluate {path.parent}"
-    if path.name in ("config.json", "environment.json"):
-        way_out = "restore it" if path.name == "config.json" else "restore it, or remove it"
-    return WorkError(f"{path}: broken: {reason}; {way_out}")
+    return WorkError(f"{path}: broken: {reason}; {_find_way_out(path)}")
+
+
+def _reading(path: Path) -> AbstractContextManager[None]:
+    return reading(path, "broken", lambda text: WorkError(f"{text}; {_find_way_out(path)}"))
+
+
+def _find_way_out(path: Path) -> str:
+    if path.name == "config.json":
+        return "restore it"
+    if path.name in ("environment.json", "metrics.jsonl"):  # a report can do without
+        return "restore it, or remove it"
+    return f"restore it, or test the run again with: snn-action evaluate {path.parent}"
 
 
 def _read_text(path: Path) -> str:
-    try:
-        return path.read_bytes().decode()  # line breaks as they are
-    except OSError as error:
-        raise WorkError(f"{path}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise _broken(path, f"not UTF-8 text ({error.reason})") from None
+    with _reading(path):
+        return read_text(path)
 
 
 def _read_object(path: Path) -> dict[str, Any]:
@@ -222,26 +230,23 @@ def _read_examples(path: Path) -> tuple[tuple[Example, ...], tuple[str, ...]]:
     """Clips to show (none where the run kept none), and what could not be shown of them."""
     if not path.is_file():
         return (), ()
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            class_names = tuple(str(name) for name in file["class_names"])
-            examples = tuple(
-                _check_example(
-                    Example(
-                        str(name),
-                        int(file["labels"][place]),
-                        class_names,
-                        file[f"probabilities_{place}"],
-                        file.get(f"frames_{place}"),
-                        file.get(f"spikes_{place}"),
-                        int(file.get("hidden_units", 0)),
-                    )
+    with _reading(path), open_arrays(path) as file:
+        class_names = tuple(str(name) for name in file["class_names"])
+        examples = tuple(
+            _check_example(
+                Example(
+                    str(name),
+                    int(file["labels"][place]),
+                    class_names,
+                    file[f"probabilities_{place}"],
+                    file.get(f"frames_{place}"),
+                    file.get(f"spikes_{place}"),
+                    int(file.get("hidden_units", 0)),
                 )
-                for place, name in enumerate(file["names"])
             )
-            return examples, tuple(str(words) for words in file.get("left_out", ()))
-    except Exception as error:  # of damaged archives NumPy, zipfile and zlib tell in many ways
-        raise _broken(path, error) from None
+            for place, name in enumerate(file["names"])
+        )
+        return examples, tuple(str(words) for words in file.get("left_out", ()))
 
 
 def _check_example(example: Example) -> Example:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from snn_action.core.errors import printable
 from snn_action.report.metrics import LEAKED
 
 
@@ -33,7 +34,7 @@ def describe_metrics(metrics: dict[str, Any], folder: Path) -> str:
     if metrics["leakage"].get("not_compared"):
         lines.append(f"leakage: {metrics['leakage']['verdict']}")
     lines += [f"test videos: {metrics['test_videos']}", f"report: {folder / 'report.html'}"]
-    return "\n".join(lines)
+    return "\n".join(map(printable, lines))
 
 
 def _percent(share: float, spread: float | None, clean: bool) -> str:

@@ -13,6 +13,7 @@ videos is averaged over both. Together they cost one training. Where nothing mor
 import logging
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,6 +36,7 @@ logger = logging.getLogger(__name__)
 
 FILE = "calibration.json"
 FOLDER = "calibration"  # where one more model is trained; gone when it was asked
+MODELS = ("all", "half0", "half1")  # in it: trained on all classes, on every other one
 
 
 def load_calibration(config: Config, folder: Path) -> Calibration | None:
@@ -85,7 +87,10 @@ def calibrate_fold(
         if distributed.is_main():
             write_atomic(folder / FILE, found.to_json())
     if distributed.is_main():
-        shutil.rmtree(folder / FOLDER, ignore_errors=True)
+        for name in MODELS:  # what else lies there is not ours
+            shutil.rmtree(folder / FOLDER / name, ignore_errors=True)
+        with suppress(OSError):
+            (folder / FOLDER).rmdir()
     return found
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from snn_action.core.errors import ConfigError, WorkError
+from snn_action.core.reading import read_text, reading
 from snn_action.core.run_access import require_run
 from snn_action.evaluation.energy.account import Account, Row
 from snn_action.evaluation.energy.chips import FitReport
@@ -21,19 +22,17 @@ def read_account(run: str | Path) -> Account:
 
     Raises:
         ConfigError: the folder is no run folder.
-        WorkError: the run is not finished, its ``metrics.json`` is broken, or it is older than the counts.
+        WorkError: the run is not finished, its ``metrics.json`` cannot be read, or it is older than the counts.
     """
     folder = Path(run)
     require_run(folder)
     path = folder / "metrics.json"
     if not path.is_file():
         raise WorkError(f"{folder}: this run is not finished; finish it with: snn-action run --resume {folder}")
-    try:
-        raw: Any = json.loads(path.read_text(encoding="utf-8"))
+    with reading(path, "broken", WorkError):
+        raw: Any = json.loads(read_text(path))
         if "energy" in raw:
             return Account.from_dict(raw["energy"])
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise WorkError(f"{path}: broken ({type(error).__name__}: {error})") from error
     raise WorkError(f"{path}: has no layers, an older version wrote it; count them with: snn-action evaluate {folder}")
 
 

@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 
 FAILED = "failed.log"
 EXAMPLES = 3  # changes that a message names
+OUTSIDE = ("wandb", "mlflow")  # loggers that write into ``save_dir`` or to a server
 # sections and keys that say where data lies and how the work is done, but not what is learned or tested
 FREE = frozenset(
     (
@@ -150,7 +151,8 @@ def _claim(parent: Path, run_id: str | None) -> Path:
 def read_run_config(folder: Path, overrides: Sequence[str] = ()) -> Config:
     """The configuration that a run was started with, with overrides put over it.
 
-    A run's folder may come from anybody: it names no place outside for results (``DatasetSettings.without_outputs``).
+    A run's folder may come from anybody: it names no place outside for results (``DatasetSettings.without_outputs``),
+    and where it does not lie where it says, no logger that writes there.
 
     Raises:
         ConfigError: the folder is not a run's, its configuration is broken, or an override does not fit.
@@ -162,7 +164,19 @@ def read_run_config(folder: Path, overrides: Sequence[str] = ()) -> Config:
         raise ConfigError(f"{error}; restore it, or begin a new run with: snn-action run -c CONFIG") from None
     if overrides:
         config = load_config(folder / "config.json", overrides)
-    return config.model_copy(update={"dataset": config.dataset.without_outputs()})
+    config = config.model_copy(update={"dataset": config.dataset.without_outputs()})
+    inside = [name for name in config.training.loggers if name not in OUTSIDE]
+    if len(inside) < len(config.training.loggers) and not _lies_where_it_says(folder, config):
+        logger.warning("%s: does not lie in its save_dir: %s are left out", folder, ", ".join(OUTSIDE))
+        config = config.model_copy(update={"training": config.training.model_copy(update={"loggers": inside})})
+    return config
+
+
+def _lies_where_it_says(folder: Path, config: Config) -> bool:
+    try:
+        return (config.save_dir / config.name / folder.resolve().name).samefile(folder)
+    except OSError:
+        return False
 
 
 def find_latest_run(config: Config) -> Path:

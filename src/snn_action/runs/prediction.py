@@ -14,7 +14,7 @@ from torch import Tensor
 
 from snn_action.backbones import Backbone, build_backbone
 from snn_action.config import Config
-from snn_action.core.errors import ConfigError, WorkError
+from snn_action.core.errors import ConfigError, WorkError, printable
 from snn_action.evaluation import ClipPredictions
 from snn_action.evaluation.calibration import Calibration
 from snn_action.features import describe_backbone, extract_frames, extract_video, prepare
@@ -114,7 +114,7 @@ class Prediction:
                 for frame, step in zip(frames, steps, strict=True):
                     best = ", ".join(f"{name} {100 * share:.1f} %" for name, share in self._top(step, min(count, 2)))
                     lines.append(f"    frame {int(frame):5d}  {best}")
-        return "\n".join(lines)
+        return "\n".join(map(printable, lines))
 
     def _top(self, shares: npt.NDArray[Any], count: int) -> list[tuple[str, float]]:
         order = np.argsort(-shares, kind="stable")[:count]

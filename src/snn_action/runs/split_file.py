@@ -5,14 +5,16 @@ the videos of each side; for the backbone the digest of its weights and what ima
 """
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from snn_action.config import Config
-from snn_action.core.errors import ConfigError
+from snn_action.core.errors import ConfigError, printable
 from snn_action.core.files import write_atomic
+from snn_action.core.reading import parse_json, read_text, reading
 from snn_action.core.registry import OLD_NAMES
 from snn_action.datasets.trained_on import Member, parse_trained_on
 from snn_action.runs.folder import find_changes, learned_settings, read_run_config
@@ -34,23 +36,17 @@ def read_split(folder: Path) -> Split:
         ConfigError: the run has not begun to train, or its file is broken or of a newer version.
     """
     path = folder / FILE
-    if path.exists() and not path.is_file():
-        raise ConfigError(f"{path}: no regular file; restore it")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+    if not os.path.lexists(path):
+        if any(folder.rglob("*.ckpt")):
+            raise ConfigError(f"{path}: missing, so nobody knows what this run was trained on; restore it")
+        raise ConfigError(
+            f"{folder}: this run has not begun to train; continue it with: snn-action run --resume {folder}"
+        )
+    with reading(path, "broken", lambda text: ConfigError(f"{text}; restore it, or begin a new run")):
+        content = parse_json(read_text(path))
         if isinstance(version := content.get("version", 1), int) and version > VERSION:
             raise ConfigError(f"{path}: written by a newer version of snn-action; update it")
         return _parse(content)
-    except FileNotFoundError:
-        if any(folder.rglob("*.ckpt")):
-            raise ConfigError(f"{path}: missing, so nobody knows what this run was trained on; restore it") from None
-        raise ConfigError(
-            f"{folder}: this run has not begun to train; continue it with: snn-action run --resume {folder}"
-        ) from None
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ConfigError(f"{path}: broken ({type(error).__name__}: {error}); begin a new run") from None
 
 
 def read_begun_run(folder: Path, overrides: Sequence[str] = ()) -> tuple[Config, Split]:
@@ -111,21 +107,35 @@ def _parse(content: Mapping[str, Any]) -> Split:
     named = dict.fromkeys(name for fold in folds for name in (*fold.train, *fold.validation, *fold.test))
     known = content.get("videos", {})
     order = [name for name in known if name in named] if known else named  # that of the catalog, where it is known
-    members = {name: Member(name, **known.get(name, {})) for name in order}
+    members = {name: _parse_member(name, known.get(name, {})) for name in order}
     unknown = [name for fold in folds for name in fold.baseline if name not in members]
-    if not folds or unknown or len(members) < len(named):
+    if not folds or unknown or len(members) < len(named) or len({fold.name for fold in folds}) < len(folds):
         raise ValueError("its folds and videos do not fit together")
+    class_names = tuple(map(printable, _texts(content["class_names"])))  # they are shown in terminals
+    backbone = content.get("backbone")
+    if len(set(class_names)) < max(2, len(class_names)):
+        raise ValueError("its classes are fewer than two, or one is there twice")
+    if not (backbone is None or isinstance(backbone, dict)):
+        raise ValueError("its backbone is not described")
     return Split(
-        _texts(content["class_names"]),
+        class_names,
         members,
         folds,
         bool(content["from_videos"]),
-        content.get("backbone"),
+        backbone,
         _read_settings(content.get("settings", {})),
-        dict(content.get("bad_videos", {})),
+        {name: str(reason) for name, reason in content.get("bad_videos", {}).items()},
         None if content.get("start") is None else parse_trained_on(content["start"]),
     )
 
 
+def _parse_member(name: str, known: Mapping[str, Any]) -> Member:
+    if not all(value is None or isinstance(value, str) for value in known.values()):
+        raise ValueError(f"what it says of {name!r} is no text")
+    return Member(name, **known)
+
+
 def _texts(names: Sequence[Any]) -> tuple[str, ...]:
-    return tuple(str(name) for name in names)
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+        raise ValueError("a list of names is none")
+    return tuple(names)

@@ -3,6 +3,7 @@
 import json
 import math
 import statistics
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,14 +11,16 @@ from typing import Any
 import numpy as np
 
 from snn_action.config import Config
-from snn_action.core.errors import VideoError
+from snn_action.core.errors import ConfigError, VideoError
 from snn_action.core.files import write_atomic
+from snn_action.core.reading import parse_json, read_text, reading
 from snn_action.datasets.catalog import Catalog
 from snn_action.video.decode import VideoFile, open_video
 from snn_action.video.sampling import sample_clips
 
 FILE = "timing.json"
 _LOOKED_AT = 32  # videos
+_LONGEST = 1e9  # frames or seconds from a step to the next that anybody may say
 
 
 @dataclass(frozen=True)
@@ -64,10 +67,9 @@ def write_timing(folder: Path, timing: StepTiming | None) -> None:
 
 def read_timing(folder: Path, config: Config) -> StepTiming | None:
     """The timing of a run; of one that was trained before there was a record, what its configuration tells."""
-    try:
-        said = json.loads((folder / FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        said = None
+    said = None
+    with suppress(ConfigError), reading(folder / FILE):
+        said = parse_json(read_text(folder / FILE))
     return parse_timing(said, config)
 
 
@@ -75,8 +77,8 @@ def parse_timing(said: Any, config: Config) -> StepTiming | None:
     """The timing in a JSON value; where it is none, what the configuration tells."""
     try:
         frames, seconds = float(said["frames"]), said["seconds"]
-        if math.isfinite(frames) and frames > 0:
-            known = isinstance(seconds, float | int) and math.isfinite(seconds) and seconds > 0
+        if 0 < frames < _LONGEST:
+            known = isinstance(seconds, float | int) and 0 < seconds < _LONGEST
             return StepTiming(frames, float(seconds) if known else None)
     except (ValueError, KeyError, TypeError, OverflowError):
         pass

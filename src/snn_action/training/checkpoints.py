@@ -20,6 +20,8 @@ from snn_action.training.nengo_dl import check_weights
 
 PREFIX = "model."  # of the temporal model's weights in a checkpoint
 _OLD_PART = re.compile(r"^standardiser\.")  # its name in checkpoints of earlier versions
+LAST = Path("checkpoints", "last.ckpt")  # in the folder of a run or fold: what training goes on from
+NO_TRAINING = "holds no training to go on with"
 TRAINED_ON = "trained_on"  # key of what the weights learned from
 
 
@@ -57,6 +59,11 @@ def read_training_state(model: TemporalModel, path: Path) -> TrainingState:
         return TrainingState(weights, content["optimizer_states"][0], scaler, lines)
     except (KeyError, IndexError, TypeError):
         raise ConfigError(f"{path}: holds weights, but no training to go on with") from None
+
+
+def begin_anew(message: str) -> ConfigError:
+    """The error of a checkpoint that training cannot go on from."""
+    return ConfigError(f"{message}; remove it to train from the start")
 
 
 def write_checkpoint(content: Mapping[str, Any], path: Path) -> None:

@@ -12,10 +12,14 @@ from snn_action.core import distributed
 from snn_action.core.errors import ConfigError
 from snn_action.core.malloc import keep_freed_memory
 from snn_action.core.progress import stage
+from snn_action.core.reading import naming
 from snn_action.datasets.trained_on import TrainedOn
 from snn_action.features.feature_set import FeatureSet
 from snn_action.models import TemporalModel
 from snn_action.training.checkpoints import (
+    LAST,
+    NO_TRAINING,
+    begin_anew,
     load_shared,
     load_weights,
     read_training_state,
@@ -23,7 +27,7 @@ from snn_action.training.checkpoints import (
     share_weights,
 )
 from snn_action.training.device import resolve_device
-from snn_action.training.history import EpochRecorder, Measure, write_lines
+from snn_action.training.history import EpochRecorder, Measure, check_lines, write_lines
 from snn_action.training.loggers import log_epochs
 from snn_action.training.progress import show_epochs
 
@@ -213,14 +217,15 @@ def _fit_epochs(
 
     settings, device = config.training, resolve_device(config.device)
     check_precision(config)
-    last = folder / "checkpoints" / "last.ckpt"
+    last = folder / LAST
     begin_from, lines = None, []
     if distributed.broadcast_object(last.exists):
         try:
             begin_from = read_training_state(model, last)
         except ConfigError as error:
-            raise ConfigError(f"{error}; remove it to train from the start") from None
-        lines = begin_from.lines
+            raise begin_anew(str(error)) from None
+        with naming(last, NO_TRAINING, begin_anew):
+            lines = check_lines(begin_from.lines)
     else:
         if distributed.is_main() and settings.weights is not None:
             load_weights(model, settings.weights)

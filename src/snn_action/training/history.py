@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from snn_action.core import distributed
+from snn_action.core.errors import ConfigError
 from snn_action.core.files import write_atomic
+from snn_action.core.reading import read_text, reading
 from snn_action.datasets.trained_on import TrainedOn
 from snn_action.training.checkpoints import TrainingState, write_checkpoint
 
@@ -98,6 +100,38 @@ def write_lines(folder: Path, lines: Sequence[Line]) -> None:
 
 
 def read_lines(folder: Path) -> list[Line]:
-    """The epochs of a run or fold; none where nothing was trained."""
+    """The epochs of a run or fold; none where nothing was trained.
+
+    Raises:
+        ConfigError: the file is broken.
+    """
     path = folder / "metrics.jsonl"
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+    if not path.exists():
+        return []
+    with reading(path, "broken", lambda text: ConfigError(f"{text}; restore it, or remove it")):
+        return check_lines([json.loads(line) for line in read_text(path).splitlines()])
+
+
+def check_lines(lines: Any) -> list[Line]:
+    """The lines of epochs that somebody else may have written.
+
+    Raises:
+        ValueError: they are something else.
+    """
+    if not isinstance(lines, list):
+        raise ValueError("the epochs are no list")
+    for line in lines:
+        if not isinstance(line, dict) or not all(isinstance(key, str) for key in line):
+            raise ValueError("an epoch is no object")
+        if not isinstance(line.get("epoch"), int) or not -1 <= line["epoch"] < 2**31:
+            raise ValueError("an epoch has no number")
+        sides = [line[side] for side in ("train", "validation", "test") if side in line]
+        if not all(isinstance(side, dict) and all(map(_is_number, side.values())) for side in sides):
+            raise ValueError("what was measured after an epoch is no number")
+        if not _is_number(line.get("seconds", 0.0)) or ("validation" in line and "loss" not in line["validation"]):
+            raise ValueError("an epoch has no time or no loss")
+    return list(lines)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, float) or (isinstance(value, int) and abs(value) < 2**63)

@@ -15,14 +15,15 @@ from snn_action.config import Config
 from snn_action.core import distributed
 from snn_action.core.compat import lightning_fabric
 from snn_action.core.errors import WorkError
+from snn_action.core.reading import naming
 from snn_action.features.feature_set import FeatureSet
 from snn_action.models import TemporalModel
-from snn_action.training.checkpoints import TrainingState
+from snn_action.training.checkpoints import LAST, NO_TRAINING, TrainingState, begin_anew
 from snn_action.training.clips import EpochSampler, make_loader, mix_seed
 from snn_action.training.device import Device, resolve_device
 from snn_action.training.history import EpochRecorder
 from snn_action.training.objective import Objective, TrainingCounts
-from snn_action.training.optimizer import learning_rate, make_optimizer
+from snn_action.training.optimizer import learning_rate, make_optimizer, restore
 
 logging.getLogger("lightning_fabric").setLevel(logging.ERROR)  # it greets; what can go wrong is said by us
 
@@ -87,9 +88,10 @@ def train_epochs(
     precision = fabric.strategy.precision
     if begin_from is not None:
         model.load_state_dict(begin_from.weights)
-        optimizer.load_state_dict(begin_from.optimizer)
-        if begin_from.scaler:
-            precision.load_state_dict(begin_from.scaler)
+        with naming(recorder.folder / LAST, NO_TRAINING, begin_anew):
+            restore(optimizer, begin_from.optimizer)
+            if begin_from.scaler:
+                precision.load_state_dict(begin_from.scaler)
     parallel, stepper = fabric.setup(objective, optimizer)
 
     def pack(lines: list[dict[str, Any]]) -> TrainingState:

@@ -1,11 +1,14 @@
 """The optimizer, and its learning rate as a function of the step alone."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import torch
 
 from snn_action.config import TrainingSettings
+
+_MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # that Adam keeps of a parameter
 
 
 def make_optimizer(parameters: Iterable[torch.nn.Parameter], settings: TrainingSettings) -> torch.optim.Optimizer:
@@ -18,6 +21,30 @@ def make_optimizer(parameters: Iterable[torch.nn.Parameter], settings: TrainingS
     fused = settings.gradient_clip is None and all(parameter.device.type == "cpu" for parameter in learned)
     kind, rate, decay = kinds[settings.optimizer], settings.learning_rate, settings.weight_decay
     return kind(learned, lr=rate, weight_decay=decay, fused=fused or None)
+
+
+def restore(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
+    """Give an optimizer the moments of a checkpoint; its settings stay those of the configuration.
+
+    The checkpoint may be anybody's. Fused kernels look at no shape, type or stride: moments of another size would be
+    read and written beyond their end.
+
+    Raises:
+        ValueError: they are not those of these parameters; or what PyTorch raises of a state that is none.
+    """
+    own = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
+    optimizer.load_state_dict(dict(state))
+    for group, settings in zip(optimizer.param_groups, own, strict=True):
+        group.update(settings)
+    for parameter, moments in optimizer.state.items():
+        for name, value in moments.items():
+            shape, kind = ((), torch.float32) if name == "step" else (parameter.shape, parameter.dtype)
+            is_moment = name in _MOMENTS and isinstance(value, torch.Tensor) and value.layout == torch.strided
+            if not is_moment or value.shape != shape or value.dtype != kind:
+                raise ValueError(f"{name} of the optimizer does not fit its parameter")
+            moments[name] = value.contiguous()
+        if len(moments) != len(_MOMENTS):
+            raise ValueError("moments of the optimizer are missing")
 
 
 def learning_rate(step: int, steps_per_epoch: int, settings: TrainingSettings) -> float:

@@ -45,13 +45,20 @@ class Account:
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> "Account":
-        """From ``to_dict``."""
+        """From ``to_dict``.
+
+        Raises:
+            ValueError: it is something else; or a ``TypeError``, ``KeyError`` or ``AttributeError``.
+        """
+        steps = raw["steps"]
+        if not isinstance(steps, int) or isinstance(steps, bool) or not 0 < steps < 2**63:
+            raise ValueError(f"steps of a clip are {steps!r}")
 
         def read(part: str) -> tuple[Layer, ...] | None:
             found = raw["layers"].get(part)
             return None if found is None else tuple(Layer.from_dict(layer) for layer in found)
 
-        return cls(raw["steps"], read("head") or (), read("backbone"), read("baseline") or ())
+        return cls(steps, read("head") or (), read("backbone"), read("baseline") or ())
 
 
 @dataclass(frozen=True)

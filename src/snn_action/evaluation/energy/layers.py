@@ -4,9 +4,12 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
+from snn_action.core.errors import printable
+
 Kind = Literal["synapses", "neurons", "states"]
 _TEXTS = ("name", "part", "kind")
 _FLAGS = ("by_spikes", "by_changes")
+_MOST = 1e30  # of any count: far more than there is, and products of counts are still numbers
 
 
 @dataclass(frozen=True)
@@ -89,17 +92,18 @@ class Layer:
 
         Raises:
             TypeError: a value is missing or of another type.
-            ValueError: a number is negative or not finite, or the kind is none.
+            ValueError: a number is negative, not finite or absurd, or the kind is none.
         """
-        found = {field.name: raw[field.name] for field in fields(cls) if field.name in raw}
+        found: dict[str, Any] = {field.name: raw[field.name] for field in fields(cls) if field.name in raw}
         for name, value in found.items():
             wanted: tuple[type, ...] = (str,) if name in _TEXTS else (int, float)
             if not isinstance(value, wanted) or (isinstance(value, bool) and name not in _FLAGS):
                 raise TypeError(f"{name} of a layer is {value!r}")
-            if isinstance(value, int | float) and not 0 <= value < float("inf"):
+            if isinstance(value, int | float) and not 0 <= value <= _MOST:
                 raise ValueError(f"{name} of a layer is {value!r}")
         if found.get("kind") not in get_args(Kind):
             raise ValueError(f"kind of a layer is {found.get('kind')!r}")
+        found |= {name: printable(found[name]) for name in _TEXTS if name in found}
         return cls(**found)
 
 

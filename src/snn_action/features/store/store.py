@@ -244,7 +244,7 @@ class FeatureStore:
                 if not found.keys() <= set(wanted):  # the key of a row differs from that in the index over keys
                     raise ValueError("a key that was not asked for")
                 return found
-            except (TypeError, ValueError, RecursionError) as error:
+            except (TypeError, ValueError, OverflowError, RecursionError) as error:
                 self.database.make_anew(f"a place that cannot be true: {error}")
         raise WorkError(f"{self.index}: the index of the feature store cannot be used (features.index)")
 
@@ -255,7 +255,8 @@ class FeatureStore:
 
     def _has(self, shard: str) -> bool:
         """Whether a shard that the index names lies in the folder, and nowhere else."""
-        return isinstance(shard, str) and Path(shard).name == shard and os.path.lexists(self._shards / shard)
+        is_plain = isinstance(shard, str) and shard.endswith(SUFFIX) and Path(shard).name == shard
+        return is_plain and os.path.lexists(self._shards / shard)
 
     def _add(self, names: Sequence[str]) -> None:
         """Put shards into the index."""

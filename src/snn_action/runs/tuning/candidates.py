@@ -6,9 +6,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from snn_action.config import Config, make_config
+from snn_action.core.reading import parse_json
 
 GIVEN = "given"  # the features that came with a dataset, which have no streams
 JOINED, LATE = "joined", "late"
+# keys of the section ``training`` that a candidate may set: none of them names a file
+TRAINING = frozenset({"epochs", "learning_rate", "batch_size", "validation_share", "loss"})
 
 
 @dataclass(frozen=True)
@@ -65,10 +68,22 @@ class Candidate:
 
     @staticmethod
     def parse(text: str) -> "Candidate":
-        """The candidate of ``to_text``."""
-        found: Mapping[str, Any] = json.loads(text)
-        weights = None if found["weights"] is None else tuple(found["weights"])
-        return Candidate(found["model"], found["source"], found["training"], weights)
+        """The candidate of ``to_text``, in a file that may be anybody's.
+
+        Raises:
+            ValueError: it is none, or sets what a search does not.
+        """
+        found = parse_json(text)
+        if not isinstance(found, Mapping) or found.keys() != {"model", "source", "training", "weights"}:
+            raise ValueError("it is no candidate")
+        model, source, training, weights = (found[key] for key in ("model", "source", "training", "weights"))
+        if not (isinstance(model, dict) and isinstance(model.get("type"), str) and isinstance(source, str)):
+            raise ValueError("its model or its source is none")
+        if not isinstance(training, dict) or not training.keys() <= TRAINING:
+            raise ValueError(f"of the training it may set {', '.join(sorted(TRAINING))}")
+        if weights is not None and not (isinstance(weights, list) and all(isinstance(one, float) for one in weights)):
+            raise ValueError("its weights of streams are no numbers")
+        return Candidate(model, source, training, None if weights is None else tuple(weights))
 
 
 def list_sources(config: Config, from_videos: bool) -> list[str]:

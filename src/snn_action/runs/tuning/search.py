@@ -9,8 +9,9 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from snn_action.core.progress import quietly
 from snn_action.runs.tuning.candidates import Candidate
 from snn_action.runs.tuning.choice import Outcome, value_of
 from snn_action.runs.tuning.spaces import BASELINE, list_baselines, list_starts, propose
+from snn_action.runs.tuning.storage import check_file, explain_storage, open_storage
 from snn_action.runs.tuning.validation import FoldScore, Validation
 
 logger = logging.getLogger(__name__)
@@ -56,18 +58,21 @@ class Plan:
     seed: int
 
 
-def open_study(storage: str, name: str, fits: dict[str, Any], seed: int) -> optuna.Study:
+def open_study(storage: str | Path, name: str, fits: dict[str, Any], seed: int) -> optuna.Study:
     """The study of that name, made where there is none.
 
     Args:
-        storage: Address of a database (``sqlite:///FILE``).
+        storage: A file, or the address of a database (``sqlite:///FILE``).
         name: Of the study.
         fits: What all its trials must share: videos, folds, models.
         seed: Of what is drawn.
 
     Raises:
-        ConfigError: the database cannot be used, or the study was begun with something else.
+        ConfigError: the database cannot be used, is another program's or damaged, or the study was begun with something
+            else.
     """
+    if not isinstance(storage, str):
+        check_file(storage)
     try:
         study = _make_study(storage, name)
         study.sampler = optuna.samplers.TPESampler(
@@ -78,21 +83,32 @@ def open_study(storage: str, name: str, fits: dict[str, Any], seed: int) -> optu
             study.set_user_attr("fits", fits)
     except Exception as error:  # whatever its database raises
         raise ConfigError(
-            f"{storage}: the search's trials cannot be kept there ({error}); name another --storage"
+            f"{storage}: the search's trials cannot be kept there ({explain_storage(error)}); name another --storage"
         ) from None
+    if begun is not None and not isinstance(begun, dict):
+        raise ConfigError(f"{storage}: no search of this program; choose another --out or --storage")
     if begun is not None and begun != fits:
         changed = ", ".join(sorted(key for key in {*begun, *fits} if begun.get(key) != fits.get(key)))
         raise ConfigError(f"{storage}: this search was begun with other {changed}; choose another --out or --storage")
-    _release(study)
+    try:
+        list_outcomes(study)
+        _release(study)
+    except optuna.exceptions.OptunaError:
+        raise
+    except Exception as error:  # whatever somebody has put there
+        why = explain_storage(error)
+        raise ConfigError(
+            f"{storage}: a trial there is none of this program ({why}); choose another --out or --storage"
+        ) from None
     return study
 
 
-def _make_study(storage: str, name: str) -> optuna.Study:
+def _make_study(storage: str | Path, name: str) -> optuna.Study:
     """Optuna's study. Of several processes that begin at once each makes the tables, and only the first one can."""
     for wait in (*WAITS, None):
         try:
             return optuna.create_study(
-                storage=storage,
+                storage=open_storage(storage),
                 study_name=name,
                 load_if_exists=True,
                 direction="maximize",
@@ -128,11 +144,16 @@ def search(
             break
         trial = study.ask()
         trial.set_user_attr(PROCESS, _process())
-        candidate = propose(trial, plan.kinds, plan.sources, plan.sizes, plan.steps)
+        done += 1
+        try:
+            candidate = propose(trial, plan.kinds, plan.sources, plan.sizes, plan.steps)
+        except (ValueError, TypeError, KeyError) as error:  # of settings that were put into the queue
+            trial.set_user_attr(REASON, f"a trial in the queue: {error or type(error).__name__}")
+            study.tell(trial, state=TrialState.FAIL)
+            continue
         tell(f"{candidate.kind} on {candidate.source}; {_tell_best(study)}")
         with quietly():
             _try(study, trial, candidate, validation, deadline)
-        done += 1
     if not _has_head(study):
         reasons = [trial.user_attrs[REASON] for trial in study.trials if REASON in trial.user_attrs]
         if reasons:
@@ -144,15 +165,25 @@ def search(
 
 
 def list_outcomes(study: optuna.Study) -> list[Outcome]:
-    """All candidates that were tested on every inner fold, in the order of their trials."""
-    found = []
-    for trial in study.get_trials(deepcopy=False, states=[TrialState.COMPLETE]):
-        kept = trial.user_attrs
-        right = np.frombuffer(kept["right"].encode(), np.uint8) == ord("1")
-        folds, operations = tuple(kept["folds"]), kept["operations"]
-        outcome = Outcome(Candidate.parse(kept["candidate"]), right, folds, kept["loss"], kept["seconds"], operations)
-        found.append(outcome)
+    """All candidates that were tested on every inner fold, in the order of their trials.
+
+    Raises:
+        ValueError: what is kept of one is something else; or a ``KeyError``, ``TypeError`` or ``AttributeError``.
+    """
+    trials = study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
+    found = [_read_outcome(trial.user_attrs) for trial in trials]
+    if len({(len(one.right), len(one.folds)) for one in found}) > 1:
+        raise ValueError("they are of different videos")
     return found
+
+
+def _read_outcome(kept: Mapping[str, Any]) -> Outcome:
+    right = np.frombuffer(kept["right"].encode(), np.uint8) == ord("1")
+    folds, operations = tuple(map(float, kept["folds"])), dict(kept["operations"])
+    loss, seconds = float(kept["loss"]), float(kept["seconds"])
+    if not len(right) or not np.isfinite([loss, seconds, *folds, *map(float, operations.values())]).all():
+        raise ValueError("its scores are none")
+    return Outcome(Candidate.parse(kept["candidate"]), right, folds, loss, seconds, operations)
 
 
 def _try(

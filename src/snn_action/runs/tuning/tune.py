@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from optuna.exceptions import OptunaError
+from sqlalchemy.exc import SQLAlchemyError
 
 from snn_action.config import Config, make_config
 from snn_action.core import distributed, registry
@@ -19,11 +20,12 @@ from snn_action.core.progress import stage
 from snn_action.datasets.catalog import Fold
 from snn_action.runs import pipeline
 from snn_action.runs.data import Data, load_data
-from snn_action.runs.folder import learned_settings
+from snn_action.runs.folder import learned_settings, plain_names
 from snn_action.runs.tuning.candidates import list_sources
 from snn_action.runs.tuning.choice import Choice, Outcome, choose, format_rows, make_rows
 from snn_action.runs.tuning.search import Plan, list_outcomes, open_study, search
 from snn_action.runs.tuning.spaces import BASELINE, DEFAULT, SPIKING
+from snn_action.runs.tuning.storage import explain_storage
 from snn_action.runs.tuning.validation import Validation, divide
 
 logger = logging.getLogger(__name__)
@@ -134,8 +136,8 @@ def tune(
     inner = {fold.name: divide(data.catalog, fold, inner_folds, config.seed) for fold in data.catalog.folds}
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     found = []
-    for fold in data.catalog.folds:
-        own = folder if len(inner) == 1 else folder / fold.name
+    for fold, name in zip(data.catalog.folds, plain_names([*inner]), strict=True):
+        own = folder if len(inner) == 1 else folder / name
         try:
             own.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -149,11 +151,10 @@ def tune(
             trials,
             config.seed,
         )
-        address = storage or f"sqlite:///{own.absolute() / TRIALS}"
-        chosen = _tune_fold(config, data, fold, inner[fold.name], plan, address, own, spiking, progress)
+        chosen = _tune_fold(config, data, fold, inner[fold.name], plan, storage or own / TRIALS, own, spiking, progress)
         if test:
             logger.info("split %s: testing the choice once", fold.name)
-            run_id = None if len(inner) == 1 else f"{stamp}-{fold.name}"
+            run_id = None if len(inner) == 1 else f"{stamp}-{name}"
             tested = pipeline.run(chosen.config, run_id=run_id, progress=progress)
             chosen = replace(chosen, run=tested)
         found.append(chosen)
@@ -178,7 +179,7 @@ def _tune_fold(
     fold: Fold,
     inner: Sequence[Fold],
     plan: Plan,
-    storage: str,
+    storage: str | Path,
     folder: Path,
     spiking: bool,
     progress: bool,
@@ -193,8 +194,10 @@ def _tune_fold(
         with stage(f"Trying heads, split {fold.name}", progress):
             search(study, Validation(config, data, inner), plan, lambda text: logger.info("trying %s", text))
         outcomes = list_outcomes(study)
-    except OptunaError as error:
-        raise WorkError(f"{storage}: cannot be read or written ({error}); the trials are kept, try again") from None
+    except (OptunaError, SQLAlchemyError) as error:
+        raise WorkError(
+            f"{storage}: cannot be read or written ({explain_storage(error)}); the trials are kept, try again"
+        ) from None
     validated = [data.catalog.videos[index] for part in inner for index in part.test]
     groups = [video.name if video.group is None else video.group for video in validated]
     choice = choose(outcomes, groups, spiking=spiking)
@@ -230,5 +233,10 @@ def _name(config: Config, fold: Fold, data: Data) -> Config:
     raw: dict[str, Any] = json.loads(config.to_json())
     raw["name"] = f"{config.name}_tuned"
     if len(data.catalog.folds) > 1:
-        raw["dataset"]["split"] = int(fold.name) if fold.name.isdecimal() else fold.name
+        raw["dataset"]["split"] = _name_split(fold.name)
     return make_config(raw)
+
+
+def _name_split(name: str) -> int | str:
+    """As ``dataset.split`` says it: some datasets number their folds, and the fold ``007`` is not number 7."""
+    return int(name) if name.isdecimal() and str(int(name)) == name else name
