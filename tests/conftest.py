@@ -8,6 +8,7 @@ import av
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 from snn_action.core import registry
 from snn_action.core.registry import parse
@@ -16,6 +17,10 @@ from snn_action.core.registry import parse
 # each other's threads most of the time, and a forked process hangs when it waits for threads that only its parent has.
 torch.set_num_threads(1)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# No test is timed: on a busy machine, drawing an example or running a test may take any time.
+settings.register_profile("untimed", deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 # Read when Triton is first imported, which importing PyTorch does not do: without a GPU its kernels are interpreted.
 if not torch.cuda.is_available():
