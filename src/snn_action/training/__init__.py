@@ -2,6 +2,7 @@
 
 from snn_action.training.checkpoints import load_shared, load_weights, read_checkpoint, read_trained_on
 from snn_action.training.device import Device, resolve_device
+from snn_action.training.encoding import encode_clips, see_clip
 from snn_action.training.fit import (
     Sides,
     check_precision,
@@ -21,6 +22,7 @@ __all__ = [
     "Sides",
     "check_loggers",
     "check_precision",
+    "encode_clips",
     "find_best",
     "fit_closed_form",
     "is_fitted_at_once",
@@ -32,6 +34,7 @@ __all__ = [
     "read_trained_on",
     "require_trained",
     "resolve_device",
+    "see_clip",
     "sequence_loss",
     "set_weights",
     "train_model",
