@@ -83,7 +83,8 @@ class SpikingLayer(nn.Module):
     def __init__(self, inputs: int, outputs: int, side: int, stride: int, number: int, s: SpikingCNNSettings) -> None:
         super().__init__()
         self.part = NormalizedConvolution(inputs, outputs, side, stride)
-        own = {"seed": s.neuron.seed + number} if hasattr(s.neuron, "seed") else {}
+        draws = hasattr(s.neuron, "seed") and getattr(s.neuron, "initial_voltage", "uniform") != "zero"
+        own = {"seed": s.neuron.seed + number} if draws else {}  # else alike, and so are their kernels
         self.neuron: Neuron = s.neuron.model_copy(update=own).build(s.gradient)
         self.neuron.unit = "count"
         self.gain, self.bias = 1.0, 0.0

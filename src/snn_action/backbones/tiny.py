@@ -36,13 +36,23 @@ class TinyNetwork(nn.Module):
         Raises:
             ValueError: the images have another size.
         """
-        if images.shape[-2:] != (SIZE, SIZE):
-            raise ValueError(f"'tiny' sees images of {SIZE} x {SIZE}, not {tuple(images.shape[-2:])}")
+        check_size(images)
         x = images
         for convolution in self.convolutions:
             x = torch.relu(convolution(x))
         features: Tensor = self.linear(x.flatten(1))
         return features
+
+
+@torch.fx.wrap  # the graph of the network, at which it may be cut in two, calls it
+def check_size(images: Tensor) -> None:
+    """Check the size of images.
+
+    Raises:
+        ValueError: it is another.
+    """
+    if images.shape[-2:] != (SIZE, SIZE):
+        raise ValueError(f"'tiny' sees images of {SIZE} x {SIZE}, not {tuple(images.shape[-2:])}")
 
 
 def build(settings: BackboneSettings, seed: int) -> Backbone:

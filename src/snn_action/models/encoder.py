@@ -102,7 +102,9 @@ class FrameEncoder(Encoder):
         """See the contract. Real frames alone go through the network."""
         real = x.flatten(0, 1) if mask is None else x[mask]
         whole = self.training and not self.recompute
-        parts = [real] if whole else real.split(self.frames_together)
+        parts = (
+            [real] if whole else real.tensor_split(tuple(range(self.frames_together, len(real), self.frames_together)))
+        )
         found = torch.cat([self.run_part(self._encode, part) for part in parts])
         if mask is None:
             return found.view(*x.shape[:2], -1), state

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from snn_action.core.errors import ConfigError
-from snn_action.models.base import InputStandardizer, TemporalModel
+from snn_action.models.base import InputStandardizer, Population, TemporalModel
 from snn_action.models.encoder import Encoder, join_clips, split_clips
 from snn_action.models.end_to_end_settings import EndToEndSettings, RateSettings
 from snn_action.models.settings import Input, ModelSettings
@@ -102,11 +102,11 @@ class EndToEnd(TemporalModel):
         self.model = s.model.build(self.streams * features, self.num_classes)
         if not self.model.trained_by_gradient:
             raise ConfigError(
-                f"model.model: {s.model.type!r} learns without gradients, which the layers before it need"
+                f"model.model: {type(self.model).__name__} learns without gradients, which the layers before it need"
             )
         self.averages_time = self.model.averages_time  # type: ignore[misc] # a class's constant elsewhere
         self.freezes = False
-        own = ()
+        own: tuple[Population, ...] = ()
         if self.encoder is not None:
             self.encoder.frames_together, self.encoder.recompute = s.frames_together, s.recompute
             self.freezes = not self.encoder.is_drawn if s.batch_norm is None else s.batch_norm == "frozen"
@@ -136,11 +136,10 @@ class EndToEnd(TemporalModel):
 
     def encode(self, x: Tensor, mask: Tensor | None = None, state: Any = None) -> tuple[Tensor, tuple[Any, ...]]:
         """What the temporal model gets ``(B, T, S F)`` of the input (B, T, S D), and the encoder's state after it."""
-        batch = len(x)
         if mask is not None and bool(mask.all()):
             mask = None
         if state is None:
-            state = self.initial_state(batch, x.device, x.dtype).encoder
+            state = self.initial_state(len(x), x.device, x.dtype).encoder
         if self.streams > 1:
             x = torch.cat(x.chunk(self.streams, -1))
             mask = None if mask is None else mask.repeat(self.streams, 1)
@@ -148,7 +147,7 @@ class EndToEnd(TemporalModel):
             x, after = self.encoder(x, join_clips(state), mask)
             state = split_clips(after, self.streams)
         features: Tensor = self.head(x)
-        return torch.cat(features.split(batch), -1) if self.streams > 1 else features, state
+        return torch.cat(features.chunk(self.streams), -1) if self.streams > 1 else features, state
 
     def forward_steps(self, x: Tensor, state: EndToEndState, mask: Tensor | None) -> tuple[Tensor, EndToEndState]:
         """See the class."""

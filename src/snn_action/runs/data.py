@@ -25,11 +25,11 @@ from snn_action.features import (
     prepare,
     read_contents,
 )
-from snn_action.features.extraction.summary import describe_extraction
+from snn_action.features.extraction.summary import describe_extraction, show_bytes
 from snn_action.models.encoder import Encoder
 from snn_action.runs.folder import learned_settings
 from snn_action.runs.split import Split, freeze
-from snn_action.training import read_trained_on, resolve_device
+from snn_action.training import check_memory, read_trained_on, resolve_device
 
 logger = logging.getLogger(__name__)
 
@@ -106,6 +106,8 @@ def load_data(config: Config, split: Split | None = None, *, progress: bool = Fa
     ):  # it may download the weights
         backbone = load_backbone(config)
     prepare(backbone, config, device)
+    if guard and (needed := check_memory(config, find_encoder(backbone))):
+        logger.info("training from frames: about %s of memory", show_bytes(needed), extra=LINE)
     described = describe_backbone(backbone, config)
     if split is not None:
         split.check_backbone(described)

@@ -16,11 +16,13 @@ from snn_action.training.fit import (
 from snn_action.training.history import find_best, read_lines, write_lines
 from snn_action.training.loggers import check_loggers
 from snn_action.training.loss import sequence_loss
+from snn_action.training.memory import check_memory
 
 __all__ = [
     "Device",
     "Sides",
     "check_loggers",
+    "check_memory",
     "check_precision",
     "encode_clips",
     "find_best",

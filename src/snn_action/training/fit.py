@@ -24,7 +24,7 @@ from snn_action.training.checkpoints import (
     share_weights,
 )
 from snn_action.training.device import resolve_device
-from snn_action.training.encoding import encode_clips
+from snn_action.training.encoding import encode_clips, measure_statistics
 from snn_action.training.history import EpochRecorder, Measure, write_lines
 from snn_action.training.loggers import log_epochs
 from snn_action.training.progress import show_epochs
@@ -202,6 +202,7 @@ def fit_closed_form(
 
 def _prepare(model: TemporalModel, features: FeatureSet, clips: Sequence[int], config: Config) -> None:
     """Let the model, or the temporal model inside it, fit to training clips what gradients do not learn."""
+    measure_statistics(model, features, clips, config.training.batch_size, resolve_device(config.device).main)
     inner, seen = _read_seen(model, features, clips, config)
     inner.prepare(*seen)
 

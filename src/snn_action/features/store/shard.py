@@ -174,7 +174,7 @@ def _load(text: bytes | str, verdict: Verdict, what: str) -> dict[str, Any]:
 
 def _check_tensor(described: Any, there: int) -> tuple[int, int]:
     """Rows and columns of the one tensor, if it is as we write them and as long as what follows the header."""
-    size = _SIZES.get(described.get("dtype")) if isinstance(described, dict) else None
+    size = _SIZES.get(str(described.get("dtype"))) if isinstance(described, dict) else None
     if size is None:
         raise _FlawError("odd", "not a shard as this program writes it (its features are not float32 or uint8)")
     shape = described.get("shape")
