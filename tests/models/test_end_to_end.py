@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from snn_action.core.errors import ConfigError
 from snn_action.models import build_model, find_spikes
 from snn_action.models.encoder import FrameEncoder, join_clips, split_clips, take_clips
-from snn_action.models.end_to_end import EndToEnd
+from snn_action.models.end_to_end import EndToEnd, move
 
 SIDE, CLASSES, BATCH, STEPS = 6, 3, 4, 5
 LENGTHS = torch.tensor([5, 2, 4, 3])
@@ -187,6 +187,7 @@ def test_states_are_joined_and_split():
         ({"inputs": ("mean",)}, "set them in model.model"),
         ({"rates": {"backbone": 0.0}}, "rates.backbone: .*greater than 0"),
         ({"batch_norm": "off"}, "batch_norm"),
+        ({"train_from": "layer4", "shift": 0.1}, "shift, zoom: of frames"),
     ],
 )
 def test_what_does_not_go_together_is_said(settings, words):
@@ -197,3 +198,34 @@ def test_what_does_not_go_together_is_said(settings, words):
 def test_frames_of_another_size_are_an_error():
     with pytest.raises(ConfigError, match="100 values of a step are not frames of 108 values"):
         build_model({"type": "end_to_end", "model": LMU}, 100, CLASSES, encoder=make_encoder())
+
+
+def test_frames_are_moved_in_training_alone_one_draw_a_clip():
+    frames = torch.arange(2 * 3 * 3 * SIDE**2, dtype=torch.float64).view(2, 3, -1)
+    shape = (3, SIDE, SIDE)
+    torch.manual_seed(0)
+    torch.testing.assert_close(move(frames, shape, 0.0, 0.0, 1), frames)
+    moved = move(torch.cat([frames, frames]), shape, 0.3, 0.2, 2)
+    torch.testing.assert_close(moved[:2], moved[2:])  # both streams alike
+    torch.manual_seed(0)
+    torch.rand(2, 3, dtype=torch.float64)
+    draws = torch.rand(2, 3, dtype=torch.float64) * 2 - 1
+    for clip, (size, right, down) in enumerate(draws.tolist()):
+        image = frames[clip, 1].view(shape)[2]
+        for row, column in ((0, 0), (2, 4), (5, 1)):
+            at = [
+                ((2 * place + 1) / SIDE - 1) * (1 + 0.2 * size) + 0.6 * by
+                for place, by in ((column, right), (row, down))
+            ]
+            x, y = (min(max(((a + 1) * SIDE - 1) / 2, 0), SIDE - 1) for a in at)
+            x0, y0 = int(x), int(y)
+            x1, y1 = min(x0 + 1, SIDE - 1), min(y0 + 1, SIDE - 1)
+            above = image[y0, x0] * (1 - x + x0) + image[y0, x1] * (x - x0)
+            below = image[y1, x0] * (1 - x + x0) + image[y1, x1] * (x - x0)
+            wanted = above * (1 - y + y0) + below * (y - y0)
+            torch.testing.assert_close(moved[clip, 1].view(shape)[2, row, column], wanted)
+    model, (frames, mask) = make(shift=0.3, zoom=0.2, batch_norm="frozen"), clips()
+    first, second = (model.train()(frames, mask=mask)[0] for _ in range(2))
+    assert not torch.allclose(first, second)
+    plain = make(batch_norm="frozen").eval()
+    torch.testing.assert_close(model.eval()(frames, mask=mask)[0], plain(frames, mask=mask)[0])

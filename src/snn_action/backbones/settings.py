@@ -94,12 +94,15 @@ class SpikingCNNSettings(BackboneSettings):
         "surrogate", description="How gradients pass the spikes: see docs/explanation/neurons.md"
     )
     max_rate: float | None = Field(
-        500.0,
+        None,
         gt=0,
         le=HIGHEST_RATE,
-        description="Spikes a second of a neuron whose normalized input is 1; null: that input is the current",
+        description="Spikes a second of a neuron whose normalized input is 1; null: that input is the current itself, "
+        "which suits neurons with a threshold of 1 that integrate in a few steps",
     )
-    intercept: float = Field(0.0, ge=-1, lt=1, description="Normalized input where neurons begin to spike")
+    intercept: float = Field(
+        0.0, ge=-1, lt=1, description="With max_rate: normalized input where neurons begin to spike"
+    )
     size: int = Field(64, ge=16, le=2048, description="Side of its images, where clip.size does not say otherwise")
     window: int = Field(8, ge=1, le=1024, description="Images that it sees at once where it is not trained end to end")
     builds: ClassVar[str] = "snn_action.backbones.spiking_cnn:build"

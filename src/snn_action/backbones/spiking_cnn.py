@@ -1,8 +1,8 @@
 """A small convolutional network of spiking neurons, with residual blocks as in SEW-ResNet (Fang et al. 2021).
 
     z_t = BN(W * x_t)                            x_t: normalized image, or spikes of the layers before
-    s_t = neuron(g z_t + b), counted             g, b: ``max_rate`` spikes a second at z = 1, none below z = intercept;
-                                             without ``max_rate`` g = 1, b = 0
+    s_t = neuron(g z_t + b), counted             g = 1, b = 0; with ``max_rate`` so that z = 1 gives so many spikes a
+                                                 second, and z = ``intercept`` is the threshold
     block:  out_t = s2_t(s1_t(x_t)) + x_t        spike-element-wise ADD; where the size changes, x_t through a layer too
 
 All but the first layer see spikes alone, of which a block may hand on more than one a neuron and step. The features are

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from snn_action.core.errors import ConfigError
@@ -66,6 +67,8 @@ class EndToEnd(TemporalModel):
             head: tuple[int, ...] = (),
             rates: RateSettings | Mapping[str, Any] = ...,
             batch_norm: Literal["frozen", "trained"] | None = None,
+            shift: float = 0.0,
+            zoom: float = 0.0,
             recompute: bool = False,
             frames_together: int = 64,
             settings: EndToEndSettings | None = None,
@@ -144,6 +147,8 @@ class EndToEnd(TemporalModel):
             x = torch.cat(x.chunk(self.streams, -1))
             mask = None if mask is None else mask.repeat(self.streams, 1)
         if self.encoder is not None:
+            if self.training and (self.settings.shift or self.settings.zoom):
+                x = move(x, self.encoder.shape, self.settings.shift, self.settings.zoom, self.streams)
             x, after = self.encoder(x, join_clips(state), mask)
             state = split_clips(after, self.streams)
         features: Tensor = self.head(x)
@@ -201,3 +206,19 @@ class EndToEnd(TemporalModel):
             return dict(weights)
         own = {key: value for key, value in self.state_dict().items() if not key.startswith("model.")}
         return own | {f"model.{key}": value for key, value in weights.items()}
+
+
+def move(x: Tensor, shape: tuple[int, ...], shift: float, zoom: float, streams: int) -> Tensor:
+    """Frames ``(S B, T, D)`` of ``shape`` moved and made larger or smaller, one draw a clip, the same in all streams.
+
+    What comes in from outside is the nearest pixel. A point at ``p`` in [-1, 1] x [-1, 1] shows what was at ``a p + b``
+    with ``a`` from ``1 - zoom`` to ``1 + zoom`` and each of ``b`` from ``-2 shift`` to ``2 shift``, evenly drawn.
+    """
+    clips, steps = len(x) // streams, x.shape[1]
+    draws = torch.rand(clips, 3, device=x.device, dtype=x.dtype) * 2 - 1
+    affine = x.new_zeros(clips, 2, 3)
+    affine[:, 0, 0] = affine[:, 1, 1] = 1 + zoom * draws[:, 0]
+    affine[:, :, 2] = 2 * shift * draws[:, 1:]
+    grid = F.affine_grid(affine.repeat(streams, 1, 1), [len(x), 1, *shape[-2:]], align_corners=False)
+    planes = x.view(len(x), -1, *shape[-2:])  # all steps and channels move alike
+    return F.grid_sample(planes, grid, padding_mode="border", align_corners=False).view(len(x), steps, -1)

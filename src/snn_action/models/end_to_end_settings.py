@@ -42,6 +42,12 @@ class EndToEndSettings(ModelSettings):
     batch_norm: Literal["frozen", "trained"] | None = Field(
         None, description="Statistics of the backbone's batch normalization; null: 'trained' where weights are random"
     )
+    shift: float = Field(
+        0.0, ge=0, le=1, description="Largest random shift of training frames, of their side; one draw a clip"
+    )
+    zoom: float = Field(
+        0.0, ge=0, lt=1, description="Largest random change of the size of training frames, a share; one draw a clip"
+    )
     recompute: bool = Field(
         False,
         description="Spare memory: forget activations of frames_together frames, compute them again for gradients",
@@ -61,6 +67,8 @@ class EndToEndSettings(ModelSettings):
     def _fits_together(self) -> Self:
         if self.inputs != ("features",):
             raise ValueError("inputs: of the temporal model: set them in model.model")
+        if (self.shift or self.zoom) and self.train_from != "all":
+            raise ValueError("shift, zoom: of frames, which only train_from 'all' gets; set them to 0")
         if self.train_from == "head" and not self.head:
             raise ValueError(
                 "train_from: 'head' without layers in 'head' freezes everything before the temporal model: give head "
