@@ -3,10 +3,11 @@
 Tensors that the encoder keeps for gradients are measured on one frame and on two; the difference is that of a frame.
 
     training    weights, gradients and two moments of Adam;  frames of a batch, twice;
-                F frames' activations: those of a batch, or with ``model.recompute`` of ``model.frames_together``
+                F frames' activations: those of a batch, or with ``model.recompute`` of ``model.frames_together``,
+                and their gradients, of which not all are there at once (``BACKWARD``)
     tests       frames of ``evaluation.batch_size`` clips, twice;  activations of ``model.frames_together`` frames
 
-The temporal model behind it, and what PyTorch needs for a convolution while it runs, are not counted.
+The temporal model behind it is not counted.
 """
 
 import copy
@@ -24,6 +25,7 @@ from snn_action.models.end_to_end_settings import EndToEndSettings
 from snn_action.training.device import resolve_device
 
 NUMBER = 4  # bytes
+BACKWARD = 1.7  # of activations: with gradients and copies for convolutions (benchmarks/speed/end_to_end.py)
 _CGROUP = Path("/sys/fs/cgroup")
 
 
@@ -62,7 +64,7 @@ def estimate_memory(config: Config, encoder: Encoder, frame: int, *, recompute: 
     trained, tested = config.training.batch_size * steps, config.evaluation.batch_size * steps
     together = min(model.frames_together, max(trained, tested))
     weights = 4 * sum(NUMBER * parameter.numel() for parameter in encoder.parameters())
-    training = 2 * trained * size + (min(together, trained) if recompute else trained) * frame
+    training = 2 * trained * size + round(BACKWARD * (min(together, trained) if recompute else trained) * frame)
     return weights + max(training, 2 * tested * size + together * frame)
 
 
