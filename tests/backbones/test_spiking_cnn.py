@@ -67,7 +67,7 @@ def reference(network: SpikingCNN, frames: Tensor) -> Tensor:
 
 
 def test_it_is_the_plain_loop():
-    network = make()
+    network = make(max_rate=500.0)
     frames, _ = clips()
     features, state = run(network, frames)
     assert features.shape == (BATCH, STEPS, 6 * 4)

@@ -84,7 +84,7 @@ class SpikingLayer(nn.Module):
         super().__init__()
         self.part = NormalizedConvolution(inputs, outputs, side, stride)
         draws = hasattr(s.neuron, "seed") and getattr(s.neuron, "initial_voltage", "uniform") != "zero"
-        own = {"seed": s.neuron.seed + number} if draws else {}  # else alike, and so are their kernels
+        own = {"seed": getattr(s.neuron, "seed", 0) + number} if draws else {}  # else alike, and so are their kernels
         self.neuron: Neuron = s.neuron.model_copy(update=own).build(s.gradient)
         self.neuron.unit = "count"
         self.gain, self.bias = 1.0, 0.0
@@ -239,6 +239,7 @@ class SpikingCNN(Encoder):
         states = dict(zip(self._shapes, state, strict=True))
 
         def through(name: str, given: Tensor) -> Tensor:
+            spikes: Tensor
             spikes, states[name] = self._find(name)(given, states[name], mask, name != "stem")
             return spikes
 
@@ -298,5 +299,5 @@ def build(settings: SpikingCNNSettings, seed: int) -> Backbone:
 def _spread(found: Tensor, batch: int, mask: Tensor | None) -> Tensor:
     """What was found of real frames (N, ...) as (B, T, ...), zero elsewhere."""
     if mask is None:
-        return found.unflatten(0, (batch, -1))
+        return found.view(batch, -1, *found.shape[1:])
     return found.new_zeros(*mask.shape, *found.shape[1:]).index_put((mask,), found)

@@ -76,7 +76,7 @@ class Encoder(nn.Module, ABC):
         Padded steps, where ``mask`` (B, T) is false, change nothing.
         """
 
-    def run_part(self, function: Any, *given: Tensor) -> Any:
+    def run_part(self, function: Any, *given: Any) -> Any:
         """``function`` of some frames, forgotten and done again for gradients where ``recompute`` says so."""
         if not (self.recompute and self.training and torch.is_grad_enabled()):
             return function(*given)

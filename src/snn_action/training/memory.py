@@ -53,7 +53,7 @@ def measure_frame(encoder: Encoder) -> int:
         with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
             network(x, network.initial_state(1, x.device, x.dtype), None)
         kept.append(sum(found.values()))
-    return kept[1] - kept[0]
+    return int(kept[1] - kept[0])
 
 
 def estimate_memory(config: Config, encoder: Encoder, frame: int, *, recompute: bool | None = None) -> int:
@@ -65,7 +65,7 @@ def estimate_memory(config: Config, encoder: Encoder, frame: int, *, recompute: 
     together = min(model.frames_together, max(trained, tested))
     weights = 4 * sum(NUMBER * parameter.numel() for parameter in encoder.parameters())
     training = 2 * trained * size + round(BACKWARD * (min(together, trained) if recompute else trained) * frame)
-    return weights + max(training, 2 * tested * size + together * frame)
+    return int(weights + max(training, 2 * tested * size + together * frame))
 
 
 def find_free_memory(device: torch.device) -> int | None:
