@@ -74,6 +74,10 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"tau_input": None},
         {"neuron": {"type": "spiking_rectified_linear", "initial_voltage": "uniform"}},
     ],
+    "end_to_end": [
+        {"head": (5,), "model": {"type": "lmu", "units": 8, "order": 2, "theta": 4.0, "memory_d": 3}},
+        {"head": (7, 5), "model": {"type": "spiking_lmu", "units": 24, "max_rates": (400.0, 800.0), "memory_d": 3}},
+    ],
     "late_fusion": [
         {"streams": 3, "weights": (0.5, 0.0, 1.5)},
         {"model": {"type": "lmu", "units": 8, "order": 2, "theta": 4.0, "memory_d": 3, "differences": 1}},
@@ -88,7 +92,7 @@ COMMON: dict[str, dict[str, Any]] = {  # enough spikes in a few steps
 }
 LEARNING_RATE = {"spiking_lmu_2020": 2e-4}  # its weights take spikes a second, hundreds at a time
 ALL_INPUTS = {"inputs": ("features", "difference", "second_difference", "mean"), "lags": (1, 2), "windows": (2, 3)}
-OF_PARTS = {"late_fusion"}  # models of models, which leave inputs to them
+OF_PARTS = {"late_fusion", "end_to_end"}  # models of models, which leave inputs to them
 CASES = [
     (name, extra)
     for name, _ in registry.items("model")

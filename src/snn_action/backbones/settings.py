@@ -1,10 +1,11 @@
 """What may be set about a backbone."""
 
-from typing import TYPE_CHECKING, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from snn_action.core.registry import ItemSettings, Kind
+from snn_action.core.registry import ItemSettings, Kind, Registered
+from snn_action.snn.settings import HIGHEST_RATE, Gradient, NeuronSettings, ParametricLIFSettings
 
 if TYPE_CHECKING:
     from snn_action.backbones.base import Backbone
@@ -88,3 +89,34 @@ class TransformersSettings(BackboneSettings):
         "default", description="'default' (download), 'random' (a small network of the family), or a folder"
     )
     builds: ClassVar[str] = "snn_action.backbones.transformers_models:build"
+
+
+class SpikingCNNSettings(BackboneSettings):
+    """A small convolutional network of spiking neurons, to be trained end to end."""
+
+    name: Literal["spiking_cnn"] = Field("spiking_cnn", description="Which backbone this is")
+    weights: str = Field("random", description="'random', or a .pth or .safetensors file")
+    channels: tuple[Annotated[int, Field(ge=1, le=4096)], ...] = Field(
+        (16, 32, 64), min_length=1, max_length=6, description="Channels of each stage; each halves the sides"
+    )
+    blocks: int = Field(1, ge=1, le=64, description="Residual blocks of each stage")
+    pool: int = Field(4, ge=1, le=64, description="Side of the grid of fields over which the last spikes are averaged")
+    neuron: Annotated[NeuronSettings, Registered("neuron")] = Field(
+        ParametricLIFSettings(tau=0.002), description="Of all layers"
+    )
+    gradient: Gradient = Field(
+        "surrogate", description="How gradients pass the spikes: see docs/explanation/neurons.md"
+    )
+    max_rate: float | None = Field(
+        None,
+        gt=0,
+        le=HIGHEST_RATE,
+        description="Spikes a second of a neuron whose normalized input is 1; null: that input is the current itself, "
+        "which suits neurons with a threshold of 1 that integrate in a few steps",
+    )
+    intercept: float = Field(
+        0.0, ge=-1, lt=1, description="With max_rate: normalized input where neurons begin to spike"
+    )
+    size: int = Field(64, ge=16, le=2048, description="Side of its images, where clip.size does not say otherwise")
+    window: int = Field(8, ge=1, le=1024, description="Images that it sees at once where it is not trained end to end")
+    builds: ClassVar[str] = "snn_action.backbones.spiking_cnn:build"

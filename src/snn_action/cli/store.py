@@ -180,15 +180,14 @@ def _find_needed(config: "Config", folder: Path) -> set[str]:
         ConfigError: it has no videos.
         WorkError: one of them cannot be read: its features would be removed.
     """
-    from snn_action.backbones import build_backbone
-    from snn_action.features import prepare
+    from snn_action.features import load_backbone, prepare
     from snn_action.features.extraction.needs import digest_catalog, find_keys
 
     catalog = config.dataset.build(config.seed)
     if catalog.arrays is not None:
         raise ConfigError(f"--keep-config: {config.name} brings its features along, it needs no store")
     digests = digest_catalog(catalog, folder, progress=is_terminal())
-    backbone = build_backbone(config.backbone, config.seed)
+    backbone = load_backbone(config)
     prepare(backbone, config, "cpu")
     keys, bad = find_keys(catalog, config, backbone, digests)
     if bad:

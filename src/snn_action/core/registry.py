@@ -50,6 +50,7 @@ REGISTRY: dict[Kind, dict[str, str]] = {
         "tiny": "snn_action.backbones.settings:TinySettings",
         "timm": "snn_action.backbones.settings:TimmSettings",
         "transformers": "snn_action.backbones.settings:TransformersSettings",
+        "spiking_cnn": "snn_action.backbones.settings:SpikingCNNSettings",
         "res_cnn_encoder": "snn_action.original_2020.res_cnn_encoder:ResCNNEncoderSettings",
     },
     "neuron": {
@@ -77,6 +78,7 @@ REGISTRY: dict[Kind, dict[str, str]] = {
         "spiking_lmu_2020": "snn_action.original_2020.spiking_lmu:SpikingLMU2020Settings",
         "ensemble_array": "snn_action.models.settings:EnsembleArraySettings",
         "late_fusion": "snn_action.models.settings:LateFusionSettings",
+        "end_to_end": "snn_action.models.end_to_end_settings:EndToEndSettings",
     },
 }
 _defined: dict[Kind, dict[str, type["ItemSettings"]]] = {}  # outside this package, in modules that have been imported

@@ -29,12 +29,14 @@ class Population(NamedTuple):
         fan_out: Weights that one spike adds up.
         targets: Values to which the spikes of all of them add up; 0: as many as ``fan_out``, where each neuron is
             connected to each of them.
+        weights: Weights that their synapses share, as in a convolution; None: each has its own.
     """
 
     name: str
     neurons: int
     fan_out: int
     targets: int = 0
+    weights: int | None = None
 
 
 class TemporalModel(nn.Module, ABC):

@@ -8,15 +8,22 @@ import torch
 from snn_action.core import registry
 from snn_action.core.errors import ConfigError
 from snn_action.models.base import TemporalModel
+from snn_action.models.encoder import Encoder
+from snn_action.models.end_to_end_settings import EndToEndSettings
 from snn_action.models.settings import ModelSettings
 
 
 def build_model(
-    settings: ModelSettings | Mapping[str, Any], in_features: int, num_classes: int, seed: int | None = None
+    settings: ModelSettings | Mapping[str, Any],
+    in_features: int,
+    num_classes: int,
+    seed: int | None = None,
+    encoder: Encoder | None = None,
 ) -> TemporalModel:
     """The model that ``settings``, or a mapping such as ``{"type": "lmu", "order": 6}``, describe.
 
-    With a ``seed``, the same seed gives the same weights and PyTorch's own generator stays as it was.
+    ``encoder`` is what an ``end_to_end`` model trains with the rest; other models have none. With a ``seed``, the same
+    seed gives the same weights and PyTorch's own generator stays as it was.
 
     Raises:
         ConfigError: ``type`` is unknown, a key does not fit, or the model does not fit into memory.
@@ -27,7 +34,8 @@ def build_model(
         if seed is not None:
             torch.default_generator.manual_seed(seed)  # alone: a GPU's is not kept here
         try:
-            model: TemporalModel = parsed.build(in_features, num_classes)
+            own = {"encoder": encoder} if isinstance(parsed, EndToEndSettings) else {}
+            model: TemporalModel = parsed.build(in_features, num_classes, **own)
         except (MemoryError, RuntimeError) as error:
             if isinstance(error, RuntimeError) and "alloc" not in str(error):
                 raise

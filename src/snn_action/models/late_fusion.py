@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from snn_action.core.errors import ConfigError
-from snn_action.models.base import InputStandardizer, Population, TemporalModel
+from snn_action.models.base import InputStandardizer, TemporalModel
 from snn_action.models.settings import Input, LateFusionSettings, ModelSettings
 from snn_action.snn.counting import inside
 
@@ -76,7 +76,7 @@ class LateFusion(TemporalModel):
         self.averages_time = first.averages_time  # type: ignore[misc] # a class's constant elsewhere
         self.trained_by_gradient = first.trained_by_gradient  # type: ignore[misc]
         self.populations = tuple(
-            Population(f"stream {number + 1}: {one.name}", one.neurons, one.fan_out, one.targets)
+            one._replace(name=f"stream {number + 1}: {one.name}")
             for number, part in enumerate(self._list_parts())
             for one in part.populations
         )

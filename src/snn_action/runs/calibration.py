@@ -170,7 +170,7 @@ def _train_without(
     names = data.catalog.class_names
     logger.info("split %s: training once more, %d classes without %d videos", fold.name, len(names), len(held_out))
     quiet = config.model_copy(update={"training": config.training.model_copy(update={"loggers": []})})
-    other = build_model(config.model, data.features.dim, len(names), config.seed)
+    other = build_model(config.model, data.features.dim, len(names), config.seed, data.encoder)
     device = resolve_device(config.device).main
 
     def measure(some: Sequence[int]) -> dict[str, float]:

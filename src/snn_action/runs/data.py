@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from snn_action.backbones import Backbone, build_backbone
+from snn_action.backbones import Backbone
 from snn_action.config import Config
 from snn_action.core import distributed
 from snn_action.core.errors import ConfigError, WorkError
@@ -14,11 +14,22 @@ from snn_action.core.settings import suggest
 from snn_action.datasets.catalog import Catalog, digest_features, draw_validation
 from snn_action.datasets.trained_on import UNKNOWN, TrainedOn
 from snn_action.evaluation import Leakage, guard_test
-from snn_action.features import FeatureSet, describe_backbone, extract_features, from_arrays, prepare, read_contents
-from snn_action.features.extraction.summary import describe_extraction
+from snn_action.features import (
+    FeatureSet,
+    check_end_to_end,
+    describe_backbone,
+    extract_features,
+    find_encoder,
+    from_arrays,
+    load_backbone,
+    prepare,
+    read_contents,
+)
+from snn_action.features.extraction.summary import describe_extraction, show_bytes
+from snn_action.models.encoder import Encoder
 from snn_action.runs.folder import learned_settings
 from snn_action.runs.split import Split, freeze
-from snn_action.training import read_trained_on, resolve_device
+from snn_action.training import check_memory, read_trained_on, resolve_device
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +56,11 @@ class Data:
     leakage: Leakage
 
     @property
+    def encoder(self) -> Encoder | None:
+        """What a model that is trained from frames trains of the backbone; None: nothing."""
+        return find_encoder(self.backbone)
+
+    @property
     def fold_names(self) -> list[str]:
         """Names of all folds."""
         return [fold.name for fold in self.catalog.folds]
@@ -68,6 +84,7 @@ def load_data(config: Config, split: Split | None = None, *, progress: bool = Fa
         logger.info("Looking for videos in %s", getattr(config.dataset, "path", "the dataset"), extra=LINE)
         catalog: Catalog = config.dataset.build(config.seed)
     check_background(config, catalog.class_names)
+    check_end_to_end(config, has_videos=catalog.arrays is None)
     if split is not None:
         catalog = split.align(catalog)
     start = _find_start(config, split)
@@ -87,8 +104,10 @@ def load_data(config: Config, split: Split | None = None, *, progress: bool = Fa
         distributed.rank_zero_first(),
         stage(f"Loading {config.backbone.name}", progress),
     ):  # it may download the weights
-        backbone = build_backbone(config.backbone, config.seed)
+        backbone = load_backbone(config)
     prepare(backbone, config, device)
+    if guard and (needed := check_memory(config, find_encoder(backbone))):
+        logger.info("training from frames: about %s of memory", show_bytes(needed), extra=LINE)
     described = describe_backbone(backbone, config)
     if split is not None:
         split.check_backbone(described)

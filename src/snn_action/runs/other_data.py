@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from snn_action.backbones import build_backbone
 from snn_action.config import Config, load_config, make_config, override
 from snn_action.core import distributed
 from snn_action.core.errors import ConfigError
@@ -18,7 +17,14 @@ from snn_action.datasets.catalog import Arrays, Catalog, Fold, Video, digest_fea
 from snn_action.evaluation import Leakage
 from snn_action.evaluation.guard import refuse_leaks
 from snn_action.evaluation.leakage import Leak, examine_split, examine_videos, examine_weights
-from snn_action.features import describe_backbone, extract_features, from_arrays, prepare, read_contents
+from snn_action.features import (
+    describe_backbone,
+    extract_features,
+    from_arrays,
+    load_backbone,
+    prepare,
+    read_contents,
+)
 from snn_action.models import build_model
 from snn_action.runs.calibration import load_calibration
 from snn_action.runs.data import Data
@@ -99,7 +105,7 @@ def evaluate_on(
         config = config.model_copy(update={"dataset": other.dataset})
         catalog = _read_test_videos(other, on, split)
         data = _load(config, catalog, split, sides, folder, progress)
-        model = build_model(config.model, data.features.dim, len(split.class_names), config.seed)
+        model = build_model(config.model, data.features.dim, len(split.class_names), config.seed, data.encoder)
         load_shared(model, weights)
         result = replace(
             test_fold(config, data, data.catalog.folds[0], model, progress),
@@ -162,7 +168,7 @@ def _load(config: Config, catalog: Catalog, split: Split, sides: Sides, folder: 
     backbone, provenance = None, None
     if catalog.arrays is None:
         with distributed.rank_zero_first(), stage(f"Loading {config.backbone.name}", progress):
-            backbone = build_backbone(config.backbone, config.seed)
+            backbone = load_backbone(config)
         prepare(backbone, config, resolve_device(config.device).main)
         split.check_backbone(describe_backbone(backbone, config))
         provenance = backbone.provenance

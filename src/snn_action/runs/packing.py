@@ -13,6 +13,7 @@ from snn_action.config import Config
 from snn_action.core.errors import ConfigError
 from snn_action.core.files import write_atomic
 from snn_action.features import describe_backbone
+from snn_action.models.end_to_end_settings import EndToEndSettings
 from snn_action.runs.model_card import NO_LICENSE, describe_card, make_card
 from snn_action.runs.pack import BACKBONE, EVALUATION, KEY, SETTINGS, VERSION, digest_pack, refuse_paths
 from snn_action.runs.prediction import load_run
@@ -50,6 +51,10 @@ def write_pack(
         way_out = "" if path.is_dir() else "; --force replaces it"
         raise ConfigError(f"{path}: there already{way_out}")
     run = load_run(folder, fold=fold, device="cpu", overrides=overrides)
+    if isinstance(run.config.model, EndToEndSettings):
+        raise ConfigError(
+            f"{folder}: a model that was trained end to end cannot be packed yet; hand on the run's folder"
+        )
     split = read_begun_run(folder, overrides)[1]
     (sides,) = (sides for sides in split.folds if sides.name == (fold or split.folds[0].name))
     settings = _take_settings(run.config)

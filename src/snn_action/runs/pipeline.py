@@ -28,7 +28,7 @@ from snn_action.evaluation import (
     write_confusion_csv,
     write_predictions_csv,
 )
-from snn_action.features import FeatureSet
+from snn_action.features import FeatureSet, check_end_to_end
 from snn_action.models import TemporalModel, build_model, check_model
 from snn_action.report import describe_metrics, write_report
 from snn_action.report.examples import write_examples
@@ -43,6 +43,7 @@ from snn_action.training import (
     Sides,
     check_loggers,
     check_precision,
+    encode_clips,
     fit_closed_form,
     is_trained,
     load_shared,
@@ -183,6 +184,7 @@ def _check_beforehand(config: Config, *, begun: bool = False) -> None:
     check_precision(config)
     check_loggers(config)
     check_model(config.model)
+    check_end_to_end(config)
     if begun:
         return
     if config.training.weights is not None:
@@ -192,7 +194,7 @@ def _check_beforehand(config: Config, *, begun: bool = False) -> None:
 
 
 def _train_fold(config: Config, data: Data, fold: Fold, folder: Path, progress: bool, show_test: bool) -> None:
-    model = build_model(config.model, data.features.dim, len(data.catalog.class_names), config.seed)
+    model = build_model(config.model, data.features.dim, len(data.catalog.class_names), config.seed, data.encoder)
     clips = data.features.clips_of
     sides = Sides(clips(fold.train), clips(fold.validation), clips(fold.test) if show_test else ())
     logger.info("split %s: training on %d videos, validating on %d", fold.name, len(fold.train), len(fold.validation))
@@ -265,7 +267,7 @@ def _finish_report(folder: Path) -> dict[str, Any]:
 def _evaluate_fold(
     config: Config, data: Data, fold: Fold, folder: Path, progress: bool
 ) -> tuple[FoldResult, TemporalModel]:
-    model = build_model(config.model, data.features.dim, len(data.catalog.class_names), config.seed)
+    model = build_model(config.model, data.features.dim, len(data.catalog.class_names), config.seed, data.encoder)
     own = fold_folder(folder, fold.name, data.fold_names)
     load_shared(model, partial(require_trained, own, folder))
     groups = frozenset(data.catalog.videos[index].group for index in fold.learned)
@@ -274,7 +276,7 @@ def _evaluate_fold(
     result = replace(result, calibration=calibrate_fold(config, data, fold, model, own, progress))
     if config.evaluation.baseline and distributed.is_main():
         with stage(f"Fitting the baseline, split {fold.name}", progress):
-            result = replace(result, baseline=_test_baseline(config, data, fold))
+            result = replace(result, baseline=_test_baseline(config, data, fold, model))
     return result, model
 
 
@@ -295,13 +297,16 @@ def test_fold(config: Config, data: Data, fold: Fold, model: TemporalModel, prog
     return FoldResult(fold.name, tested, None, 0, 0, controls)
 
 
-def _test_baseline(config: Config, data: Data, fold: Fold) -> ClipPredictions:
-    average = build_model({"type": "mean_pool"}, data.features.dim, len(data.catalog.class_names), config.seed)
-    clips, chosen = data.features.clips_of, set(fold.baseline)
-    train = [video for video in fold.learned if video not in chosen]
-    fit_closed_form(average, data.features, clips(train), clips(fold.baseline))
+def _test_baseline(config: Config, data: Data, fold: Fold, model: TemporalModel) -> ClipPredictions:
+    """The baseline on the features that the model sees: with ``end_to_end``, those of its own trained layers."""
     device = resolve_device(config.device).main
-    return predict_clips(average, data.features, clips(fold.test), config.evaluation.batch_size, device)
+    every = data.features.clips_of([*fold.learned, *fold.test])
+    _, features = encode_clips(model, data.features, every, config.evaluation.batch_size, device)
+    average = build_model({"type": "mean_pool"}, features.dim, len(data.catalog.class_names), config.seed)
+    clips, chosen = features.clips_of, set(fold.baseline)
+    train = [video for video in fold.learned if video not in chosen]
+    fit_closed_form(average, features, clips(train), clips(fold.baseline))
+    return predict_clips(average, features, clips(fold.test), config.evaluation.batch_size, device)
 
 
 def _predict(config: Config, data: Data, model: TemporalModel, clips: Sequence[int]) -> ClipPredictions:

@@ -12,12 +12,19 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from snn_action.backbones import Backbone, build_backbone
+from snn_action.backbones import Backbone
 from snn_action.config import Config
 from snn_action.core.errors import ConfigError, WorkError, printable
 from snn_action.evaluation import ClipPredictions
 from snn_action.evaluation.calibration import Calibration
-from snn_action.features import describe_backbone, extract_frames, extract_video, prepare
+from snn_action.features import (
+    describe_backbone,
+    extract_frames,
+    extract_video,
+    find_encoder,
+    load_backbone,
+    prepare,
+)
 from snn_action.models import TemporalModel, build_model
 from snn_action.runs.calibration import load_calibration
 from snn_action.runs.data import check_background
@@ -274,11 +281,11 @@ def load_run(
     own = fold_folder(folder, fold or names[0], names)
     weights = require_trained(own, folder)
     target = resolve_device(config.device).main
-    backbone = build_backbone(config.backbone, config.seed)
+    backbone = load_backbone(config)
     prepare(backbone, config, target)
     split.check_backbone(describe_backbone(backbone, config))
-    streams = len(config.clip.streams)
-    model = build_model(config.model, streams * backbone.feature_dim, len(split.class_names), config.seed)
+    given = len(config.clip.streams) * backbone.feature_dim
+    model = build_model(config.model, given, len(split.class_names), config.seed, find_encoder(backbone))
     load_weights(model, weights)
     calibration = load_calibration(config, own)
     timing = read_timing(folder, config)

@@ -21,7 +21,7 @@ from snn_action.models import TemporalModel, build_model
 from snn_action.report.examples import Shown, choose_videos, say_left_out
 from snn_action.runs.data import Data
 from snn_action.runs.folder import fold_folder
-from snn_action.training import find_best, read_lines, write_lines
+from snn_action.training import find_best, read_lines, see_clip, write_lines
 
 
 def describe_work(
@@ -36,7 +36,7 @@ def describe_work(
         steps,
         tuple(head),
         None if backbone is None else tuple(backbone),
-        _count_baseline(clip, len(data.catalog.class_names)),
+        _count_baseline(see_clip(model, clip), len(data.catalog.class_names)),
     )
     operations = {
         "model": Operations.of(head).to_dict(),

@@ -2,6 +2,7 @@
 
 from snn_action.training.checkpoints import load_shared, load_weights, read_checkpoint, read_trained_on
 from snn_action.training.device import Device, resolve_device
+from snn_action.training.encoding import encode_clips, see_clip
 from snn_action.training.fit import (
     Sides,
     check_precision,
@@ -15,12 +16,15 @@ from snn_action.training.fit import (
 from snn_action.training.history import find_best, read_lines, write_lines
 from snn_action.training.loggers import check_loggers
 from snn_action.training.loss import sequence_loss
+from snn_action.training.memory import check_memory
 
 __all__ = [
     "Device",
     "Sides",
     "check_loggers",
+    "check_memory",
     "check_precision",
+    "encode_clips",
     "find_best",
     "fit_closed_form",
     "is_fitted_at_once",
@@ -32,6 +36,7 @@ __all__ = [
     "read_trained_on",
     "require_trained",
     "resolve_device",
+    "see_clip",
     "sequence_loss",
     "set_weights",
     "train_model",

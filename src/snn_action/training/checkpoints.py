@@ -16,6 +16,7 @@ from snn_action.core.files import write_atomic
 from snn_action.core.reading import reading
 from snn_action.datasets.trained_on import TrainedOn, parse_trained_on
 from snn_action.models import TemporalModel
+from snn_action.models.end_to_end import EndToEnd
 from snn_action.training.nengo_dl import check_weights
 
 PREFIX = "model."  # of the temporal model's weights in a checkpoint
@@ -136,6 +137,8 @@ def check_fit(model: TemporalModel, checkpoint: Mapping[str, Any], path: Path) -
         for key, value in checkpoint["state_dict"].items()
         if key.startswith(PREFIX) and is_plain(value)
     }
+    if isinstance(model, EndToEnd):
+        weights = model.complete(weights)
     own = model.state_dict()
     problems = [f"{key} is missing" for key in own.keys() - weights.keys()]
     problems += [f"{key} is unknown" for key in weights.keys() - own.keys()]

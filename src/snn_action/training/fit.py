@@ -16,6 +16,7 @@ from snn_action.core.reading import naming
 from snn_action.datasets.trained_on import TrainedOn
 from snn_action.features.feature_set import FeatureSet
 from snn_action.models import TemporalModel
+from snn_action.models.end_to_end import EndToEnd
 from snn_action.training.checkpoints import (
     LAST,
     NO_TRAINING,
@@ -27,6 +28,7 @@ from snn_action.training.checkpoints import (
     share_weights,
 )
 from snn_action.training.device import resolve_device
+from snn_action.training.encoding import encode_clips, measure_statistics
 from snn_action.training.history import EpochRecorder, Measure, check_lines, write_lines
 from snn_action.training.loggers import log_epochs
 from snn_action.training.progress import show_epochs
@@ -122,19 +124,25 @@ def train_model(
             _fit_epochs(model, features, sides, config, folder, measures, measure, trained_on, extra or {}, progress)
         if distributed.is_main():
             if model.trained_by_gradient and sides.validation and not settings.skip:
-                _settle(model, features, sides, checkpoints / "best.ckpt", trained_on)
+                _settle(model, features, sides, checkpoints / "best.ckpt", trained_on, config)
             (folder / DONE).touch()
     load_shared(model, lambda: require_trained(folder, folder))
 
 
 def _settle(
-    model: TemporalModel, features: FeatureSet, sides: Sides, weights: Path, trained_on: TrainedOn | None
+    model: TemporalModel,
+    features: FeatureSet,
+    sides: Sides,
+    weights: Path,
+    trained_on: TrainedOn | None,
+    config: Config,
 ) -> None:
     """Put what the model chooses on validation clips into the checkpoint that counts; done again, it is the same."""
-    if type(model).settle is TemporalModel.settle:
+    inner = model.model if isinstance(model, EndToEnd) else model
+    if type(inner).settle is TemporalModel.settle:
         return
     load_weights(model, weights)
-    model.settle(*_read_side(features, sides.validation))
+    inner.settle(*_read_seen(model, features, sides.validation, config)[1])
     save_weights(model, weights, trained_on)
 
 
@@ -183,7 +191,7 @@ def set_weights(model: TemporalModel, features: FeatureSet, sides: Sides, config
     elif settings.skip:
         raise ConfigError("training.skip tests the weights as they are: say which, by training.weights")
     elif model.trained_by_gradient:
-        model.prepare(*_read_side(features, sides.train))
+        _prepare(model, features, sides.train, config)
     else:
         fit_closed_form(model, features, sides.train, sides.validation)
 
@@ -194,6 +202,22 @@ def fit_closed_form(
     """Fit a model that has a method ``fit`` instead of gradients (``trained_by_gradient`` is false)."""
     fit: Any = model.fit
     fit(*_read_side(features, train), validation=_read_side(features, validation) if validation else None)
+
+
+def _prepare(model: TemporalModel, features: FeatureSet, clips: Sequence[int], config: Config) -> None:
+    """Let the model, or the temporal model inside it, fit to training clips what gradients do not learn."""
+    measure_statistics(model, features, clips, config.training.batch_size, resolve_device(config.device).main)
+    inner, seen = _read_seen(model, features, clips, config)
+    inner.prepare(*seen)
+
+
+def _read_seen(
+    model: TemporalModel, features: FeatureSet, clips: Sequence[int], config: Config
+) -> tuple[TemporalModel, tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+    """The temporal model, and what it gets of some clips."""
+    device = resolve_device(config.device).main
+    inner, seen = encode_clips(model, features, clips, config.evaluation.batch_size, device)
+    return inner, _read_side(seen, clips if seen is features else range(len(seen)))
 
 
 def _read_side(features: FeatureSet, clips: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -231,7 +255,7 @@ def _fit_epochs(
             load_weights(model, settings.weights)
         elif distributed.is_main():
             with stage("Preparing the model", progress):
-                model.prepare(*_read_side(features, sides.train))
+                _prepare(model, features, sides.train, config)
         share_weights(model)
         if settings.initial_accuracy and sides.test:
             lines = [{**extra, "epoch": -1, "test": measure(sides.test)}]

@@ -18,6 +18,7 @@ from snn_action.core.errors import WorkError
 from snn_action.core.reading import naming
 from snn_action.features.feature_set import FeatureSet
 from snn_action.models import TemporalModel
+from snn_action.models.end_to_end import EndToEnd
 from snn_action.training.checkpoints import LAST, NO_TRAINING, TrainingState, begin_anew
 from snn_action.training.clips import EpochSampler, make_loader, mix_seed
 from snn_action.training.device import Device, resolve_device
@@ -84,7 +85,8 @@ def train_epochs(
     )
     fabric = _make_fabric(config.precision, device)
     objective = Objective(model, settings).to(device.main).train()
-    optimizer = make_optimizer(objective.parameters(), settings)
+    rates = model.rate_parts() if isinstance(model, EndToEnd) else ()
+    optimizer = make_optimizer(objective.parameters(), settings, rates)
     precision = fabric.strategy.precision
     if begin_from is not None:
         model.load_state_dict(begin_from.weights)
@@ -106,7 +108,7 @@ def train_epochs(
         for index, batch in enumerate(loader):
             torch.manual_seed(mix_seed(config.seed, epoch, index, distributed.rank()))
             for group in optimizer.param_groups:
-                group["lr"] = learning_rate(epoch * steps + index, steps, settings)
+                group["lr"] = learning_rate(epoch * steps + index, steps, settings) * group.get("factor", 1.0)
             inputs, mask, label = (part.to(device.main, non_blocking=True) for part in batch[:3])
             loss, logits = parallel(inputs, mask, label)
             if not bool(loss.isfinite()):

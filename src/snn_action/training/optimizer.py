@@ -1,7 +1,7 @@
 """The optimizer, and its learning rate as a function of the step alone."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,17 +10,27 @@ from snn_action.config import TrainingSettings
 
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # that Adam keeps of a parameter
 
+Rates = Sequence[tuple[float, Sequence[torch.nn.Parameter]]]
 
-def make_optimizer(parameters: Iterable[torch.nn.Parameter], settings: TrainingSettings) -> torch.optim.Optimizer:
+
+def make_optimizer(
+    parameters: Iterable[torch.nn.Parameter], settings: TrainingSettings, rates: Rates = ()
+) -> torch.optim.Optimizer:
     """Adam or AdamW; on the CPU in one pass over each parameter, of which there would be a dozen.
 
-    With clipping it is PyTorch's plain one, as it always was: the two differ in the last bits.
+    ``rates`` are factors of the learning rate for some parameters; their group keeps it as ``factor``. With clipping
+    it is PyTorch's plain one, as it always was: the two differ in the last bits.
     """
     kinds: dict[str, Callable[..., torch.optim.Optimizer]] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
     learned = [parameter for parameter in parameters if parameter.requires_grad]
     fused = settings.gradient_clip is None and all(parameter.device.type == "cpu" for parameter in learned)
+    factors = {id(parameter): factor for factor, some in rates for parameter in some}
+    groups: list[dict[str, Any]] = []
+    for factor in sorted({factors.get(id(parameter), 1.0) for parameter in learned}):
+        own = [parameter for parameter in learned if factors.get(id(parameter), 1.0) == factor]
+        groups.append({"params": own, **({} if factor == 1 else {"factor": factor})})
     kind, rate, decay = kinds[settings.optimizer], settings.learning_rate, settings.weight_decay
-    return kind(learned, lr=rate, weight_decay=decay, fused=fused or None)
+    return kind(groups, lr=rate, weight_decay=decay, fused=fused or None)
 
 
 def restore(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:

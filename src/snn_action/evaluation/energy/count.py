@@ -64,6 +64,7 @@ def count_head(model: TemporalModel, clip: Tensor, spikes: Mapping[str, Any] | N
     for population, count, membrane in zip(model.populations, fired, membranes, strict=True):
         neurons, synapses = population.neurons, population.neurons * population.fan_out
         targets = population.targets or population.fan_out
+        weights = synapses if population.weights is None else population.weights
         layers.append(
             Layer(
                 f"{population.name} neurons",
@@ -82,8 +83,8 @@ def count_head(model: TemporalModel, clip: Tensor, spikes: Mapping[str, Any] | N
                 HEAD,
                 "synapses",
                 float(steps),
-                parameters=synapses,
-                nonzero=synapses,
+                parameters=weights,
+                nonzero=weights,
                 fan_out=float(population.fan_out),
                 fan_in=synapses // targets,
                 outputs=targets,

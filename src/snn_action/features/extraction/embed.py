@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from snn_action.backbones import Backbone, infer, infer_next
+from snn_action.backbones.cut import FrozenPart
 from snn_action.config import Config
 from snn_action.core.errors import ConfigError, WorkError
 from snn_action.features.extraction.decoding import decode_parts
@@ -35,6 +36,8 @@ def prepare(backbone: Backbone, config: Config, device: torch.device | str) -> N
         raise ConfigError(f"backbone.engine: 'onnx' runs on the processor, not on {device}: set it to 'torch'")
     backbone.eval().to(device=torch.device(device), memory_format=torch.channels_last)  # type: ignore[call-overload]
     size = config.clip.size or backbone.input_size
+    if isinstance(backbone, FrozenPart) and backbone.is_empty:
+        return
     if size != backbone.input_size and (backbone.engine is None or backbone.engine.shape[-1] != size):
         backbone.use_engine("torch", size)
         try:
@@ -64,11 +67,14 @@ def embed_next(
     """Features ``(n, D)`` float32 on the CPU of resized ``frames`` uint8, in chunks of nearly equal size.
 
     Frames are images ``(n, 3, S, S)``, or windows of them ``(n, W, 3, S, S)`` for a backbone that sees windows. Those
-    of a coded backbone follow the ones that left ``state``; the state after them comes second.
+    of a coded backbone follow the ones that left ``state``; the state after them comes second. Where no layer is frozen
+    (``backbones.cut``), features are the frames themselves, uint8.
 
     Raises:
         WorkError: a feature is not finite.
     """
+    if isinstance(backbone, FrozenPart) and backbone.is_empty:
+        return frames.flatten(1), None
     found = []
     for chunk in frames.tensor_split(math.ceil(len(frames) / batch_size)):
         images = normalize(chunk.to(device), backbone.mean, backbone.std)

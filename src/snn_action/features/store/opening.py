@@ -28,7 +28,7 @@ def open_shard(path: Path) -> tuple[Shard, Tensor]:
             features: Tensor = file.get_tensor("features")
     except (OSError, ValueError, RuntimeError, safetensors.SafetensorError) as error:
         raise _broken(path, str(error)) from None
-    if features.shape != (shard.rows, shard.dim) or features.dtype != torch.float32:
+    if features.shape != (shard.rows, shard.dim) or features.dtype not in (torch.float32, torch.uint8):
         raise _broken(path, "its features are not as its header says")
     return shard, features
 

@@ -27,6 +27,7 @@ LONGEST_HEADER = 100_000_000  # bytes; safetensors neither writes nor reads a lo
 _METADATA = {"snn_action"}, {"snn_action", "checksum"}
 _OWN_NAME = re.compile(rf"({'|'.join(get_args(Stream))})-[0-9a-f]{{32}}{re.escape(SUFFIX)}")
 _KEY = re.compile(r"[0-9a-f]{64}")
+_SIZES = {"F32": 4, "U8": 1}  # bytes of a number; images that a model is trained from are uint8
 
 Verdict = Literal["broken", "odd", "left", "foreign"]
 
@@ -173,14 +174,17 @@ def _load(text: bytes | str, verdict: Verdict, what: str) -> dict[str, Any]:
 
 def _check_tensor(described: Any, there: int) -> tuple[int, int]:
     """Rows and columns of the one tensor, if it is as we write them and as long as what follows the header."""
-    _require(isinstance(described, dict) and described.get("dtype") == "F32", "its features are not float32")
+    size = _SIZES.get(str(described.get("dtype"))) if isinstance(described, dict) else None
+    if size is None:
+        raise _FlawError("odd", "not a shard as this program writes it (its features are not float32 or uint8)")
     shape = described.get("shape")
     _require(isinstance(shape, list) and len(shape) == 2 and all(map(_is_count, shape)), "its features are no table")
     rows, dim = described["shape"]
-    _require(dim > 0 and described.get("data_offsets") == [0, 4 * rows * dim], "its features are no table")
-    if there < 4 * rows * dim:
-        raise _FlawError("broken", f"truncated: {there} of {4 * rows * dim} bytes of features are there")
-    _require(there == 4 * rows * dim, "it is longer than its header says")
+    wanted = size * rows * dim
+    _require(dim > 0 and described.get("data_offsets") == [0, wanted], "its features are no table")
+    if there < wanted:
+        raise _FlawError("broken", f"truncated: {there} of {wanted} bytes of features are there")
+    _require(there == wanted, "it is longer than its header says")
     return rows, dim
 
 

@@ -1,10 +1,10 @@
 """The feature store: shards of features that are complete or absent, and an index that finds a video's rows.
 
-A shard is a safetensors file in ``shards/`` with one tensor, ``features`` (rows, D) float32 of one stream. Its header
-holds, as JSON under ``snn_action``: ``format``, ``stream``, ``provenance`` of the backbone, and ``entries``, one for a
-video: ``key``, ``name`` of the video, ``start`` (its first row), ``lengths`` of its clips, whose rows follow one
-another, and ``frames``, the video's frames that the rows of each clip come from. ``index.sqlite`` repeats the places
-and is made anew from the headers where it is lost. ``checksum`` stands beside ``snn_action`` (``checksum.py``).
+A shard is a safetensors file in ``shards/`` with one tensor, ``features`` (rows, D) of one stream, float32 or uint8.
+Its header holds, as JSON under ``snn_action``: ``format``, ``stream``, ``provenance`` of the backbone, and ``entries``,
+one for a video: ``key``, ``name`` of the video, ``start`` (its first row), ``lengths`` of its clips, whose rows follow
+one another, and ``frames``, the video's frames that the rows of each clip come from. ``index.sqlite`` repeats the
+places and is made anew from the headers where it is lost. ``checksum`` stands beside ``snn_action`` (``checksum.py``).
 """
 
 import json

@@ -18,6 +18,7 @@ from snn_action.core.errors import ConfigError, WorkError
 from snn_action.core.files import write_atomic
 from snn_action.core.progress import stage
 from snn_action.datasets.catalog import Fold
+from snn_action.models.end_to_end_settings import EndToEndSettings
 from snn_action.runs import pipeline
 from snn_action.runs.data import Data, load_data
 from snn_action.runs.folder import learned_settings, plain_names
@@ -127,6 +128,11 @@ def tune(
         raise ConfigError(
             "tune works in one process; start the command several times instead: they share the search in one --out or "
             "--storage"
+        )
+    if isinstance(config.model, EndToEndSettings):
+        raise ConfigError(
+            "tune: tries temporal models on cached features, model 'end_to_end' is trained from frames; name another "
+            "model, such as -o model.type=mean_pool, tune, and begin end to end from what it chose"
         )
     kinds = _choose_kinds(models, spiking)
     if not seconds > 0 or inner_folds < 2 or (trials is not None and trials < 1):

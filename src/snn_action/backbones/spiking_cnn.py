@@ -1,0 +1,303 @@
+"""A small convolutional network of spiking neurons, with residual blocks as in SEW-ResNet (Fang et al. 2021).
+
+    z_t = BN(W * x_t)                            x_t: normalized image, or spikes of the layers before
+    s_t = neuron(g z_t + b), counted             g = 1, b = 0; with ``max_rate`` so that z = 1 gives so many spikes a
+                                                 second, and z = ``intercept`` is the threshold
+    block:  out_t = s2_t(s1_t(x_t)) + x_t        spike-element-wise ADD; where the size changes, x_t through a layer too
+
+All but the first layer see spikes alone, of which a block may hand on more than one a neuron and step. The features are
+the last block's spikes, averaged over ``pool x pool`` fields. Neurons keep their state from frame to frame.
+
+Batch normalization is folded into the weights in evaluation mode:
+
+    W' = W gamma / sqrt(var + eps),  b' = beta - mean gamma / sqrt(var + eps)
+
+As a frozen backbone, whose features must not depend on what came before, it sees the last ``window`` images of a clip
+from rest, and the feature is the mean over them. In an ``end_to_end`` model its state runs through the whole clip.
+"""
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from snn_action.backbones.base import Backbone
+from snn_action.backbones.settings import SpikingCNNSettings
+from snn_action.backbones.weights import load_weights, read_provenance, read_weights, seeded
+from snn_action.core.errors import ConfigError
+from snn_action.models.base import Population
+from snn_action.models.encoder import Encoder, join_clips, take_clips
+from snn_action.snn.counting import count_elsewhere, is_counting
+from snn_action.snn.neurons.base import Neuron
+
+MEAN = STD = (0.5, 0.5, 0.5)
+STEM, SIDE = 5, 3  # sides of the kernels
+
+
+class LayerState(NamedTuple):
+    """Neurons of a layer (B, H, W, C), and their spikes (B,) since the clip began."""
+
+    neurons: Any
+    spikes: Tensor
+
+
+class NormalizedConvolution(nn.Module):
+    """``BN(W * x)``, in evaluation mode one convolution with the folded weights."""
+
+    def __init__(self, inputs: int, outputs: int, side: int, stride: int) -> None:
+        super().__init__()
+        # oneDNN's backward pass of a 1 x 1 convolution with a stride, channels last, writes beside its memory
+        self.step = stride if side == 1 else 1
+        self.convolution = nn.Conv2d(inputs, outputs, side, stride // self.step, side // 2, bias=False)
+        nn.init.kaiming_normal_(self.convolution.weight, mode="fan_in", nonlinearity="relu")
+        self.norm = nn.BatchNorm2d(outputs)
+
+    def fold(self) -> tuple[Tensor, Tensor]:
+        """Weights and bias that do the same as convolution and normalization in evaluation mode."""
+        norm = self.norm
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
+        return self.convolution.weight * scale.view(-1, 1, 1, 1), norm.bias - norm.running_mean * scale
+
+    def shrink(self, side: int) -> int:
+        """Side of the output for images of that side."""
+        return (side - 1) // (self.step * self.convolution.stride[0]) + 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(N, C', H', W')`` of ``x`` (N, C, H, W)."""
+        if self.step > 1:
+            x = x[:, :, :: self.step, :: self.step].contiguous(memory_format=torch.channels_last)
+        if self.training or is_counting():  # whoever counts knows weights by their names
+            normalized: Tensor = self.norm(self.convolution(x))
+            return normalized
+        return F.conv2d(x, *self.fold(), self.convolution.stride, self.convolution.padding)
+
+
+class SpikingLayer(nn.Module):
+    """Neurons behind a normalized convolution; see the module."""
+
+    def __init__(self, inputs: int, outputs: int, side: int, stride: int, number: int, s: SpikingCNNSettings) -> None:
+        super().__init__()
+        self.part = NormalizedConvolution(inputs, outputs, side, stride)
+        draws = hasattr(s.neuron, "seed") and getattr(s.neuron, "initial_voltage", "uniform") != "zero"
+        own = {"seed": getattr(s.neuron, "seed", 0) + number} if draws else {}  # else alike, and so are their kernels
+        self.neuron: Neuron = s.neuron.model_copy(update=own).build(s.gradient)
+        self.neuron.unit = "count"
+        self.gain, self.bias = 1.0, 0.0
+        if s.max_rate is not None:
+            try:
+                gain, bias = self.neuron.gain_bias(torch.tensor([s.max_rate]), torch.tensor([s.intercept]))
+            except ConfigError as error:
+                raise ConfigError(f"backbone.max_rate: {error}; null: the normalized input is the current") from None
+            self.gain, self.bias = float(gain), float(bias)
+
+    def forward(self, x: Tensor, state: LayerState, mask: Tensor | None, of_spikes: bool) -> tuple[Tensor, LayerState]:
+        """Spikes ``(N, C', H', W')`` of real frames, counted, of ``x`` (N, C, H, W) of these, and the state after."""
+        with count_elsewhere() if of_spikes else nullcontext():  # spikes are counted by population
+            z = self.part(x)
+        current = (z.permute(0, 2, 3, 1).to(state.spikes) * self.gain + self.bias).contiguous()
+        over_time = _spread(current, len(state.spikes), mask)
+        spikes, neurons = self.neuron(over_time, state.neurons, mask)
+        count = state.spikes + spikes.abs().flatten(1).sum(1)
+        found = spikes.flatten(0, 1) if mask is None else spikes[mask]
+        return found.permute(0, 3, 1, 2), LayerState(neurons, count)
+
+
+class Shape(NamedTuple):
+    """Of a layer's output."""
+
+    channels: int
+    side: int
+
+
+class SpikingCNN(Encoder):
+    """The network of the module: frames ``(B, T, D)`` to features ``(B, T, E)``.
+
+    Args:
+        settings: Of the backbone.
+        is_drawn: Its weights are drawn, not learned.
+    """
+
+    def __init__(self, settings: SpikingCNNSettings, *, is_drawn: bool = True) -> None:
+        s = settings
+        super().__init__((3, s.size, s.size), s.channels[-1] * s.pool**2, mean=MEAN, std=STD, is_drawn=is_drawn)
+        self.settings = s
+        self.layers = nn.ModuleDict()
+        self.blocks: list[tuple[str, str, str | None]] = []  # two layers, and the shortcut's where the size changes
+        self._add("stem", 3, s.channels[0], STEM, 2)
+        inputs = s.channels[0]
+        for stage, outputs in enumerate(s.channels):
+            for block in range(s.blocks):
+                stride = 2 if stage and not block else 1
+                name, changes = f"stage{stage + 1}_block{block + 1}", stride > 1 or inputs != outputs
+                self._add(f"{name}_1", inputs, outputs, SIDE, stride)
+                self._add(f"{name}_2", outputs, outputs, SIDE, 1)
+                if changes:
+                    self._add(f"{name}_shortcut", inputs, outputs, 1, stride)
+                self.blocks.append((f"{name}_1", f"{name}_2", f"{name}_shortcut" if changes else None))
+                inputs = outputs
+        self.lay_out(s.size)
+
+    def _add(self, name: str, inputs: int, outputs: int, side: int, stride: int) -> None:
+        self.layers[name] = SpikingLayer(inputs, outputs, side, stride, len(self.layers), self.settings)
+
+    def _find(self, name: str) -> SpikingLayer:
+        layer = self.layers[name]
+        assert isinstance(layer, SpikingLayer)
+        return layer
+
+    def lay_out(self, size: int) -> None:
+        """Take images of side ``size`` from now on.
+
+        Raises:
+            ConfigError: they are too small.
+        """
+        least = 2 ** len(self.settings.channels) * self.settings.pool
+        if size < least:
+            raise ConfigError(
+                f"clip.size: images of side {size} are too small for backbone.channels "
+                f"{list(self.settings.channels)} and backbone.pool {self.settings.pool}: at least {least}"
+            )
+        self.shape = (3, size, size)
+        side = self._find("stem").part.shrink(size)
+        self._shapes = {"stem": Shape(self.settings.channels[0], side)}
+        for first, second, shortcut in self.blocks:
+            side = self._find(first).part.shrink(side)
+            for name in (first, second, shortcut):
+                if name is not None:
+                    self._shapes[name] = Shape(self._find(name).part.convolution.out_channels, side)
+        self.populations = self._count_populations() if self._find("stem").neuron.spiking else ()
+
+    def _count_populations(self) -> tuple[Population, ...]:
+        """Each layer's neurons, and where their spikes go: through shortcuts also into later blocks."""
+        shapes = self._shapes
+        fan_out, targets, weights = (dict.fromkeys(shapes, 0.0) for _ in range(3))
+        sources = ["stem"]
+
+        def lead(origins: Sequence[str], name: str) -> None:
+            after, before = shapes[name], shapes[origins[0]]
+            kernel = self._find(name).part.convolution.weight
+            outputs = after.channels * after.side**2
+            for number, origin in enumerate(origins):
+                fan_out[origin] += outputs * kernel[0].numel() / (before.channels * before.side**2)
+                targets[origin] += outputs
+                weights[origin] += 0 if number else kernel.numel()  # which the others share
+
+        for first, second, shortcut in self.blocks:
+            lead(sources, first)
+            lead([first], second)
+            if shortcut is not None:
+                lead(sources, shortcut)
+                sources = [shortcut]
+            sources = [*sources, second]
+        for origin in sources:
+            fan_out[origin] += 1
+            targets[origin] += self.feature_dim
+        return tuple(
+            Population(name, channels * side**2, *(round(count[name]) for count in (fan_out, targets, weights)))
+            for name, (channels, side) in shapes.items()
+        )
+
+    def initial_state(self, batch: int, device: torch.device, dtype: torch.dtype) -> tuple[LayerState, ...]:
+        """Neurons at rest, no spike yet."""
+        states = []
+        for name, (channels, side) in self._shapes.items():
+            neurons = self._find(name).neuron.initial_state(batch, (side, side, channels), device, dtype)
+            states.append(LayerState(neurons, torch.zeros(batch, device=device, dtype=dtype)))
+        return tuple(states)
+
+    def forward(self, x: Tensor, state: Any, mask: Tensor | None) -> tuple[Tensor, Any]:
+        """See the contract; some clips and steps after others where memory is to be spared."""
+        batch, steps = x.shape[:2]
+        if self.training and not self.recompute:
+            return self._run(x, state, mask)
+        rows = max(1, self.frames_together // steps)
+        width = min(steps, max(1, self.frames_together // rows))
+        found, states = [], []
+        for first in range(0, batch, rows):
+            part, own = slice(first, first + rows), take_clips(state, slice(first, first + rows))
+            pieces = []
+            for begin in range(0, steps, width):
+                real = None if mask is None else mask[part, begin : begin + width]
+                piece, own = self.run_part(self._run, x[part, begin : begin + width], own, real)
+                pieces.append(piece)
+            found.append(torch.cat(pieces, 1))
+            states.append(own)
+        return torch.cat(found), join_clips(states)
+
+    def _run(self, x: Tensor, state: tuple[LayerState, ...], mask: Tensor | None) -> tuple[Tensor, Any]:
+        if mask is not None and not bool(mask.any()):
+            return x.new_zeros(*x.shape[:2], self.feature_dim), state
+        return self.see(self.normalize(x.flatten(0, 1) if mask is None else x[mask]), state, mask)
+
+    def see(self, frames: Tensor, state: tuple[LayerState, ...], mask: Tensor | None) -> tuple[Tensor, Any]:
+        """``forward`` of real, normalized frames ``(N, 3, H, W)`` alone, a clip's after each other."""
+        states = dict(zip(self._shapes, state, strict=True))
+
+        def through(name: str, given: Tensor) -> Tensor:
+            spikes: Tensor
+            spikes, states[name] = self._find(name)(given, states[name], mask, name != "stem")
+            return spikes
+
+        y = through("stem", frames.contiguous(memory_format=torch.channels_last))
+        for first, second, shortcut in self.blocks:
+            y = through(second, through(first, y)) + (y if shortcut is None else through(shortcut, y))
+        features = F.adaptive_avg_pool2d(y, self.settings.pool).flatten(1)
+        return _spread(features, len(state[0].spikes), mask), tuple(states.values())
+
+
+class OfWindows(nn.Module):
+    """The network on windows ``(N, W, 3, S, S)`` of normalized images, from rest: mean features ``(N, E)``."""
+
+    def __init__(self, encoder: SpikingCNN) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, windows: Tensor) -> Tensor:
+        """See the class; a window of one image may be that image."""
+        windows = windows if windows.ndim == 5 else windows.unsqueeze(1)
+        if windows.shape[-1] != self.encoder.shape[-1]:
+            self.encoder.lay_out(windows.shape[-1])
+        rest = self.encoder.initial_state(len(windows), windows.device, windows.dtype)
+        return self.encoder.see(windows.flatten(0, 1), rest, None)[0].mean(1)
+
+
+def build(settings: SpikingCNNSettings, seed: int) -> Backbone:
+    """The network with random weights, or those of a file.
+
+    Raises:
+        ConfigError: the weights cannot be read or do not fit, or are ``"default"``: none were published.
+    """
+    if settings.weights == "default":
+        raise ConfigError(
+            "backbone.weights: 'spiking_cnn' has no published weights; set it to 'random' and train it with model.type "
+            "'end_to_end', or name a file"
+        )
+    is_drawn = settings.weights == "random"
+    with seeded(seed):
+        encoder = SpikingCNN(settings, is_drawn=is_drawn)
+    provenance: dict[str, object] = {"trained_on": "nothing", "seed": seed}
+    if not is_drawn:
+        load_weights(encoder, read_weights(settings.weights), settings.weights)
+        provenance = {"trained_on": "unknown", **read_provenance(settings.weights)}
+    return Backbone(
+        OfWindows(encoder),
+        name="spiking_cnn",
+        feature_dim=encoder.feature_dim,
+        input_size=settings.size,
+        mean=MEAN,
+        std=STD,
+        provenance=provenance,
+        window=settings.window,
+    )
+
+
+def _spread(found: Tensor, batch: int, mask: Tensor | None) -> Tensor:
+    """What was found of real frames (N, ...) as (B, T, ...), zero elsewhere."""
+    if mask is None:
+        return found.view(batch, -1, *found.shape[1:])
+    return found.new_zeros(*mask.shape, *found.shape[1:]).index_put((mask,), found)
