@@ -16,6 +16,7 @@ from snn_action.datasets.trained_on import UNKNOWN, TrainedOn
 from snn_action.evaluation import Leakage, guard_test
 from snn_action.features import FeatureSet, describe_backbone, extract_features, from_arrays, prepare, read_contents
 from snn_action.features.extraction.summary import describe_extraction
+from snn_action.features.extraction.versions import check_versions, check_windows, extract_versions
 from snn_action.runs.folder import learned_settings
 from snn_action.runs.split import Split, freeze
 from snn_action.training import read_trained_on, resolve_device
@@ -68,6 +69,7 @@ def load_data(config: Config, split: Split | None = None, *, progress: bool = Fa
         logger.info("Looking for videos in %s", getattr(config.dataset, "path", "the dataset"), extra=LINE)
         catalog: Catalog = config.dataset.build(config.seed)
     check_background(config, catalog.class_names)
+    check_versions(config, catalog)
     if split is not None:
         catalog = split.align(catalog)
     start = _find_start(config, split)
@@ -88,6 +90,7 @@ def load_data(config: Config, split: Split | None = None, *, progress: bool = Fa
         stage(f"Loading {config.backbone.name}", progress),
     ):  # it may download the weights
         backbone = build_backbone(config.backbone, config.seed)
+    check_windows(config, backbone)
     prepare(backbone, config, device)
     described = describe_backbone(backbone, config)
     if split is not None:
@@ -108,8 +111,10 @@ def load_data(config: Config, split: Split | None = None, *, progress: bool = Fa
     catalog, split = _decide(config, catalog, split, contents.digests, described, done.bad, start)
     if distributed.is_main():
         config.dataset.keep_features(catalog, done.features)
+    versions = extract_versions(catalog, config, backbone, device, done.features, contents, progress)
+    features = replace(done.features, versions=versions)
     counts = {"videos_extracted": done.n_extracted, "videos_from_store": done.n_reused}
-    return Data(catalog, split, done.features, backbone, done.seconds, counts, summary, leakage)
+    return Data(catalog, split, features, backbone, done.seconds, counts, summary, leakage)
 
 
 def check_background(config: Config, class_names: tuple[str, ...]) -> None:

@@ -15,6 +15,7 @@ from snn_action.core.progress import stage
 from snn_action.datasets.trained_on import TrainedOn
 from snn_action.features.feature_set import FeatureSet
 from snn_action.models import TemporalModel
+from snn_action.training.augment import make_augmenter
 from snn_action.training.checkpoints import (
     load_shared,
     load_weights,
@@ -26,6 +27,8 @@ from snn_action.training.device import resolve_device
 from snn_action.training.history import EpochRecorder, Measure, write_lines
 from snn_action.training.loggers import log_epochs
 from snn_action.training.progress import show_epochs
+
+Side = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 DONE = "trained"  # a fold's folder holds this file once its training is complete
 
@@ -179,22 +182,32 @@ def set_weights(model: TemporalModel, features: FeatureSet, sides: Sides, config
     elif settings.skip:
         raise ConfigError("training.skip tests the weights as they are: say which, by training.weights")
     elif model.trained_by_gradient:
-        model.prepare(*_read_side(features, sides.train))
+        model.prepare(*_read_training(features, sides.train, config))
     else:
-        fit_closed_form(model, features, sides.train, sides.validation)
+        _fit(model, _read_training(features, sides.train, config), features, sides.validation)
 
 
 def fit_closed_form(
     model: TemporalModel, features: FeatureSet, train: Sequence[int], validation: Sequence[int]
 ) -> None:
     """Fit a model that has a method ``fit`` instead of gradients (``trained_by_gradient`` is false)."""
+    _fit(model, _read_side(features, train), features, validation)
+
+
+def _fit(model: TemporalModel, train: Side, features: FeatureSet, validation: Sequence[int]) -> None:
     fit: Any = model.fit
-    fit(*_read_side(features, train), validation=_read_side(features, validation) if validation else None)
+    fit(*train, validation=_read_side(features, validation) if validation else None)
 
 
-def _read_side(features: FeatureSet, clips: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _read_side(features: FeatureSet, clips: Sequence[int]) -> Side:
     """Features (B, T, D), masks (B, T) and labels (B,) of some clips."""
     return (*features.read(clips), torch.from_numpy(features.label[list(clips)]))
+
+
+def _read_training(features: FeatureSet, clips: Sequence[int], config: Config) -> Side:
+    """``_read_side`` of training clips, with their varied copies (``training.augment.copies``)."""
+    augmenter = make_augmenter(features, clips, config)
+    return _read_side(features, clips) if augmenter is None else augmenter.read_copies(clips)
 
 
 def _fit_epochs(
@@ -226,7 +239,7 @@ def _fit_epochs(
             load_weights(model, settings.weights)
         elif distributed.is_main():
             with stage("Preparing the model", progress):
-                model.prepare(*_read_side(features, sides.train))
+                model.prepare(*_read_training(features, sides.train, config))
         share_weights(model)
         if settings.initial_accuracy and sides.test:
             lines = [{**extra, "epoch": -1, "test": measure(sides.test)}]
