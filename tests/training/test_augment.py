@@ -154,9 +154,10 @@ def test_equal_seeds_give_equal_files_and_a_resumed_training_ends_like_a_whole_o
         if self.next_epoch == 2:
             raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(EpochRecorder, "finish", finish)
+    monkeypatch.setattr(EpochRecorder, "finish", finish)
+    with pytest.raises(KeyboardInterrupt):
         train(tmp_path / "c", config)
+    monkeypatch.undo()
     c = train(tmp_path / "c", config).state_dict()
     assert all(torch.equal(a[key], c[key]) for key in a)
     plain = train(tmp_path / "d", settings()).state_dict()
