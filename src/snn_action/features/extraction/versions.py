@@ -53,30 +53,35 @@ def extract_versions(
     Raises:
         WorkError: a video cannot be read any more.
     """
-    augment = config.training.augment
-    if config.training.skip or not (augment.redraw or augment.frames.versions):
-        return ()
-    learned = sorted({index for fold in catalog.folds for index in fold.learned})
-    sided = set(augment.frames.left_right)
-    seed = config.seed if augment.seed is None else augment.seed
-    wanted: list[Draws] = [dict.fromkeys(learned)] if augment.redraw else []
-    for version in range(1, augment.frames.versions + 1):
-        draws = {}
-        for index in learned:
-            video = catalog.videos[index]
-            is_sided = catalog.class_names[video.label] in sided
-            draws[index] = draw_frames(augment.frames, seed, version, video.name, is_sided)
-        wanted.append(draws)
-    if augment.redraw:
-        config = config.model_copy(update={"clip": config.clip.model_copy(update=EVERY_FRAME)})
+    own, wanted = plan_versions(catalog, config)
     found = []
     for number, chosen in enumerate(wanted, 1):
         logger.info("Versions of training videos: %d of %d", number, len(wanted), extra=LINE)
-        done = extract_features(catalog, config, backbone, device, progress, contents, chosen)
+        done = extract_features(catalog, own, backbone, device, progress, contents, chosen)
         if done.bad:
             raise WorkError(f"{len(done.bad)} videos cannot be read any more: {next(iter(done.bad.values()))}")
-        found.append(_align(done.features, features, whole=augment.redraw))
+        found.append(_align(done.features, features, whole=config.training.augment.redraw))
     return tuple(found)
+
+
+def plan_versions(catalog: Catalog, config: Config) -> tuple[Config, list[Draws]]:
+    """The configuration by which versions are extracted, and for each the videos and how their frames are changed."""
+    augment, frames = config.training.augment, config.training.augment.frames
+    if config.training.skip:
+        return config, []
+    learned = sorted({index for fold in catalog.folds for index in fold.learned})
+    seed = config.seed if augment.seed is None else augment.seed
+    wanted: list[Draws] = [dict.fromkeys(learned)] if augment.redraw else []
+    for version in range(1, frames.versions + 1):
+        draws = {}
+        for index in learned:
+            video = catalog.videos[index]
+            sided = catalog.class_names[video.label] in frames.left_right
+            draws[index] = draw_frames(frames, seed, version, video.name, sided)
+        wanted.append(draws)
+    if augment.redraw:
+        config = config.model_copy(update={"clip": config.clip.model_copy(update=EVERY_FRAME)})
+    return config, wanted
 
 
 def _align(version: FeatureSet, features: FeatureSet, whole: bool) -> FeatureSet:
