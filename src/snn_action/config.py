@@ -46,7 +46,9 @@ class LossSettings(Settings):
 class AugmentSettings(Settings):
     """How training clips are varied, drawn anew for each clip and epoch; validation and test see them as they are."""
 
-    seed: int | None = Field(None, ge=0, lt=2**32, description="Of all draws; null: the run's")
+    seed: int | None = Field(
+        None, ge=0, lt=2**32, description="Of all draws; null: the run's, for changed frames 0, so that runs share them"
+    )
     redraw: bool = Field(
         False,
         description="Draw the frames of training clips anew each epoch, from stored features of all frames: one frame "
@@ -66,7 +68,7 @@ class AugmentSettings(Settings):
         FrameAugmentSettings(), description="Versions of training videos with changed frames; each epoch draws one"
     )
     copies: int = Field(
-        1, ge=0, le=1000, description="Varied copies of a clip, without mixup, for what is solved and not trained"
+        1, ge=0, le=1000, description="Varied copies of a clip for what is solved at once, as mean_pool is; not mixed"
     )
 
     @field_validator("speed")

@@ -70,7 +70,7 @@ def plan_versions(catalog: Catalog, config: Config) -> tuple[Config, list[Draws]
     if config.training.skip:
         return config, []
     learned = sorted({index for fold in catalog.folds for index in fold.learned})
-    seed = config.seed if augment.seed is None else augment.seed
+    seed = augment.seed or 0  # not the run's: runs with other seeds share the versions
     wanted: list[Draws] = [dict.fromkeys(learned)] if augment.redraw else []
     for version in range(1, frames.versions + 1):
         draws = {}
