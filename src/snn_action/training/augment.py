@@ -43,8 +43,8 @@ class Augmenter:
             raise ConfigError("training.augment.redraw: there are no features of all frames of these videos")
         self.seed = config.seed if self.settings.seed is None else self.settings.seed
         self.sources = features.versions if self.settings.redraw else (features, *features.versions)
-        self.pace = find_pace(config.clip, features.steps, self.settings.redraw)
         self.clips = np.asarray(clips, np.int64)
+        self.pace = find_pace(config.clip, int(features.length[self.clips].max()), self.settings.redraw)
         labels = features.label[self.clips]
         self.of_class = {int(label): self.clips[labels == label] for label in np.unique(labels)}
         noise = self.settings.noise

@@ -37,7 +37,7 @@ def find_pace(clip: ClipSettings, steps: int, redraw: bool) -> Pace:
 
     Args:
         clip: How clips are cut.
-        steps: Those of the longest clip.
+        steps: Those of the longest training clip.
         redraw: See ``training.augment``.
     """
     if not redraw:
