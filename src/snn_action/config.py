@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from snn_action.backbones.settings import BackboneSettings
 from snn_action.core import registry
@@ -17,7 +17,7 @@ from snn_action.core.registry import Registered
 from snn_action.core.settings import Settings, SettingsError, validate
 from snn_action.datasets.catalog import DatasetSettings
 from snn_action.models.settings import ModelSettings
-from snn_action.video.settings import ClipSettings, LimitSettings
+from snn_action.video.settings import ClipSettings, FrameAugmentSettings, LimitSettings
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +43,48 @@ class LossSettings(Settings):
     spike_target: float = Field(0.0, ge=0, description="Spikes a neuron and step that cost nothing")
 
 
+class AugmentSettings(Settings):
+    """How training clips are varied, drawn anew for each clip and epoch; validation and test see them as they are."""
+
+    seed: int | None = Field(
+        None, ge=0, lt=2**32, description="Of all draws; null: the run's, for changed frames 0, so that runs share them"
+    )
+    redraw: bool = Field(
+        False,
+        description="Draw the frames of training clips anew each epoch, from stored features of all frames: one frame "
+        "of each part of the video, or for 'first' and 'sliding' where a clip begins",
+    )
+    speed: tuple[float, float] = Field(
+        (1.0, 1.0), strict=False, description="Range of speeds; below 1 a short clip gets longer, above 1 shorter"
+    )
+    jitter: float = Field(0.0, ge=0, le=4, description="Largest shift of each step in time, in steps, interpolated")
+    drop: float = Field(0.0, ge=0, lt=1, description="Share of steps that are dropped; the clip gets shorter")
+    noise: float = Field(0.0, ge=0, description="Deviation of noise, in deviations of a stream over training clips")
+    mix_streams: float = Field(
+        0.0, ge=0, le=1, description="Share of clips one stream of which is that of another clip of the class"
+    )
+    mixup: float = Field(0.0, ge=0, le=10, description="Clips are mixed in shares from Beta(mixup, mixup); 0: not")
+    frames: FrameAugmentSettings = Field(
+        FrameAugmentSettings(), description="Versions of training videos with changed frames; each epoch draws one"
+    )
+    copies: int = Field(
+        1, ge=0, le=1000, description="Varied copies of a clip for what is solved at once, as mean_pool is; not mixed"
+    )
+
+    @field_validator("speed")
+    @classmethod
+    def _ordered(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if not 0.25 <= value[0] <= value[1] <= 4:
+            raise ValueError("must be two speeds from 0.25 to 4, the lower first")
+        return value
+
+    @property
+    def is_active(self) -> bool:
+        """Whether any of it is switched on."""
+        amounts = (self.jitter, self.drop, self.noise, self.mix_streams, self.mixup, self.frames.versions)
+        return self.redraw or self.speed != (1.0, 1.0) or any(amounts)
+
+
 class TrainingSettings(Settings):
     """How the temporal model learns."""
 
@@ -58,12 +100,16 @@ class TrainingSettings(Settings):
     loss: LossSettings = Field(LossSettings(), description="Weights of the terms of the loss")
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="Share of the target spread evenly over all classes")
     feature_noise: float = Field(0.0, ge=0, description="Deviation of noise on standardized inputs, new at each step")
+    augment: AugmentSettings = Field(AugmentSettings(), description="How training clips are varied; by default not")
     gradient_clip: float | None = Field(None, gt=0, description="Largest norm of the gradient; null: not clipped")
     validation_share: float = Field(0.2, ge=0, lt=1, description="Share of training groups; 0: the last epoch counts")
     patience: int | None = Field(
         None, ge=1, le=10**6, description="Epochs without improvement before it stops; null: never"
     )
     shuffle: bool = Field(True, description="Draw a new order of the training clips each epoch")
+    sorted_batches: int = Field(
+        1, ge=1, le=10**6, description="Batches cut together from clips sorted by length: less is padded; 1: as drawn"
+    )
     workers: int = Field(0, ge=0, le=1024, description="Processes that read batches; 0: the training process does")
     pin_memory: bool = Field(False, description="Page-locked memory for batches: faster copies to a GPU")
     loggers: list[Literal["tensorboard", "wandb", "mlflow", "csv"]] = Field(
@@ -251,11 +297,13 @@ def make_schema() -> dict[str, Any]:
 
 
 __all__ = [
+    "AugmentSettings",
     "BackboneSettings",
     "ClipSettings",
     "Config",
     "EvaluationSettings",
     "FeatureSettings",
+    "FrameAugmentSettings",
     "LimitSettings",
     "LossSettings",
     "ReportSettings",

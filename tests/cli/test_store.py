@@ -113,6 +113,19 @@ def test_prune_says_first_and_keeps_what_a_configuration_needs(command, config, 
     assert "0 extracted" in command("extract", "-c", other)[1]
 
 
+def test_prune_keeps_the_versions_that_a_configuration_draws_from(command, config, shard):
+    varied = config.with_name("varied.json")
+    augment = {"redraw": True, "frames": {"versions": 1}}
+    raw = json.loads(config.read_text())
+    varied.write_text(json.dumps(raw | {"training": {**raw["training"], "augment": augment}}))
+    assert command("extract", "-c", varied)[0] == 0
+    assert len(list(shard.parent.iterdir())) == 3
+    command("store", "prune", "-c", config, "--keep-config", varied, "--apply")
+    assert len(list(shard.parent.iterdir())) == 3
+    command("store", "prune", "-c", config, "--keep-config", config, "--apply")
+    assert [*shard.parent.iterdir()] == [shard]
+
+
 def test_prune_does_not_guess_what_an_unreadable_video_needs(command, config, shard, video_set):
     next(video_set.rglob("*.avi")).unlink()
     lost = next(video_set.rglob("*.avi"))

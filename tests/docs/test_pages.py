@@ -121,7 +121,7 @@ def test_the_tables_of_keys_are_complete():
     cells = re.findall(r"^\| `([\w.]+)` \|", tables, re.MULTILINE)
     keys = {key.rpartition(".")[2] for key in cells}
     wanted = {key for part in (schema, *schema["$defs"].values()) for key in part.get("properties", {})}
-    assert keys | set(schema["properties"]) | {"type", "limits", "loss", "pickles", "rates"} >= wanted
+    assert keys | set(schema["properties"]) | {"type", "augment", "limits", "loss", "pickles", "rates"} >= wanted
     items = [name.partition("_")[2] for name in schema["$defs"] if name.partition("_")[0] in registry.REGISTRY]
     assert all(f": `{item}`\n" in tables for item in items)
 

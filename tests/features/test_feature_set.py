@@ -1,4 +1,5 @@
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -56,6 +57,14 @@ def test_clips_of_videos():
     assert features.clips_of([1]) == [1, 2]
     assert features.clips_of([]) == []
     assert (features.dim, features.steps, len(features)) == (3, 4, 3)
+
+
+def test_one_stream_of_a_set_and_of_its_versions():
+    features = replace(make_set(), versions=(make_set(),))
+    motion = features.take_stream(1)
+    for one in (motion, *motion.versions):
+        assert one.dim == 1
+        assert torch.equal(one.read([2, 0])[0], features.read([2, 0])[0][..., 2:])
 
 
 def test_from_arrays():

@@ -1,5 +1,6 @@
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,11 +11,13 @@ from snn_action.features import keys
 from snn_action.features.keys import digest_content, digest_videos, feature_key
 from snn_action.features.store.database import open_database
 from snn_action.video.decode import read_frames
+from snn_action.video.frame_augmentation import FrameDraw
 from snn_action.video.settings import ClipSettings
 
 RGB = ClipSettings()
 RANDOM = ClipSettings(sampling="random")
 SPAN = ClipSettings(difference_span=3)
+DRAW = FrameDraw(0.0, 0.0, 1.0, 1.0, False, 1.0, 1.0, 1.0, 0.0)
 
 
 def key(small: Backbone, clip: ClipSettings = RGB, stream: str = "rgb", **change: object) -> str:
@@ -38,6 +41,11 @@ def test_all_that_determines_the_values_changes_the_key(small: Backbone, monkeyp
         key(small, clip=RANDOM),
         key(small, clip=RANDOM, seed=1),
         key(small, clip=RANDOM, name="m"),
+        key(small, clip=ClipSettings(sampling="segments")),
+        key(small, clip=ClipSettings(sampling="segments", clips=4)),
+        key(small, draw=DRAW),
+        key(small, draw=replace(DRAW, flip=True)),
+        key(small, draw=replace(DRAW, blur=0.01)),
     ]
     for attribute, value in (("digest", "0"), ("name", "other"), ("mean", (0.0, 0.0, 0.0)), ("std", (1.0, 1.0, 1.0))):
         with monkeypatch.context() as patched:
@@ -53,6 +61,7 @@ def test_all_that_determines_the_values_changes_the_key(small: Backbone, monkeyp
 def test_what_does_not_matter_does_not_change_the_key(small: Backbone) -> None:
     assert key(small, seed=1, name="m") == key(small)
     assert key(small, clip=SPAN) == key(small)
+    assert key(small, clip=ClipSettings(clips=4)) == key(small)
     assert key(small, clip=ClipSettings(streams=("difference", "rgb"))) == key(small)
 
 

@@ -189,6 +189,14 @@ def test_what_is_held_out_for_calibration_is_not_learned_by_its_own_encoder(vide
             },
             "training.feature_noise: of features",
         ),
+        (
+            {"model": {"type": "end_to_end", "model": LMU}, "training": {"epochs": 1, "augment": {"noise": 0.1}}},
+            "training.augment: of features",
+        ),
+        (
+            {"backbone": {"name": "tiny", "coding": "sigma_delta"}, "model": {"type": "end_to_end", "model": LMU}},
+            "backbone.coding: of a frozen backbone",
+        ),
         ({"backbone": CNN, "clip": {"frames": 8, "size": 16}, "model": {"type": "end_to_end"}}, None),
     ],
 )

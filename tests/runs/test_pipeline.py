@@ -558,3 +558,43 @@ def test_weights_that_do_not_say_what_they_were_trained_on_are_of_unknown_origin
     assert pipeline.evaluate(begun.folder).metrics["leakage"] == begun.metrics["leakage"]
     (begun.folder / "metrics.json").unlink()
     assert without_timings(pipeline.resume(begun.folder).metrics) == without_timings(begun.metrics)
+
+
+def test_training_on_frames_drawn_anew_is_repeatable_and_tests_plain_clips(video_config):
+    augment = {"redraw": True, "speed": [0.7, 1.4], "frames": {"versions": 1}}
+    clip = {"frames": 8, "sampling": "segments", "clips": 2}
+    training = {"epochs": 2, "batch_size": 4, "augment": augment}
+    config = load_config(video_config(clip=clip, training=training))
+    runs = [pipeline.train(config, run_id=name) for name in ("one", "two")]
+    data = pipeline.load_data(config)
+    weights = []
+    for folder in runs:
+        model = build_model(config.model, data.features.dim, 2)
+        load_weights(model, folder / "checkpoints" / "best.ckpt")
+        weights.append(model.state_dict())
+    assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
+    assert [len(version) for version in data.features.versions] == [len(data.features)] * 2
+    clips = data.features.clips_of(data.catalog.folds[0].test)
+    assert len(clips) == 2 * len(data.catalog.folds[0].test)
+    assert not data.features.versions[0].length[clips].any()  # nobody trains on them
+    plain = load_config(video_config(clip=clip, training={**training, "augment": {}}))
+    assert torch.equal(data.features.read(clips)[0], pipeline.load_data(plain).features.read(clips)[0])
+
+
+def test_a_flip_of_videos_whose_classes_are_sides_is_an_error(video_config):
+    augment = {"frames": {"versions": 1, "flip": True}}
+    with pytest.raises(ConfigError, match="left and right matter in 'Left', 'Right'"):
+        pipeline.run(load_config(video_config(training={"augment": augment})))
+
+
+def test_augmentation_that_cannot_be_is_an_error_before_anything_is_written(features_file, write_config, tmp_path):
+    dataset = {"type": "features", "path": str(features_file)}
+    for augment, words in (
+        ({"redraw": True}, "redraw: the features of this dataset came with it"),
+        ({"frames": {"versions": 2}}, "versions: the features of this dataset came with it"),
+        ({"mix_streams": 0.5}, "there is one stream"),
+    ):
+        config = load_config(write_config(dataset, training={"augment": augment}))
+        with pytest.raises(ConfigError, match=words):
+            pipeline.run(config)
+    assert not list(tmp_path.rglob("*.ckpt"))

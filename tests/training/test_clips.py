@@ -1,8 +1,9 @@
+import numpy as np
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snn_action.training.clips import EpochSampler, make_loader, mix_seed
+from snn_action.training.clips import BatchSampler, EpochSampler, make_loader, mix_seed
 
 
 def orders(seed: int, epochs: list[int]) -> list[list[int]]:
@@ -47,3 +48,52 @@ def test_a_batch_holds_the_clips_of_the_set_padded_to_its_longest(features):
 
 def test_seeds_of_one_number_and_of_more_differ():
     assert len({mix_seed(1), mix_seed(1, 0), mix_seed(1, 0, 0), mix_seed(0, 1)}) == 4
+
+
+lengths_of_clips = st.lists(st.integers(1, 30), min_size=1, max_size=60)
+
+
+def batches_of(lengths, batch_size, together, epoch=0, shuffle=True, seed=0):
+    sampler = EpochSampler(len(lengths), seed, shuffle)
+    sampler.set_epoch(epoch)
+    return list(BatchSampler(sampler, batch_size, np.array(lengths), together))
+
+
+@given(lengths_of_clips, st.integers(1, 9), st.integers(1, 5), st.integers(0, 3), st.booleans())
+def test_each_clip_is_in_one_batch_of_its_epoch(lengths, batch_size, together, epoch, shuffle):
+    batches = batches_of(lengths, batch_size, together, epoch, shuffle)
+    size = len(lengths)
+    assert sorted(item for batch in batches for item in batch) == list(range(epoch * size, (epoch + 1) * size))
+    assert len(batches) == -(-size // batch_size)
+    assert sorted(map(len, batches)) == sorted(
+        [batch_size] * (size // batch_size) + [size % batch_size] * (size % batch_size > 0)
+    )
+    assert batches == batches_of(lengths, batch_size, together, epoch, shuffle)
+
+
+@given(lengths_of_clips, st.integers(1, 9), st.integers(2, 9))
+def test_sorted_batches_are_padded_no_more(lengths, batch_size, together):
+    def padded(batches):
+        return sum(len(batch) * max(whole[item] for item in batch) for batch in batches)
+
+    whole = lengths * batch_size  # so that all batches are full
+    assert padded(batches_of(whole, batch_size, 10**6)) <= padded(batches_of(whole, batch_size, 1))
+    within = batches_of(lengths, batch_size, together, shuffle=False)
+    for k in range(0, len(within), together):
+        found = [lengths[item] for batch in within[k : k + together] for item in batch]
+        assert found == sorted(found)
+
+
+def test_batches_that_are_not_sorted_follow_the_order_of_clips():
+    order = EpochSampler(11, 3, shuffle=True)
+    order.set_epoch(2)
+    wanted = list(order)
+    found = batches_of([1] * 11, 4, 1, epoch=2, seed=3)
+    assert [[item - 22 for item in batch] for batch in found] == [wanted[:4], wanted[4:8], wanted[8:]]
+
+
+def test_sorted_batches_come_in_another_order_each_epoch():
+    lengths = list(range(40))
+    orders = [[batch[0] % 40 for batch in batches_of(lengths, 4, 10, epoch)] for epoch in range(3)]
+    assert orders[0] != orders[1] != orders[2]
+    assert sorted(orders[0]) == sorted(orders[1])

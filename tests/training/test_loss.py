@@ -39,6 +39,22 @@ def test_equals_a_naive_sum(seed, lengths, timestep, clip, smoothing):
     assert float(got) == pytest.approx(naive(logits, lengths, labels.tolist(), timestep, clip, smoothing), rel=1e-4)
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_a_mixed_clip_has_the_share_of_each_loss(smoothing):
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(3, 4, 5, generator=generator)
+    mask = torch.ones(3, 4, dtype=torch.bool)
+    labels, second, share = torch.tensor([0, 1, 2]), torch.tensor([4, 4, 2]), torch.tensor([0.9, 0.5, 0.7])
+    weights = LossSettings(timestep=1.0, clip=2.0)
+    found = sequence_loss(logits, mask, labels, weights, smoothing, (second, share))
+    each = [
+        float(s) * sequence_loss(logits[c : c + 1], mask[c : c + 1], labels[c : c + 1], weights, smoothing)
+        + (1 - float(s)) * sequence_loss(logits[c : c + 1], mask[c : c + 1], second[c : c + 1], weights, smoothing)
+        for c, s in enumerate(share)
+    ]
+    torch.testing.assert_close(found, torch.stack(each).mean())
+
+
 @pytest.mark.parametrize("weights", [LossSettings(timestep=1, clip=0), LossSettings(timestep=0, clip=1)])
 def test_padding_changes_neither_loss_nor_gradient_whatever_it_holds(weights):
     mask = torch.tensor([[True, True, False], [True, False, False]])

@@ -9,7 +9,8 @@ from snn_action.video.settings import ClipSettings
 settings = st.builds(
     ClipSettings,
     frames=st.integers(1, 40),
-    sampling=st.sampled_from(["first", "uniform", "random", "sliding"]),
+    sampling=st.sampled_from(["first", "uniform", "random", "segments", "sliding"]),
+    clips=st.integers(1, 5),
     stride=st.integers(1, 7),
     hop=st.none() | st.integers(1, 60),
 )
@@ -53,6 +54,23 @@ def test_uniform_is_the_center_of_each_equal_part(n_frames, frames):
         assert (np.abs(np.array(indices) + 0.5 - centers) <= 0.5 + 1e-9).all()
 
 
+@given(lengths, st.integers(1, 40), st.integers(1, 6))
+def test_segments_have_one_frame_of_each_equal_part_at_their_offset(n_frames, frames, count):
+    clips = clips_of(n_frames, frames=frames, clips=count, sampling="segments")
+    assert len({tuple(clip) for clip in clips}) == len(clips) <= count
+    if n_frames <= frames:
+        assert clips == [list(range(n_frames))]
+        return
+    wanted = [
+        [int((part + (piece + 0.5) / count) * n_frames / frames + 1e-9) for part in range(frames)]
+        for piece in range(count)
+    ]
+    assert clips == [list(one) for one in dict.fromkeys(map(tuple, wanted))]
+    assert clips_of(n_frames, frames=frames, clips=1, sampling="segments") == clips_of(
+        n_frames, frames=frames, sampling="uniform"
+    )
+
+
 @given(lengths, settings.filter(lambda clip: clip.sampling == "sliding"))
 @example(7, ClipSettings(frames=3, sampling="sliding", stride=2))
 @example(6, ClipSettings(frames=3, sampling="sliding", stride=2))
@@ -87,6 +105,8 @@ def test_known_samples():
     assert clips_of(10, frames=4, sampling="sliding") == [[0, 1, 2, 3], [4, 5, 6, 7], [6, 7, 8, 9]]
     assert clips_of(10, frames=4, sampling="sliding", hop=2)[1] == [2, 3, 4, 5]
     assert clips_of(8, frames=2, sampling="sliding", stride=2) == [[0, 2], [4, 6]]
+    assert clips_of(24, frames=4, sampling="segments") == [[1, 7, 13, 19], [3, 9, 15, 21], [5, 11, 17, 23]]
+    assert clips_of(5, frames=4, sampling="segments", clips=2) == [[0, 1, 2, 4], [0, 2, 3, 4]]
 
 
 def test_random_is_fixed_by_seed_and_name_for_ever():

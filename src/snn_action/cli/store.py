@@ -182,6 +182,7 @@ def _find_needed(config: "Config", folder: Path) -> set[str]:
     """
     from snn_action.features import load_backbone, prepare
     from snn_action.features.extraction.needs import digest_catalog, find_keys
+    from snn_action.features.extraction.versions import plan_versions
 
     catalog = config.dataset.build(config.seed)
     if catalog.arrays is not None:
@@ -190,12 +191,17 @@ def _find_needed(config: "Config", folder: Path) -> set[str]:
     backbone = load_backbone(config)
     prepare(backbone, config, "cpu")
     keys, bad = find_keys(catalog, config, backbone, digests)
+    needed = {key for streams in keys.values() for key in streams.values()}
+    own, versions = plan_versions(catalog, config)
+    for draws in versions:
+        keys, _ = find_keys(catalog, own, backbone, digests, draws)
+        needed |= {key for streams in keys.values() for key in streams.values()}
     if bad:
         raise WorkError(
             f"--keep-config: {next(iter(bad.values()))}: of {len(bad)} videos it cannot be said which features are "
             "theirs; fix or remove them first"
         )
-    return {key for streams in keys.values() for key in streams.values()}
+    return needed
 
 
 def _describe(shards: "Any") -> str:

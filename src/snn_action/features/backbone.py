@@ -45,6 +45,11 @@ def check_end_to_end(config: Config, *, has_videos: bool = True) -> None:
         return
     if config.backbone.coding != "none":
         raise ConfigError("backbone.coding: of a frozen backbone, but model 'end_to_end' trains it; set it to 'none'")
+    if config.training.augment.is_active:
+        raise ConfigError(
+            "training.augment: of features, but model 'end_to_end' is given frames; switch it off (model.shift and "
+            "model.zoom move frames)"
+        )
     if config.training.feature_noise:
         raise ConfigError(
             "training.feature_noise: of features, but model 'end_to_end' is given frames; set it to 0, and noise of "

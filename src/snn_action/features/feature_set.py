@@ -1,7 +1,7 @@
 """Features of all clips of a catalog, wherever they lie: read in batches, padded and masked."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -53,6 +53,8 @@ class FeatureSet:
         label: Class of each clip (C,).
         length: Real time steps of each clip (C,).
         streams: Where the rows of each stream lie (memory-mapped or in memory).
+        versions: The same clips with other rows, for training alone (``training.augment``): those of all frames of
+            their videos, or of augmented frames; clips that nobody trains on have none.
 
     Raises:
         IndexError: a clip's rows are not in its shard.
@@ -62,6 +64,7 @@ class FeatureSet:
     label: Indices
     length: Indices
     streams: tuple[StreamRows, ...]
+    versions: tuple["FeatureSet", ...] = ()
 
     def __post_init__(self) -> None:
         for stream in self.streams:
@@ -87,6 +90,11 @@ class FeatureSet:
         """Clips of the named videos, in the order of clips."""
         wanted = np.fromiter(videos, dtype=np.int64)
         return [int(clip) for clip in np.flatnonzero(np.isin(self.video, wanted))]
+
+    def take_stream(self, place: int) -> "FeatureSet":
+        """The same clips with one of their streams."""
+        versions = tuple(version.take_stream(place) for version in self.versions)
+        return replace(self, streams=(self.streams[place],), versions=versions)
 
     def read(self, clips: Sequence[int] | Indices) -> tuple[Tensor, Tensor]:
         """Features ``(B, T, D)`` float32, zero where padded, and mask ``(B, T)``, T the longest of these clips."""

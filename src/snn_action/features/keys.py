@@ -15,6 +15,7 @@ from snn_action.backbones import Backbone
 from snn_action.core.database import Database
 from snn_action.video.content import digest_content, path_text, state_of
 from snn_action.video.decode import DECODER_VERSION
+from snn_action.video.frame_augmentation import FrameDraw
 from snn_action.video.settings import ClipSettings
 from snn_action.video.transforms import TRANSFORM_VERSION
 
@@ -24,7 +25,15 @@ _SEALED = re.compile(r"([0-9a-f]{64}) ([0-9a-f]{16})")
 
 
 def feature_key(
-    content: str, name: str, stream: str, clip: ClipSettings, size: int, seed: int, backbone: Backbone, precision: str
+    content: str,
+    name: str,
+    stream: str,
+    clip: ClipSettings,
+    size: int,
+    seed: int,
+    backbone: Backbone,
+    precision: str,
+    draw: FrameDraw | None = None,
 ) -> str:
     """The key of one stream of one video, 64 hexadecimal digits.
 
@@ -37,6 +46,7 @@ def feature_key(
         seed: Seed of random sampling.
         backbone: The network; its fingerprint matters.
         precision: Arithmetic of the network.
+        draw: How frames are changed; None: they are not.
     """
     what = {
         "version": FEATURE_VERSION,
@@ -45,9 +55,11 @@ def feature_key(
         "content": content,
         "stream": [stream, clip.difference_span] if stream == "difference" else [stream],
         "clip": [clip.sampling, clip.frames, clip.stride, clip.hop],
+        **({"clips": clip.clips} if clip.sampling == "segments" else {}),  # other keys stay what they were
         "random": [seed, name] if clip.sampling == "random" else None,
         "size": size,
         "backbone": [*backbone.fingerprint, precision],
+        **({"draw": draw.key} if draw else {}),
     }
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
 

@@ -26,6 +26,7 @@ from snn_action.features import (
     read_contents,
 )
 from snn_action.features.extraction.summary import describe_extraction, show_bytes
+from snn_action.features.extraction.versions import check_versions, check_windows, extract_versions
 from snn_action.models.encoder import Encoder
 from snn_action.runs.folder import learned_settings
 from snn_action.runs.split import Split, freeze
@@ -85,6 +86,7 @@ def load_data(config: Config, split: Split | None = None, *, progress: bool = Fa
         catalog: Catalog = config.dataset.build(config.seed)
     check_background(config, catalog.class_names)
     check_end_to_end(config, has_videos=catalog.arrays is None)
+    check_versions(config, catalog)
     if split is not None:
         catalog = split.align(catalog)
     start = _find_start(config, split)
@@ -105,6 +107,7 @@ def load_data(config: Config, split: Split | None = None, *, progress: bool = Fa
         stage(f"Loading {config.backbone.name}", progress),
     ):  # it may download the weights
         backbone = load_backbone(config)
+    check_windows(config, backbone)
     prepare(backbone, config, device)
     if guard and (needed := check_memory(config, find_encoder(backbone))):
         logger.info("training from frames: about %s of memory", show_bytes(needed), extra=LINE)
@@ -127,8 +130,10 @@ def load_data(config: Config, split: Split | None = None, *, progress: bool = Fa
     catalog, split = _decide(config, catalog, split, contents.digests, described, done.bad, start)
     if distributed.is_main():
         config.dataset.keep_features(catalog, done.features)
+    versions = extract_versions(catalog, config, backbone, device, done.features, contents, progress)
+    features = replace(done.features, versions=versions)
     counts = {"videos_extracted": done.n_extracted, "videos_from_store": done.n_reused}
-    return Data(catalog, split, done.features, backbone, done.seconds, counts, summary, leakage)
+    return Data(catalog, split, features, backbone, done.seconds, counts, summary, leakage)
 
 
 def check_background(config: Config, class_names: tuple[str, ...]) -> None:

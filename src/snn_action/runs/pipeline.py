@@ -41,6 +41,7 @@ from snn_action.runs.split_file import FILE, read_begun_run, write_split
 from snn_action.runs.timing import measure_timing, write_timing
 from snn_action.training import (
     Sides,
+    check_augment,
     check_loggers,
     check_precision,
     encode_clips,
@@ -185,6 +186,7 @@ def _check_beforehand(config: Config, *, begun: bool = False) -> None:
     check_loggers(config)
     check_model(config.model)
     check_end_to_end(config)
+    check_augment(config)
     if begun:
         return
     if config.training.weights is not None:

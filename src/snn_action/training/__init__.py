@@ -1,5 +1,6 @@
 """Training of temporal models: seeded, resumable at every epoch."""
 
+from snn_action.training.augment import check_augment
 from snn_action.training.checkpoints import load_shared, load_weights, read_checkpoint, read_trained_on
 from snn_action.training.device import Device, resolve_device
 from snn_action.training.encoding import encode_clips, see_clip
@@ -21,6 +22,7 @@ from snn_action.training.memory import check_memory
 __all__ = [
     "Device",
     "Sides",
+    "check_augment",
     "check_loggers",
     "check_memory",
     "check_precision",

@@ -17,6 +17,7 @@ from snn_action.datasets.trained_on import TrainedOn
 from snn_action.features.feature_set import FeatureSet
 from snn_action.models import TemporalModel
 from snn_action.models.end_to_end import EndToEnd
+from snn_action.training.augment import make_augmenter
 from snn_action.training.checkpoints import (
     LAST,
     NO_TRAINING,
@@ -32,6 +33,8 @@ from snn_action.training.encoding import encode_clips, measure_statistics
 from snn_action.training.history import EpochRecorder, Measure, check_lines, write_lines
 from snn_action.training.loggers import log_epochs
 from snn_action.training.progress import show_epochs
+
+Side = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 DONE = "trained"  # a fold's folder holds this file once its training is complete
 
@@ -193,19 +196,26 @@ def set_weights(model: TemporalModel, features: FeatureSet, sides: Sides, config
     elif model.trained_by_gradient:
         _prepare(model, features, sides.train, config)
     else:
-        fit_closed_form(model, features, sides.train, sides.validation)
+        _fit(model, _read_training(features, sides.train, config), features, sides.validation)
 
 
 def fit_closed_form(
     model: TemporalModel, features: FeatureSet, train: Sequence[int], validation: Sequence[int]
 ) -> None:
     """Fit a model that has a method ``fit`` instead of gradients (``trained_by_gradient`` is false)."""
+    _fit(model, _read_side(features, train), features, validation)
+
+
+def _fit(model: TemporalModel, train: Side, features: FeatureSet, validation: Sequence[int]) -> None:
     fit: Any = model.fit
-    fit(*_read_side(features, train), validation=_read_side(features, validation) if validation else None)
+    fit(*train, validation=_read_side(features, validation) if validation else None)
 
 
 def _prepare(model: TemporalModel, features: FeatureSet, clips: Sequence[int], config: Config) -> None:
     """Let the model, or the temporal model inside it, fit to training clips what gradients do not learn."""
+    if not isinstance(model, EndToEnd):
+        model.prepare(*_read_training(features, clips, config))
+        return
     measure_statistics(model, features, clips, config.training.batch_size, resolve_device(config.device).main)
     inner, seen = _read_seen(model, features, clips, config)
     inner.prepare(*seen)
@@ -220,9 +230,15 @@ def _read_seen(
     return inner, _read_side(seen, clips if seen is features else range(len(seen)))
 
 
-def _read_side(features: FeatureSet, clips: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _read_side(features: FeatureSet, clips: Sequence[int]) -> Side:
     """Features (B, T, D), masks (B, T) and labels (B,) of some clips."""
     return (*features.read(clips), torch.from_numpy(features.label[list(clips)]))
+
+
+def _read_training(features: FeatureSet, clips: Sequence[int], config: Config) -> Side:
+    """``_read_side`` of training clips, with their varied copies (``training.augment.copies``)."""
+    augmenter = make_augmenter(features, clips, config)
+    return _read_side(features, clips) if augmenter is None else augmenter.read_copies(clips)
 
 
 def _fit_epochs(

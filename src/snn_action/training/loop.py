@@ -19,6 +19,7 @@ from snn_action.core.reading import naming
 from snn_action.features.feature_set import FeatureSet
 from snn_action.models import TemporalModel
 from snn_action.models.end_to_end import EndToEnd
+from snn_action.training.augment import make_augmenter
 from snn_action.training.checkpoints import LAST, NO_TRAINING, TrainingState, begin_anew
 from snn_action.training.clips import EpochSampler, make_loader, mix_seed
 from snn_action.training.device import Device, resolve_device
@@ -59,8 +60,9 @@ def train_epochs(
 ) -> None:
     """Train ``model`` in place until the last epoch, or until patience has run out. It ends on the CPU.
 
-    The order of clips depends on the seed and the epoch alone, the learning rate on the step, and what dropout and
-    noise draw on the seed, epoch, step and process: an epoch after a kill is that of a training that was never killed.
+    The order of clips depends on the seed and the epoch alone, what ``training.augment`` draws on these and the clip,
+    the learning rate on the step, and what dropout and noise draw on the seed, epoch, step and process: an epoch after
+    a kill is that of a training that was never killed.
 
     Args:
         model: With the weights to begin with.
@@ -82,6 +84,8 @@ def train_epochs(
         batch_size=settings.batch_size,
         workers=settings.workers,
         pin_memory=settings.pin_memory,
+        reader=make_augmenter(features, clips, config),
+        sorted_batches=settings.sorted_batches,
     )
     fabric = _make_fabric(config.precision, device)
     objective = Objective(model, settings).to(device.main).train()
@@ -110,7 +114,8 @@ def train_epochs(
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(epoch * steps + index, steps, settings) * group.get("factor", 1.0)
             inputs, mask, label = (part.to(device.main, non_blocking=True) for part in batch[:3])
-            loss, logits = parallel(inputs, mask, label)
+            mixed = batch.mixed and tuple(part.to(device.main) for part in batch.mixed)
+            loss, logits = parallel(inputs, mask, label, mixed)
             if not bool(loss.isfinite()):
                 raise WorkError(
                     f"the loss is {loss.item()} in epoch {epoch}: lower training.learning_rate, "

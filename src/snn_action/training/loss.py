@@ -12,7 +12,12 @@ from snn_action.models import Population, find_spikes
 
 
 def sequence_loss(
-    logits: Tensor, mask: Tensor, labels: Tensor, weights: LossSettings, label_smoothing: float = 0.0
+    logits: Tensor,
+    mask: Tensor,
+    labels: Tensor,
+    weights: LossSettings,
+    label_smoothing: float = 0.0,
+    mixed: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
     """Cross-entropy of time steps, of clips, or both, averaged over clips.
 
@@ -20,6 +25,7 @@ def sequence_loss(
         clip:     H(y, mean over real steps t of softmax(logits_t))
 
     with H(y, p) = -sum_k y_k log p_k and y the label, smoothed: 1 - e + e / K for its class and e / K elsewhere.
+    Of a clip that was mixed of two, y has the share of the first class and what is left for the second one.
 
     Args:
         logits: (B, T, K).
@@ -27,9 +33,14 @@ def sequence_loss(
         labels: (B,).
         weights: Of the two terms.
         label_smoothing: e.
+        mixed: Second class (B,) of each clip and share (B,) of the first; None: clips are not mixed.
     """
     log_shares = logits.float().log_softmax(-1)
-    target = F.one_hot(labels, logits.shape[-1]) * (1 - label_smoothing) + label_smoothing / logits.shape[-1]
+    classes: Tensor = F.one_hot(labels, logits.shape[-1])
+    if mixed is not None:
+        second, share = F.one_hot(mixed[0], logits.shape[-1]), mixed[1].unsqueeze(-1)
+        classes = share * classes + (1 - share) * second
+    target = classes * (1 - label_smoothing) + label_smoothing / logits.shape[-1]
     steps = mask.sum(1)
     loss = log_shares.new_zeros(())
     if weights.timestep:

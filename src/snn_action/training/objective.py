@@ -21,20 +21,23 @@ class Objective(nn.Module):
         self.model = model
         self.settings = settings
 
-    def forward(self, features: Tensor, mask: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, features: Tensor, mask: Tensor, label: Tensor, mixed: tuple[Tensor, Tensor] | None = None
+    ) -> tuple[Tensor, Tensor]:
         """The mean loss () over clips, and the logits (B, T, K) without gradient.
 
         Args:
             features: (B, T, D).
             mask: (B, T), true on real steps.
             label: (B,).
+            mixed: See ``sequence_loss``.
         """
         settings, weights = self.settings, self.settings.loss
         if settings.feature_noise:
             deviation = settings.feature_noise / self.model.input_scale
             features = features + deviation * torch.randn_like(features)
         logits, state = self.model(features, mask=mask, keep_state=False)
-        loss = sequence_loss(logits, mask, label, weights, settings.label_smoothing)
+        loss = sequence_loss(logits, mask, label, weights, settings.label_smoothing, mixed)
         if weights.spikes and self.model.populations:
             loss = loss + weights.spikes * spike_penalty(state, mask, self.model.populations, weights.spike_target)
         return loss, logits.detach()

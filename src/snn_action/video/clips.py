@@ -14,6 +14,7 @@ from torch import Tensor
 
 from snn_action.video.content import state_of
 from snn_action.video.decode import DEFAULT_LIMITS, Frame, FrameSource, VideoFile, open_video, use_video
+from snn_action.video.frame_augmentation import FrameDraw
 from snn_action.video.opening import naming_video
 from snn_action.video.sampling import Indices, sample_clips
 from snn_action.video.settings import ClipSettings, LimitSettings, Stream
@@ -34,6 +35,7 @@ class VideoClips:
         streams: For each stream, images of the first part of these frames (P, 3, S, S) uint8, channels last in memory.
         source: What the further parts are read from (``read_part``); None where there is one part only.
         state: What the file was (``state_of``) when the first of several parts was read.
+        draw: How the frames are changed; None: they are not.
     """
 
     n_frames: int
@@ -42,6 +44,7 @@ class VideoClips:
     streams: dict[Stream, Tensor]
     source: FrameSource | None = None
     state: str = ""
+    draw: FrameDraw | None = None
 
     def further_parts(self) -> list[Indices]:
         """Frames of each further part."""
@@ -56,6 +59,7 @@ def read_video(
     seed: int,
     name: str,
     limits: LimitSettings = DEFAULT_LIMITS,
+    draw: FrameDraw | None = None,
 ) -> VideoClips:
     """Sample the clips of a video, decode the frames they need and resize them; of many frames the first part.
 
@@ -70,17 +74,20 @@ def read_video(
         seed: Of the ``random`` sampling.
         name: Name of the video, of the ``random`` sampling.
         limits: What the video may ask for.
+        draw: How its frames are changed; None: they are not.
 
     Raises:
         WorkError: names the file and why it cannot be read.
     """
     with naming_video(Path(path)):
         state = state_of(Path(path))
-        clips = use_video(open_video(path, limits), lambda source: read_source(source, clip, size, seed, name))
+        clips = use_video(open_video(path, limits), lambda source: read_source(source, clip, size, seed, name, draw))
         return replace(clips, state=str(state)) if clips.source else clips
 
 
-def read_source(source: FrameSource, clip: ClipSettings, size: int, seed: int, name: str) -> VideoClips:
+def read_source(
+    source: FrameSource, clip: ClipSettings, size: int, seed: int, name: str, draw: FrameDraw | None = None
+) -> VideoClips:
     """``read_video`` of frames that are read from ``source``."""
     clips = sample_clips(source.n_frames, clip, seed, name)
     indices = np.unique(np.concatenate(clips))
@@ -88,13 +95,15 @@ def read_source(source: FrameSource, clip: ClipSettings, size: int, seed: int, n
     is_long = len(indices) > together
     if is_long and isinstance(source, VideoFile) and not source.timeline.counted:
         source.count_all()  # parts must agree on the number of frames, of which packets may tell another
-    streams = read_part(source, indices[:together], clip, size)
+    streams = read_part(source, indices[:together], clip, size, draw)
     positions = tuple(np.searchsorted(indices, chosen) for chosen in clips)
-    return VideoClips(source.n_frames, indices, positions, streams, source if is_long else None)
+    return VideoClips(source.n_frames, indices, positions, streams, source if is_long else None, draw=draw)
 
 
-def read_part(source: FrameSource, indices: Indices, clip: ClipSettings, size: int) -> dict[Stream, Tensor]:
-    """For each stream, images (P, 3, S, S) of the frames at ``indices``.
+def read_part(
+    source: FrameSource, indices: Indices, clip: ClipSettings, size: int, draw: FrameDraw | None = None
+) -> dict[Stream, Tensor]:
+    """For each stream, images (P, 3, S, S) of the frames at ``indices``, changed as ``draw`` says.
 
     Raises:
         VideoError: names the file and why it cannot be read.
@@ -103,7 +112,7 @@ def read_part(source: FrameSource, indices: Indices, clip: ClipSettings, size: i
         stream: torch.empty((len(indices), 3, size, size), dtype=torch.uint8, memory_format=torch.channels_last)
         for stream in clip.streams
     }
-    views = _view(source, indices.tolist(), clip)
+    views = _view(source, indices.tolist(), clip, draw)
     done = 0
     while together := list(islice(views, RESIZED_TOGETHER)):
         for stream, images in streams.items():
@@ -112,7 +121,9 @@ def read_part(source: FrameSource, indices: Indices, clip: ClipSettings, size: i
     return streams
 
 
-def _view(source: FrameSource, wanted: Sequence[int], clip: ClipSettings) -> Iterator[dict[Stream, Frame]]:
+def _view(
+    source: FrameSource, wanted: Sequence[int], clip: ClipSettings, draw: FrameDraw | None
+) -> Iterator[dict[Stream, Frame]]:
     """For each wanted index, what each stream shows of it."""
     span, last = clip.difference_span, source.n_frames - 1
     around = {index: (max(0, index - span), min(last, index + span)) for index in wanted}
@@ -128,7 +139,7 @@ def _view(source: FrameSource, wanted: Sequence[int], clip: ClipSettings) -> Ite
             del frames[known]
         while not (needed & {index, later} <= frames.keys()):
             known, frame = next(decoded)
-            frames[known] = frame
+            frames[known] = frame if draw is None else draw.apply(frame)
         views: dict[Stream, Frame] = {}
         for stream in clip.streams:
             views[stream] = frames[index] if stream == "rgb" else difference_image(frames[later], frames[earlier])

@@ -4,8 +4,12 @@
 first     frames 0, stride, 2 stride, ...
 uniform   the center of each of ``frames`` equal parts of the video
 random    one frame drawn from each of ``frames`` equal parts; the draw is fixed by seed and video
+segments  ``clips`` clips, each of one frame of each of ``frames`` equal parts: clip j has the center of the j-th of
+          ``clips`` equal pieces of each part (temporal segment networks: Wang et al., ECCV 2016)
 sliding   clips of frames at distance ``stride`` that begin every ``hop`` frames (null: where the last clip ended)
 ========  ===================================================================================================
+
+With one clip ``segments`` is ``uniform``. Clips that would be equal are one clip.
 
 A clip is shorter than ``frames`` where the video is; it is padded and masked later, a frame is never repeated.
 Sliding clips are all of full length unless the video is shorter than one: where a frame would be left over at the
@@ -42,8 +46,11 @@ def sample_clips(n_frames: int, clip: ClipSettings, seed: int, name: str) -> lis
         return _slide(n_frames, clip)
     if n_frames <= clip.frames:
         return [np.arange(n_frames)]
-    if clip.sampling == "uniform":
-        return [(2 * np.arange(clip.frames) + 1) * n_frames // (2 * clip.frames)]
+    if clip.sampling in ("uniform", "segments"):
+        pieces = clip.clips if clip.sampling == "segments" else 1
+        firsts = 2 * pieces * np.arange(clip.frames)  # in halves of a piece
+        clips = [(firsts + 2 * piece + 1) * n_frames // (2 * pieces * clip.frames) for piece in range(pieces)]
+        return [one for k, one in enumerate(clips) if k == 0 or (one != clips[k - 1]).any()]
     edges = np.arange(clip.frames + 1) * n_frames // clip.frames
     draws = [_draw(f"{seed} {part} {name}", int(width)) for part, width in enumerate(np.diff(edges))]
     return [edges[:-1] + np.array(draws)]

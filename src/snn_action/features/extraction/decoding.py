@@ -13,6 +13,7 @@ from snn_action.datasets.catalog import Video
 from snn_action.video.clips import VideoClips, read_part, read_video
 from snn_action.video.content import digest_content, state_of
 from snn_action.video.decode import DEFAULT_LIMITS, FrameSource
+from snn_action.video.frame_augmentation import FrameDraw
 from snn_action.video.opening import naming_video
 from snn_action.video.sampling import Indices
 from snn_action.video.settings import ClipSettings, LimitSettings, Stream
@@ -26,6 +27,7 @@ class Job:
     """A video to decode, and the keys of those of its streams that the store lacks.
 
     ``content`` is the digest that the keys are made of, ``state`` what the file was (``state_of``) before it was taken.
+    ``draw`` says how its frames are changed; None: they are not.
     """
 
     video: Video
@@ -33,6 +35,7 @@ class Job:
     keys: dict[Stream, str]
     content: str
     state: str
+    draw: FrameDraw | None = None
 
 
 def decode_ahead(
@@ -61,7 +64,7 @@ def _decode(job: Job, clip: ClipSettings, size: int, seed: int, limits: LimitSet
         before = state_of(job.path)
         if before != job.state and digest_content(job.path) != job.content:
             return f"{job.path}: {_REPLACED}"
-        clips = read_video(job.path, clip, size, seed, job.video.name, limits)
+        clips = read_video(job.path, clip, size, seed, job.video.name, limits, job.draw)
         return clips if state_of(job.path) == before else f"{job.path}: {_REPLACED}"
     except WorkError as error:
         return str(error)
@@ -81,7 +84,9 @@ def decode_parts(
     if clips.source is None:
         return
     clip = clip.model_copy(update={"streams": tuple(clips.streams)})
-    decode = partial(_decode_part, path=path, state=clips.state, source=clips.source, clip=clip, size=size)
+    decode = partial(
+        _decode_part, path=path, state=clips.state, source=clips.source, clip=clip, size=size, draw=clips.draw
+    )
     parts = clips.further_parts()
     for part in map_apart(decode, parts, 1, limits.timeout) if workers else map(decode, parts):
         if not isinstance(part, dict):
@@ -91,11 +96,11 @@ def decode_parts(
 
 
 def _decode_part(
-    indices: Indices, path: Path, state: str, source: FrameSource, clip: ClipSettings, size: int
+    indices: Indices, path: Path, state: str, source: FrameSource, clip: ClipSettings, size: int, draw: FrameDraw | None
 ) -> dict[Stream, Tensor] | str:
     try:
         with naming_video(path):
-            images = read_part(source, indices, clip, size)
+            images = read_part(source, indices, clip, size, draw)
             return images if str(state_of(path)) == state else f"{path}: {_REPLACED}"
     except WorkError as error:
         return str(error)

@@ -28,7 +28,7 @@ from snn_action.features.extraction.embed import embed_clips, prepare
 from snn_action.features.extraction.failures import Failures
 from snn_action.features.extraction.first_look import check_share, look_first
 from snn_action.features.extraction.locks import Locks
-from snn_action.features.extraction.needs import Contents, find_keys, read_contents
+from snn_action.features.extraction.needs import Contents, Draws, find_keys, read_contents
 from snn_action.features.extraction.sharing import Block, Claim, Sharing, cut_blocks
 from snn_action.features.feature_set import FeatureSet
 from snn_action.features.store.file_system import network_file_system
@@ -73,13 +73,15 @@ def extract_features(
     device: torch.device | str,
     progress: bool = True,
     contents: Contents | None = None,
+    draws: Draws | None = None,
 ) -> Extraction:
     """Features of all clips of a catalog of videos, from the store where it has them.
 
     Killed at any moment, it loses at most the blocks of ``features.shard_videos`` videos that it was working on, and
     goes on from there. Several processes may do it at the same time, on one store: each ends when everything is there.
     Videos that cannot be read are left out and named in a warning, the same ones in all processes that train together.
-    ``contents`` are those of the videos, where they were read already (``read_contents``).
+    ``contents`` are those of the videos, where they were read already (``read_contents``). ``draws`` names the videos
+    that are wanted, and how the frames of each are changed; None: all, unchanged.
 
     Raises:
         ConfigError: the backbone cannot take images of ``clip.size``.
@@ -95,8 +97,8 @@ def extract_features(
             *(store.folder, network),
         )
     try:
-        keys, bad = _find_left(catalog, config, backbone, contents, store, progress)
-        blocks = cut_blocks(catalog, keys, contents, config.features.shard_videos)
+        keys, bad = _find_left(catalog, config, backbone, contents, store, progress, draws)
+        blocks = cut_blocks(catalog, keys, contents, config.features.shard_videos, draws)
         done, frames, failed = _run(blocks, config, backbone, device, store, progress)
         failed = distributed.join(failed)  # now all processes that train together are through
         store.refresh()
@@ -104,7 +106,7 @@ def extract_features(
         for index, streams in keys.items():
             if reasons := [failed[key] for key in streams.values() if key in failed and key not in present]:
                 bad[index] = reasons[0]
-        reused = len(catalog.videos) - len(bad) - done
+        reused = len(catalog.videos if draws is None else draws) - len(bad) - done
         bad = distributed.join(bad)  # what one of them cannot use, none does: they must train on the same videos
         kept = "; the features of all others are kept"
         if said := check_share(catalog, bad, config.dataset.max_bad_share, kept):
@@ -121,7 +123,13 @@ def extract_features(
 
 
 def _find_left(
-    catalog: Catalog, config: Config, backbone: Backbone, contents: Contents, store: FeatureStore, progress: bool
+    catalog: Catalog,
+    config: Config,
+    backbone: Backbone,
+    contents: Contents,
+    store: FeatureStore,
+    progress: bool,
+    draws: Draws | None,
 ) -> tuple[dict[int, dict[Stream, str]], dict[int, str]]:
     """Keys of all videos that open, and why others do not, before anything is extracted.
 
@@ -130,10 +138,11 @@ def _find_left(
     Raises:
         WorkError: more than ``dataset.max_bad_share`` of the videos do not open.
     """
-    keys, unread = find_keys(catalog, config, backbone, contents.digests)
+    keys, unread = find_keys(catalog, config, backbone, contents.digests, draws)
     present, opened = store.find([key for streams in keys.values() for key in streams.values()]), contents.opened
     left = {i for i, streams in keys.items() if i not in opened and any(key not in present for key in streams.values())}
-    bad = {**unread, **contents.bad, **look_first(catalog, left, config, progress)}
+    known = {index: why for index, why in contents.bad.items() if draws is None or index in draws}
+    bad = {**unread, **known, **look_first(catalog, left, config, progress)}
     check_share(catalog, bad, config.dataset.max_bad_share, "")
     return {index: streams for index, streams in keys.items() if index not in bad}, bad
 

@@ -12,6 +12,7 @@ from snn_action.datasets.catalog import Catalog
 from snn_action.features.extraction.first_look import check_share, look_first
 from snn_action.features.keys import digest_videos, feature_key, find_new, read_states
 from snn_action.features.store.store import FeatureStore
+from snn_action.video.frame_augmentation import FrameDraw
 from snn_action.video.settings import Stream
 from snn_action.video.transforms import TRANSFORM_VERSION
 
@@ -87,24 +88,33 @@ def describe_backbone(backbone: Backbone, config: Config) -> dict[str, Any]:
     }
 
 
+Draws = Mapping[int, FrameDraw | None]
+
+
 def find_keys(
-    catalog: Catalog, config: Config, backbone: Backbone, digests: Sequence[str | OSError]
+    catalog: Catalog,
+    config: Config,
+    backbone: Backbone,
+    digests: Sequence[str | OSError],
+    draws: Draws | None = None,
 ) -> tuple[dict[int, dict[Stream, str]], dict[int, str]]:
     """Keys by video and stream, and why a video cannot be read at all.
 
-    ``digests`` are those of the videos' contents (``digest_catalog``).
+    ``digests`` are those of the videos' contents (``digest_catalog``); ``draws`` names the videos that are wanted, and
+    how the frames of each are changed; None: all, unchanged.
     """
     size = config.clip.size or backbone.input_size
     keys: dict[int, dict[Stream, str]] = {}
     bad: dict[int, str] = {}
     for index, (video, digest) in enumerate(zip(catalog.videos, digests, strict=True)):
+        if draws is not None and index not in draws:
+            continue
         if isinstance(digest, OSError):
             bad[index] = f"{digest.filename or video.path}: {digest.strerror}"
             continue
+        precision, draw = config.backbone.precision, draws[index] if draws else None
         keys[index] = {
-            stream: feature_key(
-                digest, video.name, stream, config.clip, size, config.seed, backbone, config.backbone.precision
-            )
+            stream: feature_key(digest, video.name, stream, config.clip, size, config.seed, backbone, precision, draw)
             for stream in config.clip.streams
         }
     return keys, bad

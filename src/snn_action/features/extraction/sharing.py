@@ -18,7 +18,7 @@ from snn_action.datasets.catalog import Catalog
 from snn_action.features.extraction.decoding import Job
 from snn_action.features.extraction.failures import Failures
 from snn_action.features.extraction.locks import Locks
-from snn_action.features.extraction.needs import Contents
+from snn_action.features.extraction.needs import Contents, Draws
 from snn_action.features.store.store import FeatureStore
 from snn_action.video.settings import Stream
 
@@ -47,7 +47,11 @@ class Claim:
 
 
 def cut_blocks(
-    catalog: Catalog, keys: Mapping[int, Mapping[Stream, str]], contents: Contents, videos: int
+    catalog: Catalog,
+    keys: Mapping[int, Mapping[Stream, str]],
+    contents: Contents,
+    videos: int,
+    draws: Draws | None = None,
 ) -> list[Block]:
     """Blocks of ``videos`` videos in the catalog's order; of videos with equal keys only the first is in one."""
     seen: set[str] = set()
@@ -56,7 +60,8 @@ def cut_blocks(
         video = catalog.videos[index]
         new = {stream: key for stream, key in streams.items() if key not in seen}
         if new and video.path is not None:
-            jobs.append(Job(video, video.path, new, str(contents.digests[index]), str(contents.states[index])))
+            known = str(contents.digests[index]), str(contents.states[index])
+            jobs.append(Job(video, video.path, new, *known, draws[index] if draws else None))
             seen.update(new.values())
     return [_name(jobs[first : first + videos]) for first in range(0, len(jobs), videos)]
 

@@ -86,7 +86,7 @@ def choose_features(features: FeatureSet, config: Config, candidate: Candidate) 
     if candidate.source in (GIVEN, JOINED, LATE):
         return features
     place = [*config.clip.streams].index(candidate.source)  # type: ignore[arg-type]
-    return replace(features, streams=(features.streams[place],))
+    return features.take_stream(place)
 
 
 class Validation:
