@@ -113,7 +113,7 @@ def _find_parents(folder: Path) -> set[Path]:
     while waiting:
         new = set(waiting.pop().parents) - found
         found |= new
-        waiting += [each.parent / os.readlink(each) / "file" for each in new if each.is_symlink()]
+        waiting += [each.parent / each.readlink() / "file" for each in new if each.is_symlink()]
     return found
 
 
