@@ -8,7 +8,7 @@ from torch import Tensor
 from snn_action.backbones import Backbone, build_backbone
 from snn_action.backbones.sigma_delta import SigmaDeltaNetwork
 from snn_action.backbones.thresholds import Thresholds, choose_thresholds, count_steps, read_thresholds
-from snn_action.core.errors import ConfigError
+from snn_action.core.errors import ConfigError, WorkError
 from snn_action.evaluation.energy.count import count_network
 from snn_action.evaluation.energy.layers import total
 
@@ -86,6 +86,14 @@ def test_the_file_is_read_as_it_was_written(tiny: Backbone, tmp_path: Path) -> N
         ({"thresholds": [1]}, "numbers by name"),
         ({"thresholds": {"nowhere": 1.0}}, "sends no value 'nowhere'"),
         ({"calibrated_on": 3}, "no file of thresholds"),
+        ({"calibrated_on": "film_a"}, "a list of texts"),
+        ({"calibrated_on": {"film_a": 1}}, "a list of texts"),
+        ({"calibrated_on": [["film_a"]]}, "a list of texts"),
+        ({"digest": ["f"]}, "a list of texts"),
+        ({"error": "nan"}, "'error' is 'nan'"),
+        ({"version": True}, "no file of thresholds.*version True"),
+        ({"thresholds": {"images": 1e308}}, "threshold must be 0 or from 1e-20 to 1e"),
+        ({"thresholds": {"images": 1e-300}}, "threshold must be 0 or from 1e-20 to 1e"),
     ],
 )
 def test_a_file_that_does_not_fit_is_refused(
@@ -111,3 +119,23 @@ def test_files_that_are_none_are_refused(tmp_path: Path) -> None:
 def test_an_error_that_is_none_is_refused(tiny: Backbone, clips: list[Tensor], error: float) -> None:
     with pytest.raises(ConfigError, match="--max-error"):
         choose_thresholds(tiny, clips, error, [])
+
+
+def test_videos_in_which_nothing_changes_are_refused(tiny: Backbone, clips: list[Tensor]) -> None:
+    for still in (clips[0][:1], clips[0][:1].expand(3, -1, -1, -1).contiguous()):
+        with pytest.raises(ConfigError, match=r"--max-error 0\.1: no thresholds keep it"):
+            choose_thresholds(tiny, [still], 0.1, [])
+
+
+def test_an_error_that_no_thresholds_keep_is_refused(tiny: Backbone, clips: list[Tensor]) -> None:
+    with pytest.raises(ConfigError, match="no thresholds keep it"):
+        choose_thresholds(tiny, clips[:1], 1e-9, [])
+
+
+def test_weights_that_are_not_whole_are_said_on_one_line(clips: list[Tensor]) -> None:
+    broken = build_backbone({"name": "tiny"})
+    with torch.no_grad():
+        next(iter(broken.network.parameters())).fill_(float("nan"))
+    with pytest.raises(WorkError, match=r"relu: the value .* is nan .*backbone\.weights") as caught:
+        SigmaDeltaNetwork(broken.network)(clips[0][:2])
+    assert "\n" not in str(caught.value)

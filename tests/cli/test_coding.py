@@ -46,3 +46,21 @@ def test_thresholds_of_test_videos_are_a_leak(command, video_config, video_set, 
     code, _, err = command("run", "-c", config, *coding, "-o", "evaluation.leakage=refuse")
     assert code == 2
     assert "the backbone's thresholds were chosen from" in err
+
+
+def test_a_file_of_another_kind_is_not_replaced(command, video_config, video_set, tmp_path):
+    config, video = video_config(), next(video_set.rglob("*.avi"))
+    (tmp_path / "link").symlink_to(tmp_path / "nothing")
+    for out, reason in (
+        (video, "no file of thresholds"),
+        (config, "no file of thresholds"),
+        (tmp_path, "no file of thresholds"),
+        (tmp_path / "link", "no file of thresholds"),
+        (tmp_path / "none" / "t.json", "there is no folder"),
+    ):
+        before = out.read_bytes() if out.is_file() else None
+        code, _, err = command("calibrate-coding", "-c", config, "--out", out)
+        assert code == 2
+        assert reason in err
+        assert before is None or out.read_bytes() == before
+    assert not (tmp_path / "nothing").exists()

@@ -40,6 +40,15 @@ def test_no_text_begins_as_a_formula(text):
         ("\t=1", "'\t=1"),
         ("  =1", "'  =1"),
         ("\N{ZERO WIDTH SPACE}=1", "'\N{ZERO WIDTH SPACE}=1"),
+        ("\N{HANGUL FILLER}=1", "'\N{HANGUL FILLER}=1"),
+        (
+            "\N{BRAILLE PATTERN BLANK}\N{HALFWIDTH HANGUL FILLER}@x",
+            "'\N{BRAILLE PATTERN BLANK}\N{HALFWIDTH HANGUL FILLER}@x",
+        ),
+        (
+            "\N{VARIATION SELECTOR-16}\N{COMBINING GRAPHEME JOINER}-1",
+            "'\N{VARIATION SELECTOR-16}\N{COMBINING GRAPHEME JOINER}-1",
+        ),
         ("\N{FULLWIDTH EQUALS SIGN}1", "'\N{FULLWIDTH EQUALS SIGN}1"),
         ("'=1", "''=1"),
         ("'tis", "'tis"),

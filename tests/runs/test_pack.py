@@ -1,6 +1,7 @@
 """One file of a trained run: it says what the run says, needs nothing else, and tells what is wrong with it."""
 
 import json
+import os
 import shutil
 
 import numpy as np
@@ -15,7 +16,7 @@ from snn_action.config import load_config
 from snn_action.core.errors import ConfigError
 from snn_action.runs import pipeline
 from snn_action.runs.pack import KEY, digest_pack, read_pack
-from snn_action.runs.packing import write_pack
+from snn_action.runs.packing import remove_unfinished, write_pack
 from snn_action.runs.prediction import load_run
 
 
@@ -48,6 +49,21 @@ def test_it_says_what_the_run_says_without_run_weights_or_network(trained, video
     assert found.confidence == wanted.confidence
     assert found.to_dict() == wanted.to_dict()
     assert len(digest) == 64
+
+
+def test_what_a_killed_pack_left_is_removed_when_surely_ours(tmp_path):
+    begin = safetensors.torch.save({"model.a": torch.zeros(1)}, {KEY: "{}"})[:50]
+    ours, fresh, anothers, other, link = (tmp_path / f".{name}.tmp" for name in (
+        "a.snn.abcdefgh", "a.snn.bbcdefgh", "a.snn.cbcdefgh", "b.snn.abcdefgh", "a.snn.dbcdefgh"
+    ))  # fmt: skip
+    for path in (ours, fresh, other):
+        path.write_bytes(begin + b"some")
+    anothers.write_bytes(b"somebody's notes")
+    link.symlink_to(other)
+    for path in (ours, anothers, other):
+        os.utime(path, (0, 0))
+    remove_unfinished(tmp_path / "a.snn")
+    assert {*tmp_path.glob(".*.tmp")} == {fresh, anothers, other, link}
 
 
 def test_the_same_run_gives_the_same_bytes(trained, tmp_path):

@@ -90,7 +90,16 @@ def test_the_gradient_passes_straight_through() -> None:
     assert torch.equal(values.grad, weight)
 
 
-@pytest.mark.parametrize("threshold", [-0.1, float("nan"), float("inf")])
+@pytest.mark.parametrize("threshold", [1e-20, 1e20])
+def test_the_smallest_and_the_largest_threshold_keep_values_finite(threshold: float) -> None:
+    values = torch.tensor([[[1e-8, 1e15], [-1e15, 0.0], [1e15, 1e-30]]])
+    held, state = SigmaDelta(threshold)(values)
+    assert held.isfinite().all()
+    assert (held - values).abs().max() <= max(threshold, 1e-6 * 1e15)
+    assert torch.equal(state.held, held[:, -1])
+
+
+@pytest.mark.parametrize("threshold", [-0.1, float("nan"), float("inf"), 1e-45, 1e-300, 1e39, 1e308])
 def test_a_threshold_that_is_none_is_refused(threshold: float) -> None:
     with pytest.raises(ConfigError, match="threshold"):
         SigmaDelta(threshold)

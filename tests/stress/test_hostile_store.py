@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import safetensors.torch
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -278,3 +279,17 @@ def test_a_header_of_any_claimed_length_takes_no_memory(whole: Path, claimed: in
         assert list(survey.broken) == [f"rgb-{'0' * 32}.safetensors"]
         assert "other.safetensors" in survey.foreign
         assert read(folder) == set(KEYS)
+
+
+@pytest.mark.parametrize("text", ["[" * 5000 + "]" * 5000, '{"format": ' + "9" * 5000 + "}", "of a later version"])
+def test_what_is_as_it_was_written_is_left(whole: Path, text: str) -> None:
+    """That this program cannot read a description whose checksum holds proves no damage."""
+    with copied(whole) as folder:
+        path = folder / "shards" / f"rgb-{'0' * 32}.safetensors"
+        values = {"features": torch.zeros(1, 4)}
+        path.write_bytes(content := seal(safetensors.torch.save(values, {"snn_action": text, "checksum": UNSEALED})))
+        survey = survey_store(folder)
+        assert list(survey.left) == [path.name]
+        assert "set_int_max_str_digits" not in survey.left[path.name]
+        take_out_broken(folder)
+        assert path.read_bytes() == content

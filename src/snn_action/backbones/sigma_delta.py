@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from snn_action.core.errors import ConfigError
+from snn_action.core.errors import ConfigError, WorkError
 from snn_action.snn import counting
 from snn_action.snn.sigma_delta import SigmaDelta, SigmaDeltaState
 
@@ -67,6 +67,7 @@ class SigmaDeltaNetwork(nn.Module):
 
         Raises:
             ValueError: operations are counted from another state than that before a clip.
+            WorkError: a value is not finite.
         """
         if state is not None and counting.is_counting():
             raise ValueError("operations are counted of whole clips, from their first image on")
@@ -124,6 +125,7 @@ class _Run(fx.Interpreter):
     def __init__(self, network: SigmaDeltaNetwork, state: State | None, *, measures: bool = False) -> None:
         super().__init__(network.graph_module)
         self.measures = measures
+        self.extra_traceback = False  # it would stand in the messages of errors
         self.coders = dict(zip(network.names, network.list_coders(), strict=True))
         self.before = dict(zip(network.names, state or (None,) * len(network.names), strict=True))
         self.after: dict[str, SigmaDeltaState] = {}
@@ -144,7 +146,10 @@ class _Run(fx.Interpreter):
             self.sizes[name], self.spreads[name] = values[0].numel(), float(values.std(correction=0))
         is_image = values.ndim == 4
         laid = values.permute(0, 2, 3, 1) if is_image else values
-        held, self.after[name] = self.coders[name](laid.unsqueeze(0), self.before[name])
+        try:
+            held, self.after[name] = self.coders[name](laid.unsqueeze(0), self.before[name])
+        except ValueError as error:
+            raise WorkError(f"{KEY}: {name}: {error}: are the backbone's weights whole (backbone.weights)?") from None
         held = held.squeeze(0)
         if counting.is_counting():
             changes = _differ(held)

@@ -64,14 +64,18 @@ def read_thresholds(path: str | Path) -> Thresholds:
     path = Path(path)
     with reading(path, "no file of thresholds; make one with: snn-action calibrate-coding", _refuse):
         raw = parse_json(read_text(path))
-        if raw["version"] != VERSION:
+        if type(raw["version"]) is not int or raw["version"] != VERSION:
             raise ValueError(f"version {raw['version']!r}")
+        texts = {key: raw[key] for key in ("backbone", "digest")}
+        videos = raw["calibrated_on"]
+        if not isinstance(videos, list) or not all(isinstance(text, str) for text in (*videos, *texts.values())):
+            raise ValueError("backbone, digest and calibrated_on are not texts and a list of texts")
+        (error,) = parse_values({"error": raw["error"]}).values()
         return Thresholds(
-            str(raw["backbone"]),
-            str(raw["digest"]),
-            float(raw["error"]),
-            tuple(printable(str(name)) for name in raw["calibrated_on"]),
-            parse_values(raw["thresholds"]),
+            **texts,
+            error=error,
+            calibrated_on=tuple(map(printable, videos)),
+            thresholds=parse_values(raw["thresholds"]),
         )
 
 
@@ -85,7 +89,7 @@ def parse_values(raw: Any) -> dict[str, float]:
         raise ValueError("thresholds are numbers by name")
     for name, value in raw.items():
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
-            raise ValueError(f"the threshold {name!r} is {value!r}, not a number of at least 0")
+            raise ValueError(f"{name!r} is {value!r}, not a number of at least 0")
     return {str(name): float(value) for name, value in raw.items()}
 
 
@@ -111,7 +115,7 @@ def choose_thresholds(
         tick: Called ``count_steps`` times.
 
     Raises:
-        ConfigError: the backbone cannot be coded, or ``max_error`` is not above 0.
+        ConfigError: the backbone cannot be coded, ``max_error`` is not above 0, or no thresholds keep it.
     """
     if not 0 < max_error < math.inf:
         raise ConfigError(f"--max-error: must be above 0, not {max_error}")
@@ -144,13 +148,18 @@ def choose_thresholds(
                 for name, spread in spreads.items()
             }
 
+        reason = "no thresholds keep it: hardly anything changes in these videos, or it is too small"
         ratios = [spread / ideal[name] for name, spread in spreads.items() if spread and ideal[name] < math.inf]
+        if not ratios:
+            raise ConfigError(f"--max-error {max_error:g}: {reason}")
         low, high = (math.log(bound) for bound in (SMALLEST * min(ratios), LARGEST * max(ratios)))
         for _ in range(STEPS):
             middle = (low + high) / 2
             low, high = (low, middle) if find_error(scale(math.exp(middle))) > max_error else (middle, high)
         chosen = scale(math.exp(low))
         error = find_error(chosen)
+        if not error <= max_error:
+            raise ConfigError(f"--max-error {max_error:g}: {reason}; take other videos, or more of them")
     return Thresholds(backbone.name, backbone.digest, error, tuple(names), chosen)
 
 

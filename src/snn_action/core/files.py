@@ -68,19 +68,28 @@ def read_umask() -> int:
     return umask
 
 
-def remove_asides(folder: Path, is_own: Callable[[str], object], age: float = 0.0) -> None:
+def remove_asides(folder: Path, is_own: Callable[[str], object], age: float = 0.0, begin: bytes = b"") -> None:
     """Remove what ``write_atomic`` left in a folder when it was killed, of files of which ``is_own`` is true.
 
     Args:
         folder: The folder.
         is_own: Of a file's name.
         age: Seconds since which nothing was written, where other processes may be writing.
+        begin: What the content must hold from its ninth byte on, in a folder that is not ours alone.
     """
     for path in folder.glob(".*.tmp"):
         if (match := _ASIDE.fullmatch(path.name)) and is_own(match[1]):
             with suppress(FileNotFoundError):
-                if not age or time.time() - path.stat().st_mtime > age:
+                if (not age or time.time() - path.stat().st_mtime > age) and (not begin or _begins(path, begin)):
                     path.unlink()
+
+
+def _begins(path: Path, begin: bytes) -> bool:
+    try:
+        with open_regular(path) as file:
+            return not path.is_symlink() and file.read(8 + len(begin))[8:] == begin
+    except OSError:
+        return False
 
 
 def open_regular(path: Path) -> BufferedReader:

@@ -9,6 +9,8 @@ from typing import Any
 
 _STARTS = frozenset("=+-@\N{MINUS SIGN}")  # of formulas
 
+_BLANK = frozenset("\u115f\u1160\u2800\u3164\uffa0")  # letters and a symbol that show nothing
+
 
 def defuse(text: str) -> str:
     """The text with an apostrophe before it where a spreadsheet would take it for a formula."""
@@ -25,7 +27,9 @@ def _is_formula(text: str) -> bool:
     if text[:1] in ("\t", "\r", "\n"):
         return True
     for character in text:
-        if character.isspace() or not character.isprintable():
+        if character.isspace() or not character.isprintable() or character in _BLANK:
+            continue
+        if unicodedata.category(character)[0] == "M":  # it is put onto a character that is not there
             continue
         return unicodedata.normalize("NFKC", character)[0] in _STARTS
     return False

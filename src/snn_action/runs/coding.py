@@ -1,13 +1,14 @@
 """``snn-action calibrate-coding``: thresholds of a sigma-delta coded backbone, chosen on training videos."""
 
 import math
+import os
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from snn_action.backbones import build_backbone
-from snn_action.backbones.thresholds import Thresholds, choose_thresholds, count_steps
+from snn_action.backbones.thresholds import Thresholds, choose_thresholds, count_steps, read_thresholds
 from snn_action.config import Config
 from snn_action.core.errors import ConfigError, WorkError
 from snn_action.core.malloc import keep_freed_memory
@@ -29,17 +30,19 @@ def calibrate_coding(
 
     Args:
         config: Of a run; its ``backbone.coding`` does not matter here.
-        path: The file to write.
+        path: The file to write; one of thresholds that is there is replaced.
         max_error: Of the features: see ``Thresholds.error``.
         videos: How many, evenly spread over those that may be used.
         progress: Show a bar.
 
     Raises:
-        ConfigError: every video is tested by some split, there are no videos, or the backbone cannot be coded.
+        ConfigError: every video is tested by some split, there are no videos, the backbone cannot be coded, no
+            thresholds keep ``max_error``, or ``path`` is another file.
         WorkError: a video cannot be read, or the file cannot be written.
     """
     if videos < 1:
         raise ConfigError(f"--videos: must be at least 1, not {videos}")
+    _check_target(path)
     catalog: Catalog = config.dataset.build(config.seed)
     usable = _find_usable(catalog)
     chosen = usable[:: max(1, math.ceil(len(usable) / videos))][:videos]
@@ -62,6 +65,18 @@ def calibrate_coding(
     except OSError as error:
         raise WorkError(f"{path}: cannot be written: {error.strerror}") from None
     return found
+
+
+def _check_target(path: Path) -> None:
+    """Nothing, where a file of thresholds can be written that replaces no file of another kind."""
+    if not path.absolute().parent.is_dir():
+        raise ConfigError(f"--out {path}: there is no folder {path.parent}")
+    if not os.path.lexists(path):
+        return
+    try:
+        read_thresholds(path)
+    except ConfigError:
+        raise ConfigError(f"--out {path}: there already, and no file of thresholds; name another") from None
 
 
 def _find_usable(catalog: Catalog) -> list[Video]:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import torch
 
 from snn_action.config import Config
 from snn_action.core.errors import ConfigError
-from snn_action.core.files import write_atomic
+from snn_action.core.files import remove_asides, write_atomic
 from snn_action.features import describe_backbone
 from snn_action.models.end_to_end_settings import EndToEndSettings
 from snn_action.runs.model_card import NO_LICENSE, describe_card, make_card
@@ -19,6 +20,8 @@ from snn_action.runs.pack import BACKBONE, EVALUATION, KEY, SETTINGS, VERSION, d
 from snn_action.runs.prediction import load_run
 from snn_action.runs.split_file import read_begun_run
 from snn_action.training.checkpoints import PREFIX
+
+_ABANDONED = 3600.0  # seconds: nobody writes at one pack for so long
 
 
 def write_pack(
@@ -86,8 +89,15 @@ def write_pack(
         name: value.detach().cpu().clone(memory_format=torch.contiguous_format) for name, value in tensors.items()
     }
     digest = digest_pack(content, tensors)
+    remove_unfinished(path)
     write_atomic(path, safetensors.torch.save(tensors, {KEY: json.dumps({**content, "digest": digest})}))
     return digest
+
+
+def remove_unfinished(path: Path) -> None:
+    """Remove what processes that were killed left of this pack: an hour old, and a pack by how it begins."""
+    with suppress(OSError):
+        remove_asides(path.parent, path.name.__eq__, _ABANDONED, f'{{"__metadata__":{{"{KEY}":'.encode())
 
 
 def _take_settings(config: Config) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from snn_action.snn.fused.trace import trace
 from snn_action.snn.neurons.base import check_finite
 from snn_action.snn.neurons.surrogate import pass_gradient
 
+SMALLEST, LARGEST = 1e-20, 1e20  # thresholds; beyond, a value by one, or a multiple of one, may leave single precision
+
 
 class SigmaDeltaState(NamedTuple):
     """What receivers hold after the last step (B, ...)."""
@@ -38,16 +40,18 @@ class SigmaDelta(nn.Module):
     ``h`` (they round, or cut off) keeps noise smaller than it silent.
 
     Args:
-        threshold: ``theta``, in the values' unit.
+        threshold: ``theta``, in the values' unit: 0, or from 1e-20 to 1e20.
 
     Raises:
-        ConfigError: the threshold is negative or not finite.
+        ConfigError: the threshold is another number.
     """
 
     def __init__(self, threshold: float) -> None:
         super().__init__()
-        if not 0 <= threshold < float("inf"):
-            raise ConfigError(f"SigmaDelta: threshold must be at least 0 and finite, not {threshold}")
+        if threshold != 0 and not SMALLEST <= threshold <= LARGEST:
+            raise ConfigError(
+                f"SigmaDelta: threshold must be 0 or from {SMALLEST:g} to {LARGEST:g}, not {threshold:.6g}"
+            )
         self.threshold = float(threshold)
 
     def forward(self, values: Tensor, state: SigmaDeltaState | None = None) -> tuple[Tensor, SigmaDeltaState]:

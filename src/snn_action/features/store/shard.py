@@ -19,6 +19,7 @@ from typing import Any, BinaryIO, Literal, get_args
 import safetensors
 
 from snn_action.core.files import open_regular
+from snn_action.core.reading import explain
 from snn_action.video.settings import Stream
 
 SHARD_FORMAT = 1
@@ -138,7 +139,8 @@ def _parse(name: str, size: int, header: bytes | None) -> tuple[Shard, dict[str,
     metadata = outer.get("__metadata__")
     if not isinstance(metadata, dict) or not isinstance(text := metadata.get("snn_action"), str):
         raise _FlawError("odd" if unreadable == "broken" else "foreign", "not a shard of this program")
-    said = _load(text, "broken" if unreadable == "broken" else "odd", "its description")
+    proves = unreadable == "broken" and "checksum" not in metadata  # which tells damage from what we cannot read
+    said = _load(text, "broken" if proves else "odd", "its description")
     version = said.get("format")
     if type(version) is int and version != SHARD_FORMAT:
         raise _FlawError("left", f"of another format ({version}), of a later version of this program?")
@@ -166,7 +168,7 @@ def _load(text: bytes | str, verdict: Verdict, what: str) -> dict[str, Any]:
     try:
         found = json.loads(text if isinstance(text, str) else text.decode())
     except (ValueError, RecursionError) as error:
-        raise _FlawError(verdict, f"not a complete shard ({what} cannot be read: {error})") from None
+        raise _FlawError(verdict, f"not a complete shard ({what} cannot be read: {explain(error)})") from None
     if not isinstance(found, dict):
         raise _FlawError(verdict, f"not a complete shard ({what} is no object)")
     return found

@@ -3,7 +3,7 @@ import os
 
 import pytest
 
-from snn_action.snn.fused.cpu import cache
+from snn_action.snn.fused.cpu import cache, loops
 
 
 @pytest.fixture(autouse=True)
@@ -165,3 +165,39 @@ def test_a_full_disk_costs_nothing_but_the_cache(monkeypatch, caplog):
     monkeypatch.setattr(cache, "write_atomic", full)
     cache.write(folder / "file", b"code")
     assert "No space left on device" in caplog.text
+
+
+def test_a_chain_of_links_through_a_folder_of_others_is_not_used(place, monkeypatch, caplog):
+    """Whoever may write there may turn the link in the middle elsewhere."""
+    for name in ("mine", "anybodys"):
+        (place / name).mkdir()
+    (place / "anybodys" / "link").symlink_to("../mine")
+    (place / "first").symlink_to(place / "anybodys" / "link")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(place / "first"))
+    assert cache.find_folder("some") is not None
+    (place / "anybodys").chmod(0o777)
+    assert cache.find_folder("some") is None
+    assert f"{place / 'anybodys'}: may be written by other users" in caplog.text
+
+
+@pytest.mark.parametrize("what", ["empty", "cut off"])
+@pytest.mark.parametrize("suffix", ["nbi", "nbc"])
+def test_a_broken_file_of_numba_is_compiled_again(place, caplog, suffix, what):
+    """As a machine leaves it that lost its power."""
+
+    def compile_again():
+        def twice(begin, end):
+            pass
+
+        twice.__qualname__ = "twice"
+        return loops._compile()(twice)
+
+    compile_again()
+    (kept,) = place.rglob(f"*.twice_*.{suffix}")
+    content = kept.read_bytes()
+    kept.write_bytes(content[: len(content) // 2] if what == "cut off" else b"")
+    assert compile_again()(0, 1) is None
+    assert "twice is compiled again" in caplog.text
+    caplog.clear()
+    assert compile_again().stats.cache_hits
+    assert not caplog.text

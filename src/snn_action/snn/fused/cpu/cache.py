@@ -10,7 +10,7 @@ import logging
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
@@ -66,6 +66,13 @@ def write(path: Path, content: bytes) -> None:
         say(f"{path}: cannot be written: {error.strerror or error}")
 
 
+def discard(folder: Path, pattern: str) -> None:
+    """Remove the files of a folder of the cache, at any depth, whose names fit a pattern."""
+    for path in folder.rglob(pattern):
+        with suppress(OSError):
+            path.unlink()
+
+
 def _place() -> Path:
     """Where caches lie. A relative ``XDG_CACHE_HOME`` is to be ignored, as its specification says."""
     named = os.environ.get("XDG_CACHE_HOME", "")
@@ -90,13 +97,24 @@ def _check_parents(folder: Path) -> None:
     """Whoever may write to a folder above, or owns it, may put another in the place of this one."""
     if not hasattr(os, "geteuid"):
         return
-    for parent in {*folder.absolute().parents, *folder.resolve().parents}:
+    for parent in _find_parents(folder.absolute()):
         found = parent.lstat()
         if found.st_uid not in (0, os.geteuid()):
             raise PermissionError(f"{parent}: belongs to another user (number {found.st_uid})")
         mode = found.st_mode
         if stat.S_ISDIR(mode) and mode & 0o022 and not mode & stat.S_ISVTX:
             raise PermissionError(f"{parent}: may be written by other users; chmod go-w, or set XDG_CACHE_HOME")
+
+
+def _find_parents(folder: Path) -> set[Path]:
+    """The folders above, and those above what each link among them points to, and so on."""
+    found: set[Path] = set()
+    waiting = [folder]
+    while waiting:
+        new = set(waiting.pop().parents) - found
+        found |= new
+        waiting += [each.parent / each.readlink() / "file" for each in new if each.is_symlink()]
+    return found
 
 
 def _check_files(folder: Path) -> None:

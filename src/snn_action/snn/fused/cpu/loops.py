@@ -7,11 +7,13 @@ number of threads. Call a function by the names of its arguments.
 """
 
 import hashlib
+import logging
 from pathlib import Path
 from typing import Any
 
 import numba
 
+from snn_action.core.reading import explain
 from snn_action.snn.fused.cpu import cache
 from snn_action.snn.fused.cpu.arguments import (
     ArrayBackward,
@@ -26,6 +28,7 @@ from snn_action.snn.fused.cpu.machine_code import call
 from snn_action.snn.fused.cpu.scratch import Array, give, make_scratch, place, place_states, take
 from snn_action.snn.fused.cpu.vector import LANES
 
+logger = logging.getLogger(__name__)
 settings: Any = numba.config
 _LINE, _MATRIX, _CUBE = numba.float32[::1], numba.float32[:, ::1], numba.float32[:, :, ::1]
 _STATES = numba.float32[:, :, :, ::1]
@@ -50,14 +53,25 @@ def _compile(*types: Any) -> Any:
             settings.CACHE_DIR = str(folder)
             try:
                 with cache.private_files():
-                    return numba.njit(signature, cache=True, error_model="numpy", nogil=True)(function)
-            except (OSError, RuntimeError) as error:  # the disk is full, or there is no source file
+                    try:
+                        return _make(signature, function, cache=True)
+                    except OSError:  # the disk is full
+                        raise
+                    except Exception as error:  # what is kept is broken: reading it may raise nearly anything
+                        logger.warning("%s: %s is compiled again (%s)", folder, function.__name__, explain(error))
+                        cache.discard(folder, f"*.{function.__qualname__}-*")
+                        return _make(signature, function, cache=True)
+            except (OSError, RuntimeError) as error:  # or there is no source file
                 cache.say(str(error))
             finally:
                 settings.CACHE_DIR = usual
-        return numba.njit(signature, error_model="numpy", nogil=True)(function)
+        return _make(signature, function)
 
     return compile_function
+
+
+def _make(signature: Any, function: Any, **options: Any) -> Any:
+    return numba.njit(signature, error_model="numpy", nogil=True, **options)(function)
 
 
 @_compile(_CUBE, *[_MATRIX] * 3, _STATES, _MATRIX, _LINE, *[_WHOLE] * 3, _CUBE, _MATRIX, _STATES)
