@@ -35,6 +35,7 @@ from snn_action.snn.neurons.base import Neuron
 
 MEAN = STD = (0.5, 0.5, 0.5)
 STEM, SIDE = 5, 3  # sides of the kernels
+DRAWN, FRAMES = 4, 4  # images by which drawn networks are normalized, each shown so often
 
 
 class LayerState(NamedTuple):
@@ -280,6 +281,8 @@ def build(settings: SpikingCNNSettings, seed: int) -> Backbone:
     is_drawn = settings.weights == "random"
     with seeded(seed):
         encoder = SpikingCNN(settings, is_drawn=is_drawn)
+        if is_drawn:
+            _wake(encoder)
     provenance: dict[str, object] = {"trained_on": "nothing", "seed": seed}
     if not is_drawn:
         load_weights(encoder, read_weights(settings.weights), settings.weights)
@@ -294,6 +297,19 @@ def build(settings: SpikingCNNSettings, seed: int) -> Backbone:
         provenance=provenance,
         window=settings.window,
     )
+
+
+@torch.no_grad()
+def _wake(encoder: SpikingCNN) -> None:
+    """Statistics of normalization from drawn images: with those of new layers hardly a spike gets to the last one."""
+    norms = [module for module in encoder.modules() if isinstance(module, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.momentum = None  # the plain mean
+    images = torch.randn(DRAWN, 1, *encoder.shape).expand(-1, FRAMES, -1, -1, -1)
+    encoder.train().see(images.flatten(0, 1), encoder.initial_state(DRAWN, images.device, images.dtype), None)
+    for norm in norms:
+        norm.momentum = nn.BatchNorm2d(1).momentum
+    encoder.eval()
 
 
 def _spread(found: Tensor, batch: int, mask: Tensor | None) -> Tensor:
