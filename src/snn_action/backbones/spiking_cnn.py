@@ -305,7 +305,7 @@ def _wake(encoder: SpikingCNN) -> None:
     norms = [module for module in encoder.modules() if isinstance(module, nn.BatchNorm2d)]
     for norm in norms:
         norm.momentum = None  # the plain mean
-    images = torch.randn(DRAWN, 1, *encoder.shape).expand(-1, FRAMES, -1, -1, -1)
+    images = (2 * torch.rand(DRAWN, 1, *encoder.shape) - 1).expand(-1, FRAMES, -1, -1, -1)
     encoder.train().see(images.flatten(0, 1), encoder.initial_state(DRAWN, images.device, images.dtype), None)
     for norm in norms:
         norm.momentum = nn.BatchNorm2d(1).momentum
