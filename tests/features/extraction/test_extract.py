@@ -462,14 +462,14 @@ def test_a_long_video_is_read_in_parts_and_has_the_features_of_one_that_is_not(
     hop: int,
 ) -> None:
     config = configure(clip={"sampling": "sliding", "hop": hop}, workers=workers)
-    sizes, embed = [], embedding.embed
+    sizes, embed = [], embedding.embed_next
 
-    def note(backbone: Backbone, frames: torch.Tensor, *rest: Any) -> torch.Tensor:
+    def note(backbone: Backbone, frames: torch.Tensor, *rest: Any) -> tuple[torch.Tensor, Any]:
         sizes.append(len(frames))
         return embed(backbone, frames, *rest)
 
     with monkeypatch.context() as patch:
-        patch.setattr(embedding, "embed", note)
+        patch.setattr(embedding, "embed_next", note)
         parts = run(long_catalog, config, small)
     assert parts.frames == 30 + sum(len(list(video.path.iterdir())) for video in long_catalog.videos[1:])
     assert sizes[:4] == [8, 8, 8, 6]
