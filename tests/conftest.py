@@ -19,7 +19,7 @@ torch.set_num_threads(1)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # No test is timed: on a busy machine, drawing an example or running a test may take any time.
-settings.register_profile("untimed", deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
 
 # Read when Triton is first imported, which importing PyTorch does not do: without a GPU its kernels are interpreted.
