@@ -1,3 +1,4 @@
+import dataclasses
 import logging
 import os
 import shutil
@@ -328,6 +329,34 @@ def test_a_video_replaced_after_it_was_digested_is_not_kept_under_the_digest_of_
     assert (again.n_extracted, again.n_reused, again.bad) == (0, 5, {})  # its content is that of video 3
     rows = rows_of(again)
     assert torch.equal(rows[0], rows[3])
+
+
+def test_a_link_that_is_turned_elsewhere_while_a_video_is_decoded_changes_nothing(
+    catalog: Catalog, small: Backbone, configure: Configure, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Before and after, the same file lies at the video's path: only its own place tells what was decoded."""
+    (tmp_path / "away").mkdir()
+    shutil.copytree(catalog.videos[3].path, tmp_path / "away" / "v0")
+    link, here = tmp_path / "link", catalog.videos[0].path.parent
+    link.symlink_to(here, target_is_directory=True)
+    config, read = configure(), decoding.read_video
+    plain = rows_of(run(catalog, config, small))[0]
+    linked = dataclasses.replace(catalog.videos[0], path=link / "v0")
+    turned = dataclasses.replace(catalog, videos=(linked, *catalog.videos[1:]))
+
+    def turning(path: Path, *rest: Any) -> Any:
+        link.unlink()
+        link.symlink_to(tmp_path / "away", target_is_directory=True)
+        found = read(path, *rest)
+        link.unlink()
+        link.symlink_to(here, target_is_directory=True)
+        return found
+
+    monkeypatch.setattr(decoding, "read_video", turning)
+    other = config.features.model_copy(update={"store": tmp_path / "other", "workers": 0})
+    extraction = run(turned, config.model_copy(update={"features": other}), small)
+    assert not extraction.bad
+    assert torch.equal(rows_of(extraction)[0], plain)
 
 
 def test_a_video_replaced_between_digest_and_decoding_is_noticed_and_one_that_was_only_touched_is_used(

@@ -61,15 +61,22 @@ def decode_ahead(
 def _decode(job: Job, clip: ClipSettings, size: int, seed: int, limits: LimitSettings) -> VideoClips | str:
     clip = clip.model_copy(update={"streams": tuple(job.keys)})
     try:
-        before = state_of(job.path)
-        if before != job.state and digest_content(job.path) != job.content:
+        place = _follow_links(job.path)
+        before = state_of(place)
+        if before != job.state and digest_content(place) != job.content:
             return f"{job.path}: {_REPLACED}"
-        clips = read_video(job.path, clip, size, seed, job.video.name, limits, job.draw)
-        return clips if state_of(job.path) == before else f"{job.path}: {_REPLACED}"
+        clips = read_video(place, clip, size, seed, job.video.name, limits, job.draw)
+        return clips if state_of(place) == before else f"{job.path}: {_REPLACED}"
     except WorkError as error:
         return str(error)
     except Exception as error:  # one video must never end the extraction of all others
         return f"{job.path}: {type(error).__name__}: {error}"
+
+
+def _follow_links(path: Path) -> Path:
+    """The place of a video, without links: one that is turned elsewhere meanwhile, and back, then changes nothing."""
+    place = path.resolve()
+    return path if place == path.absolute() else place
 
 
 def decode_parts(
