@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from snn_action.backbones.base import Backbone
+from snn_action.backbones.graph import read_graph
 from snn_action.backbones.spiking_cnn import OfWindows
 from snn_action.core.errors import ConfigError
 from snn_action.models.encoder import Encoder, FrameEncoder
@@ -122,13 +123,10 @@ def split_network(network: nn.Module, layer: str, name: str) -> tuple[fx.GraphMo
     Raises:
         ConfigError: no such layer, it lies inside a block, or the network cannot be traced.
     """
-    try:
-        traced = fx.symbolic_trace(network)
-    except Exception as error:  # of many kinds
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ConfigError(
-            f"model.train_from: {name} cannot be cut at a layer ({reason}): train it from 'all', or only a 'head'"
-        ) from None
+    way_out = "train it from 'all', or only a 'head'"
+    traced = read_graph(
+        network, lambda why: ConfigError(f"model.train_from: {name} cannot be cut at a layer ({why}): {way_out}")
+    )
     nodes = list(traced.graph.nodes)
     places = dict(find_layers(nodes))
     cuts = {place: node for place, node in places.items() if _find_crossing(nodes, node) is not None}

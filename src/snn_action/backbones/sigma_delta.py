@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from snn_action.backbones.graph import read_graph
 from snn_action.core.errors import ConfigError, WorkError
 from snn_action.snn import counting
 from snn_action.snn.sigma_delta import SigmaDelta, SigmaDeltaState
@@ -183,11 +184,8 @@ def _trace(network: nn.Module) -> fx.GraphModule:
     Raises:
         ConfigError: it cannot be traced.
     """
-    try:
-        traced = fx.symbolic_trace(copy.deepcopy(network))
-    except Exception as error:  # of many kinds: a network whose course depends on its numbers, above all
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ConfigError(f"{KEY}: this network cannot be coded: its graph cannot be read ({reason})") from error
+    refusal = f"{KEY}: this network cannot be coded: its graph cannot be read"
+    traced = read_graph(copy.deepcopy(network), lambda why: ConfigError(f"{refusal} ({why})"))
     _fold(traced)
     return traced.eval().requires_grad_(False)
 
