@@ -44,7 +44,7 @@ class EndToEnd(TemporalModel):
     """Logits from frames, ``model(head(encoder(frames)))``.
 
     Attributes:
-        encoder: None: the input is that of ``head``.
+        encoder: A copy of that given to ``settings.build``; None: the input is that of ``head``.
         head: New layers, of each frame and stream alone.
         model: The temporal model.
     """
@@ -72,7 +72,6 @@ class EndToEnd(TemporalModel):
             recompute: bool = False,
             frames_together: int = 64,
             settings: EndToEndSettings | None = None,
-            encoder: Encoder | None = None,
         ) -> None: ...
 
     else:
