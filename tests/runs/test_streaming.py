@@ -19,7 +19,7 @@ from snn_action.runs import pipeline
 from snn_action.runs.prediction import load_run
 from snn_action.runs.streaming import ROWS, Moment, StreamSettings, choose_batch
 from snn_action.runs.timing import StepTiming, measure_timing, read_timing
-from snn_action.video import feeds
+from snn_action.video import feeds, live
 from snn_action.video.decode import read_frames
 from snn_action.video.feeds import LiveSettings
 from tests.conftest import encode_video
@@ -213,6 +213,22 @@ def test_two_live_sources_at_once(command, trained):
     ends = [json.loads(line) for line in out.splitlines() if '"summary"' in line]
     assert sorted(end["source"] for end in ends) == sorted(words)
     assert all(end["frames"] == 12 for end in ends)
+
+
+@pytest.mark.parametrize("is_live", [True, False])
+def test_a_live_source_is_opened_when_the_model_is_ready(trained, long, monkeypatch, is_live):
+    """Else frames that come while kernels are loaded are thrown away."""
+    seen = []
+
+    def note(what, function):
+        return lambda *given, **named: (seen.append(what), function(*given, **named))[1]
+
+    monkeypatch.setattr(live, "open_feed", note("opened", feeds.open_feed))
+    monkeypatch.setattr(StaggeredRows, "advance", note("looked", StaggeredRows.advance))
+    stream = load_run(trained).stream("lavfi:testsrc=size=48x48:rate=12:duration=1" if is_live else long)
+    moments, _ = split(stream)
+    assert seen[: 2 if is_live else 1] == (["looked", "opened"] if is_live else ["opened"])
+    assert len(moments) == stream.summary.steps == (12 if is_live else 72)  # nothing is told of the black image
 
 
 def test_ctrl_c_ends_a_stream_with_its_summary(command, trained, tmp_path):

@@ -181,11 +181,12 @@ class RunStream:
         Raises:
             WorkError: the source cannot be opened, breaks off, is damaged, or sends nothing in time.
         """
-        begin = time.monotonic()
         with ExitStack() as stack:
             stack.enter_context(keep_freed_memory())
-            opened = self._open(stack)
+            begin, opened = time.monotonic(), self._open(stack)
             if opened is not None:
+                if isinstance(self.source, Source) and self.source.is_live:
+                    begin = time.monotonic()  # a camera's seconds begin with its frames
                 yield from self._run(*opened, begin)
             if self._problem is not None:
                 raise self._problem
@@ -194,6 +195,8 @@ class RunStream:
         run, settings = self.recognizer, self.settings
         reader: LiveReader | None = None
         if isinstance(self.source, Source):
+            if self.source.is_live:
+                self._warm_up()
             reader = stack.enter_context(LiveReader(self.source, settings.live))
             if not reader.wait_open(self._stop):
                 return None
@@ -208,6 +211,16 @@ class RunStream:
             return views, self._watch(number_frames(self.source, self.rate), None), 1
         together = _WAITING if reader.source.is_live else 0
         return views, self._watch(reader.frames(wanted, self._stop), reader), together
+
+    def _warm_up(self) -> None:
+        """Look at a black image, and forget it: frames that come while kernels are loaded would be thrown away."""
+        run, clip = self.recognizer, self.recognizer.config.clip
+        side = clip.size or run.backbone.input_size
+        black = number_frames([np.zeros((side, side, 3), np.uint8)], None)
+        for part in embed_stream(
+            black, Views(clip.streams, clip.difference_span, 1), run.config, run.backbone, run.device, 1
+        ):
+            StaggeredRows(run.model, clip.frames, ROWS).advance(part.features.to(run.device))
 
     def _choose_every(self) -> int:
         timing = self.recognizer.timing

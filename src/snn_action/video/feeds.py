@@ -45,6 +45,11 @@ class LiveSettings:
     limits: LimitSettings = DEFAULT_LIMITS
 
 
+def say_timeout(source: Source, what: str, settings: LiveSettings) -> str:
+    """Text of the error of a source that was waited for too long."""
+    return f"{source.label}: {what} within {settings.timeout:g} s (--timeout)"
+
+
 def find_duration(path: Path, limits: LimitSettings) -> float | None:
     """Seconds that a video file says it lasts; None where it does not say, or cannot be opened."""
     try:
@@ -67,10 +72,10 @@ def open_feed(source: Source, settings: LiveSettings) -> Iterator[tuple[float | 
     elif source.kind == "file":
         with open_stream(Path(source.name), settings.limits) as (container, stream):
             packets = decode_packets(container, stream)
-            yield _find_rate(stream) or settings.fps, _decode(source, (frames for _, frames in packets))
+            yield _find_rate(stream) or settings.fps, _decode(source, (frames for _, frames in packets), settings)
     else:
         with _open_live(source, settings) as (container, stream):
-            yield _find_rate(stream) or settings.fps, _decode(source, _decode_what_comes(container, stream))
+            yield _find_rate(stream) or settings.fps, _decode(source, _decode_what_comes(container, stream), settings)
 
 
 def _find_rate(stream: Any) -> float | None:
@@ -78,7 +83,7 @@ def _find_rate(stream: Any) -> float | None:
     return float(rate) if rate and 0 < rate <= 1000 else None
 
 
-def _decode(source: Source, groups: Iterator[list[Any]]) -> Decoded:
+def _decode(source: Source, groups: Iterator[list[Any]], settings: LiveSettings) -> Decoded:
     """Each frame's time, and what makes its image, in the size of the first one."""
     converter, size, done = VideoReformatter(), None, 0
     try:
@@ -87,6 +92,8 @@ def _decode(source: Source, groups: Iterator[list[Any]]) -> Decoded:
                 size = size or (frame.width, frame.height)
                 yield frame.time, lambda frame=frame, size=size: to_rgb(frame, converter, size)  # type: ignore[misc]
                 done += 1
+    except av.error.ExitError:  # FFmpeg's word for a call that took too long
+        raise VideoError(say_timeout(source, "no frame came", settings), "timeout") from None
     except av.FFmpegError as error:
         what = "the stream broke off" if source.is_live else "cannot be decoded further"
         raise VideoError(f"{source.label}: {what} after {done} frames: {error.strerror}", "damaged") from None
@@ -112,9 +119,10 @@ def _open_live(source: Source, settings: LiveSettings) -> Iterator[tuple[Any, An
         )
     options = {"protocol_whitelist": _PROTOCOLS, "rtsp_flags": "prefer_tcp"} if source.kind == "network" else {}
     try:
-        container: Any = av.open(
-            source.name, format=source.format, options=options, timeout=(settings.timeout, settings.timeout)
-        )
+        seconds = settings.timeout + 1  # who waits for frames speaks first: FFmpeg's own errors do not say why
+        container: Any = av.open(source.name, format=source.format, options=options, timeout=(seconds, seconds))
+    except av.error.ExitError:
+        raise VideoError(say_timeout(source, "it did not answer", settings), "timeout") from None
     except (av.FFmpegError, OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise VideoError(f"{source.label}: cannot be reached or read: {reason}", "unreadable") from None

@@ -19,7 +19,7 @@ import numpy as np
 from snn_action.core.errors import ConfigError, VideoError
 from snn_action.core.reading import naming
 from snn_action.video.decode import Frame
-from snn_action.video.feeds import Decoded, LiveSettings, open_feed
+from snn_action.video.feeds import Decoded, LiveSettings, open_feed, say_timeout
 from snn_action.video.sources import Source
 
 USUAL_RATE = 25.0  # where nothing tells the frames' rate
@@ -172,8 +172,7 @@ class LiveReader:
             message = self._belt.take(_POLL)
             if message is None:
                 if time.monotonic() - last > self.settings.timeout:
-                    text = f"{self.source.label}: {what} within {self.settings.timeout:g} s (--timeout)"
-                    raise VideoError(text, "timeout")
+                    raise VideoError(say_timeout(self.source, what, self.settings), "timeout")
                 continue
             if isinstance(message, _End):
                 if message.error is not None:
