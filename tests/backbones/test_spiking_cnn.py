@@ -9,7 +9,8 @@ from torch.nn import functional as F
 
 from snn_action.backbones import Backbone, build_backbone
 from snn_action.backbones.settings import SpikingCNNSettings
-from snn_action.backbones.spiking_cnn import NormalizedConvolution, SpikingCNN
+from snn_action.backbones.spiking_cnn import SpikingCNN
+from snn_action.backbones.spiking_layers import NormalizedConvolution
 from snn_action.core import registry
 from snn_action.core.errors import ConfigError
 from snn_action.models import find_spikes
@@ -188,7 +189,8 @@ def test_a_frozen_one_sees_the_last_images_from_rest():
 @pytest.mark.parametrize(
     ("extra", "words"),
     [
-        ({"weights": "default"}, "no published weights"),
+        ({"weights": "default"}, r"learned with the default of backbone.channels, \(16, 32, 64\): leave it out"),
+        ({"weights": "default", "channels": [16, 32, 64], "neuron": {"type": "plif", "tau": 0.003}}, "backbone.neuron"),
         ({"pool": 16}, "too small"),
         ({"max_rate": 5000.0}, r"backbone.max_rate: .*at most|backbone.max_rate"),
         ({"gradient": "rate"}, "no gradient mode"),

@@ -95,7 +95,11 @@ class SpikingCNNSettings(BackboneSettings):
     """A small convolutional network of spiking neurons, to be trained end to end."""
 
     name: Literal["spiking_cnn"] = Field("spiking_cnn", description="Which backbone this is")
-    weights: str = Field("random", description="'random', or a .pth or .safetensors file")
+    weights: str = Field(
+        "random",
+        description="'random', 'default' (learned on generated figures, for the generated videos; of the default "
+        "channels, blocks and neuron), or a .pth or .safetensors file",
+    )
     channels: tuple[Annotated[int, Field(ge=1, le=4096)], ...] = Field(
         (16, 32, 64), min_length=1, max_length=6, description="Channels of each stage; each halves the sides"
     )
