@@ -1,8 +1,10 @@
 """Small things that tests of several packages share."""
 
+import base64
 import json
 import os
 from pathlib import Path
+from unittest.mock import patch
 
 import av
 import numpy as np
@@ -12,6 +14,7 @@ from hypothesis import HealthCheck, settings
 
 from snn_action.core import registry
 from snn_action.core.registry import parse
+from snn_action.report import html
 
 # One thread for each test process and what it starts: several processes of several threads on the same cores wait for
 # each other's threads most of the time, and a forked process hangs when it waits for threads that only its parent has.
@@ -25,6 +28,34 @@ settings.load_profile("untimed")
 # Read when Triton is first imported, which importing PyTorch does not do: without a GPU its kernels are interpreted.
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")
+
+# One white pixel, and the least that is SVG.
+SMALL_FIGURE = {
+    "png": base64.b64decode(
+        "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGP4DwABAQEAsTj2vAAAAABJRU5ErkJggg=="
+    ),
+    "svg": b'<svg xmlns="http://www.w3.org/2000/svg"></svg>',
+}
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    """Draw the figures of a report but save a pixel in their place, unless the test is marked ``real_figures``.
+
+    Turning what is drawn into PNG and SVG takes most of the time of a small run. A hook and not a fixture, because it
+    has to be there before fixtures of the session make runs. Matplotlib is imported when the first figure is drawn.
+    """
+    if item.get_closest_marker("real_figures"):
+        return (yield)
+    with patch.object(html, "_draw", draw_and_save_small):
+        return (yield)
+
+
+def draw_and_save_small(*args, _draw=html._draw):
+    from snn_action.report import style
+
+    with patch.object(style, "_save", lambda *_, format, **__: SMALL_FIGURE[format]):
+        return _draw(*args)
 
 
 @pytest.fixture(autouse=True)
