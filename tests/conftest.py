@@ -90,23 +90,34 @@ def features_file(tmp_path: Path) -> Path:
     return path
 
 
+def make_small(place: Path, dataset: dict, **sections: object) -> dict:
+    """A small configuration that keeps all it writes in ``place``; sections given by name are put over it."""
+    return {
+        "name": "test",
+        "save_dir": str(place / "save"),
+        "device": "cpu",
+        "dataset": dataset,
+        "model": {"type": "lmu", "units": 8, "order": 2, "theta": 6.0, "memory_d": 3, "dropout": 0.2},
+        "features": {"store": str(place / "store"), "workers": 0},
+        "training": {"epochs": 4, "batch_size": 16, "learning_rate": 0.02},
+        **sections,
+    }
+
+
+def make_small_on_videos(place: Path, videos: Path, dataset: dict | None = None, **sections: object) -> dict:
+    """One that trains on the videos of ``encode_videos``."""
+    own = {"type": "folder", "path": str(videos), "group_pattern": r"_(g\d+)", "test_groups": ["g1", "g2"]}
+    small = {"clip": {"frames": 8}, "backbone": {"name": "tiny"}}
+    return make_small(place, {**own, **(dataset or {})}, **{**small, **sections})
+
+
 @pytest.fixture
 def write_config(tmp_path: Path):
-    """Write a configuration file; sections given by name are put over a small default."""
+    """Write a small configuration file."""
 
     def write(dataset: dict, **sections: object) -> Path:
-        raw = {
-            "name": "test",
-            "save_dir": str(tmp_path / "save"),
-            "device": "cpu",
-            "dataset": dataset,
-            "model": {"type": "lmu", "units": 8, "order": 2, "theta": 6.0, "memory_d": 3, "dropout": 0.2},
-            "features": {"store": str(tmp_path / "store"), "workers": 0},
-            "training": {"epochs": 4, "batch_size": 16, "learning_rate": 0.02},
-            **sections,
-        }
         path = tmp_path / "config.json"
-        path.write_text(json.dumps(raw))
+        path.write_text(json.dumps(make_small(tmp_path, dataset, **sections)))
         return path
 
     return write
@@ -135,23 +146,27 @@ def write_clip():
     return encode_video
 
 
-@pytest.fixture
-def video_set(tmp_path: Path) -> Path:
-    """Two classes of six videos: ``videos/<Left, Right>/v_g<group>.avi``."""
+def encode_videos(folder: Path) -> Path:
+    """Two classes of six videos: ``<Left, Right>/v_g<group>.avi``."""
     for name, direction in (("Left", -1), ("Right", 1)):
         for group in range(1, 7):
-            encode_video(tmp_path / "videos" / name / f"v_g{group}.avi", direction, group)
-    return tmp_path / "videos"
+            encode_video(folder / name / f"v_g{group}.avi", direction, group)
+    return folder
 
 
 @pytest.fixture
-def video_config(video_set: Path, write_config):
+def video_set(tmp_path: Path) -> Path:
+    return encode_videos(tmp_path / "videos")
+
+
+@pytest.fixture
+def video_config(video_set: Path, tmp_path: Path):
     """Write a configuration that trains on ``video_set``; sections are put over it."""
 
     def write(dataset: dict | None = None, **sections: object) -> Path:
-        own = {"type": "folder", "path": str(video_set), "group_pattern": r"_(g\d+)", "test_groups": ["g1", "g2"]}
-        small = {"clip": {"frames": 8}, "backbone": {"name": "tiny"}}
-        return write_config({**own, **(dataset or {})}, **{**small, **sections})
+        path = tmp_path / "config.json"
+        path.write_text(json.dumps(make_small_on_videos(tmp_path, video_set, dataset, **sections)))
+        return path
 
     return write
 
