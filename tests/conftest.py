@@ -1,8 +1,10 @@
 """Small things that tests of several packages share."""
 
+import base64
 import json
 import os
 from pathlib import Path
+from unittest.mock import patch
 
 import av
 import numpy as np
@@ -12,6 +14,7 @@ from hypothesis import HealthCheck, settings
 
 from snn_action.core import registry
 from snn_action.core.registry import parse
+from snn_action.report import html
 
 # One thread for each test process and what it starts: several processes of several threads on the same cores wait for
 # each other's threads most of the time, and a forked process hangs when it waits for threads that only its parent has.
@@ -25,6 +28,34 @@ settings.load_profile("untimed")
 # Read when Triton is first imported, which importing PyTorch does not do: without a GPU its kernels are interpreted.
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")
+
+# One white pixel, and the least that is SVG.
+SMALL_FIGURE = {
+    "png": base64.b64decode(
+        "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGP4DwABAQEAsTj2vAAAAABJRU5ErkJggg=="
+    ),
+    "svg": b'<svg xmlns="http://www.w3.org/2000/svg"></svg>',
+}
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    """Draw the figures of a report but save a pixel in their place, unless the test is marked ``real_figures``.
+
+    Turning what is drawn into PNG and SVG takes most of the time of a small run. A hook and not a fixture, because it
+    has to be there before fixtures of the session make runs. Matplotlib is imported when the first figure is drawn.
+    """
+    if item.get_closest_marker("real_figures"):
+        return (yield)
+    with patch.object(html, "_draw", draw_and_save_small):
+        return (yield)
+
+
+def draw_and_save_small(*args, _draw=html._draw):
+    from snn_action.report import style
+
+    with patch.object(style, "_save", lambda *_, format, **__: SMALL_FIGURE[format]):
+        return _draw(*args)
 
 
 @pytest.fixture(autouse=True)
@@ -59,23 +90,34 @@ def features_file(tmp_path: Path) -> Path:
     return path
 
 
+def make_small(place: Path, dataset: dict, **sections: object) -> dict:
+    """A small configuration that keeps all it writes in ``place``; sections given by name are put over it."""
+    return {
+        "name": "test",
+        "save_dir": str(place / "save"),
+        "device": "cpu",
+        "dataset": dataset,
+        "model": {"type": "lmu", "units": 8, "order": 2, "theta": 6.0, "memory_d": 3, "dropout": 0.2},
+        "features": {"store": str(place / "store"), "workers": 0},
+        "training": {"epochs": 4, "batch_size": 16, "learning_rate": 0.02},
+        **sections,
+    }
+
+
+def make_small_on_videos(place: Path, videos: Path, dataset: dict | None = None, **sections: object) -> dict:
+    """One that trains on the videos of ``encode_videos``."""
+    own = {"type": "folder", "path": str(videos), "group_pattern": r"_(g\d+)", "test_groups": ["g1", "g2"]}
+    small = {"clip": {"frames": 8}, "backbone": {"name": "tiny"}}
+    return make_small(place, {**own, **(dataset or {})}, **{**small, **sections})
+
+
 @pytest.fixture
 def write_config(tmp_path: Path):
-    """Write a configuration file; sections given by name are put over a small default."""
+    """Write a small configuration file."""
 
     def write(dataset: dict, **sections: object) -> Path:
-        raw = {
-            "name": "test",
-            "save_dir": str(tmp_path / "save"),
-            "device": "cpu",
-            "dataset": dataset,
-            "model": {"type": "lmu", "units": 8, "order": 2, "theta": 6.0, "memory_d": 3, "dropout": 0.2},
-            "features": {"store": str(tmp_path / "store"), "workers": 0},
-            "training": {"epochs": 4, "batch_size": 16, "learning_rate": 0.02},
-            **sections,
-        }
         path = tmp_path / "config.json"
-        path.write_text(json.dumps(raw))
+        path.write_text(json.dumps(make_small(tmp_path, dataset, **sections)))
         return path
 
     return write
@@ -104,23 +146,27 @@ def write_clip():
     return encode_video
 
 
-@pytest.fixture
-def video_set(tmp_path: Path) -> Path:
-    """Two classes of six videos: ``videos/<Left, Right>/v_g<group>.avi``."""
+def encode_videos(folder: Path) -> Path:
+    """Two classes of six videos: ``<Left, Right>/v_g<group>.avi``."""
     for name, direction in (("Left", -1), ("Right", 1)):
         for group in range(1, 7):
-            encode_video(tmp_path / "videos" / name / f"v_g{group}.avi", direction, group)
-    return tmp_path / "videos"
+            encode_video(folder / name / f"v_g{group}.avi", direction, group)
+    return folder
 
 
 @pytest.fixture
-def video_config(video_set: Path, write_config):
+def video_set(tmp_path: Path) -> Path:
+    return encode_videos(tmp_path / "videos")
+
+
+@pytest.fixture
+def video_config(video_set: Path, tmp_path: Path):
     """Write a configuration that trains on ``video_set``; sections are put over it."""
 
     def write(dataset: dict | None = None, **sections: object) -> Path:
-        own = {"type": "folder", "path": str(video_set), "group_pattern": r"_(g\d+)", "test_groups": ["g1", "g2"]}
-        small = {"clip": {"frames": 8}, "backbone": {"name": "tiny"}}
-        return write_config({**own, **(dataset or {})}, **{**small, **sections})
+        path = tmp_path / "config.json"
+        path.write_text(json.dumps(make_small_on_videos(tmp_path, video_set, dataset, **sections)))
+        return path
 
     return write
 

@@ -8,6 +8,7 @@ import pytest
 from snn_action.config import make_config
 from snn_action.core import run_access
 from snn_action.evaluation.energy.targets import list_targets
+from snn_action.report import write_report
 from snn_action.runs import pipeline
 
 SPIKING = {"type": "spiking_lmu", "units": 12, "order": 2, "theta": 6.0, "memory_d": 3}
@@ -111,8 +112,9 @@ def test_runs_that_cannot_be_told(finished, command, tmp_path):
     assert "not finished" in errors
 
 
+@pytest.mark.real_figures
 def test_the_report_shows_the_card_and_the_figure(finished):
-    page = (finished / "report.html").read_text()
+    page = write_report(finished).read_text()
     assert "mathdefault" not in page  # numbers on the axes are plain text
     assert 'id="energy"' in page
     assert "Estimates in microjoules, not measurements" in page

@@ -223,12 +223,13 @@ def write_run(
 
 @pytest.fixture(scope="session")
 def reported_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run with everything in it and its report, for tests that only look."""
+    """A run with everything in it and its report, for tests that only look; they are marked ``real_figures``."""
     from snn_action.report import write_report
 
     names = ["walk", "run", "sit_down", "stand_up"]
     folder = write_run(tmp_path_factory.mktemp("run") / "whole", names, pairs=(("sit_down", "stand_up"),), bad=3)
     write_report(folder)
+    assert (folder / "figures" / "confusion.png").stat().st_size > 1000, "mark this test with real_figures"
     return folder
 
 

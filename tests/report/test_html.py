@@ -57,6 +57,7 @@ def read_percent(text):
     return float(text.partition(" %")[0])
 
 
+@pytest.mark.real_figures
 def test_the_numbers_are_those_of_the_metrics_file(reported_run):
     page = read_page(reported_run / "report.html")
     metrics = json.loads((reported_run / "metrics.json").read_text())
@@ -85,6 +86,7 @@ def test_the_numbers_are_those_of_the_metrics_file(reported_run):
     assert "144 training, 48 validation, 48 test" in page.text
 
 
+@pytest.mark.real_figures
 def test_the_page_stands_alone(reported_run):
     path = reported_run / "report.html"
     page = read_page(path)
@@ -98,6 +100,7 @@ def test_the_page_stands_alone(reported_run):
     assert len(page.ids) == len(set(page.ids))
 
 
+@pytest.mark.real_figures
 def test_figures_are_png_files(reported_run):
     names = {path.name for path in (reported_run / "figures").iterdir()}
     learning = {f"learning_{quantity}.png" for quantity in ("video", "timestep", "loss")}
@@ -110,6 +113,7 @@ def test_figures_are_png_files(reported_run):
         assert len(content) > 2000
 
 
+@pytest.mark.real_figures
 def test_the_report_can_be_rebuilt_and_is_the_same(reported_run):
     first = (reported_run / "report.html").read_bytes()
     assert write_report(reported_run).read_bytes() == first
@@ -118,6 +122,7 @@ def test_the_report_can_be_rebuilt_and_is_the_same(reported_run):
 HOSTILE = ["<script>alert(1)</script>", "--></style><img src=x onerror=alert(2)>", "{{ 7 * 7 }}", 'a & b\'s "$c$"']
 
 
+@pytest.mark.real_figures
 def test_hostile_names_are_only_text(make_run):
     folder = make_run(names=HOSTILE, pairs=((HOSTILE[0], HOSTILE[1]),), notes=("<b onclick='x()'>bold</b>",))
     metrics = json.loads((folder / "metrics.json").read_text())
@@ -188,6 +193,7 @@ def leak(folder, clean=False):
     return read_page(write_report(folder))
 
 
+@pytest.mark.real_figures
 @pytest.mark.parametrize("folds", [1, 3])
 def test_leakage_marks_every_number_and_figure(make_run, folds):
     folder = make_run("leaked", folds=folds)
@@ -204,6 +210,7 @@ def test_leakage_marks_every_number_and_figure(make_run, folds):
     assert page.text.count(LEAKED) >= len(list((folder / "figures").iterdir())) > 5
 
 
+@pytest.mark.real_figures
 def test_leakage_is_written_across_every_picture(make_run):
     clean, leaked = make_run("clean", epochs=3), make_run("leaked", epochs=3)
     assert LEAKED not in leak(clean, clean=True).text

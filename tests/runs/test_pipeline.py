@@ -26,6 +26,7 @@ def without_timings(metrics):
     return {key: value for key, value in metrics.items() if key not in ("seconds", "videos_per_second")}
 
 
+@pytest.mark.real_figures
 def test_a_run_leaves_every_file_of_the_run_folder(config):
     result = pipeline.run(config, run_id="one")
     names = {path.relative_to(result.folder).as_posix() for path in result.folder.rglob("*") if path.is_file()}
@@ -44,6 +45,7 @@ def test_a_run_leaves_every_file_of_the_run_folder(config):
         "figures/anytime.png",
     }
     assert not [name for name in names if ".tmp" in name]
+    assert (result.folder / "figures/anytime.png").stat().st_size > 1000
     assert json.loads((result.folder / "metrics.json").read_text()) == result.metrics
     assert result.metrics["accuracy"]["video"] > 0.8
     assert result.metrics["baseline"]["video"] > 0.8

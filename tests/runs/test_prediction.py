@@ -16,11 +16,6 @@ from snn_action.runs.prediction import load_run
 from snn_action.video import clips
 
 
-@pytest.fixture
-def trained(video_config):
-    return pipeline.run(load_config(video_config()), run_id="one").folder
-
-
 def write_frames(folder, n=10):
     folder.mkdir()
     for index in range(n):
@@ -187,9 +182,8 @@ def test_damaged_weights_and_device_of_a_run(command, trained, video_set):
         ("model.units=4", "model.units is 4"),
     ],
 )
-def test_what_was_learned_cannot_be_changed(command, video_config, video_set, override, words):
-    path = video_config(clip={"frames": 8, "sampling": "first", "streams": ["rgb", "difference"]})
-    folder = pipeline.run(load_config(path), run_id="two").folder
+def test_what_was_learned_cannot_be_changed(command, train_once, video_set, override, words):
+    folder = train_once(clip={"frames": 8, "sampling": "first", "streams": ["rgb", "difference"]})
     code, out, err = command("predict", folder, video_set / "Left" / "v_g1.avi", "-o", override)
     assert code == 2
     assert not out

@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import shutil
 import signal
 import threading
 
@@ -26,10 +27,9 @@ from tests.conftest import encode_video
 
 
 @pytest.fixture
-def trained(video_config):
-    return pipeline.run(
-        load_config(video_config(training={"epochs": 30, "batch_size": 16, "learning_rate": 0.02})), run_id="one"
-    ).folder
+def trained(train_once, tmp_path):
+    training = {"epochs": 30, "batch_size": 16, "learning_rate": 0.02}
+    return shutil.copytree(train_once(training=training), tmp_path / "trained")
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,6 +74,12 @@ def write_report(folder: str | Path) -> Path:
 
 def render_page(template: str, **values: Any) -> str:
     """A template of this package, filled in; every value is escaped."""
+    return _environment().get_template(template).render(**values)
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    """Templates are compiled once."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("snn_action.report", "templates"),
         autoescape=True,
@@ -89,7 +95,7 @@ def render_page(template: str, **values: Any) -> str:
         "crossover": format_crossover,
     }
     environment.filters.update(filters)
-    return environment.get_template(template).render(**values)
+    return environment
 
 
 def format_percent(share: float | None, digits: int = 1) -> str:

@@ -47,6 +47,8 @@ _RC: dict[str, Any] = {
     "axes.titlecolor": COLORS["ink"],
     "axes.titlelocation": "left",
     "axes.titlesize": 10,
+    "figure.autolayout": False,
+    "figure.constrained_layout.use": False,  # new_figure asks for it
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
     "font.size": 9,
@@ -147,5 +149,8 @@ def _save(figure: Figure, salt: str = "", **kwargs: Any) -> bytes:
     buffer = io.BytesIO()
     with _style(**{"svg.fonttype": "none", "svg.hashsalt": salt}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from font")  # class names in any script
+        if engine := figure.get_layout_engine():  # once: savefig would do it twice, for each file
+            engine.execute(figure)
+            figure.set_layout_engine(None)
         figure.savefig(buffer, **kwargs)
     return buffer.getvalue()
