@@ -186,6 +186,19 @@ def test_a_frozen_one_sees_the_last_images_from_rest():
     assert backbone(large).shape == (2, backbone.feature_dim)
 
 
+def test_shipped_weights_are_learned_and_depend_on_no_seed():
+    """Also where the size of images, the fields and how gradients pass are others than in the default settings."""
+    shipped = {"name": "spiking_cnn", "weights": "default", "size": 48, "pool": 2, "gradient": "surrogate"}
+    one, other = (build_backbone(shipped, seed=seed) for seed in (1, 2))
+    assert one.provenance["trained_on"].startswith("clips of synthetic figures that no synthetic dataset holds")
+    assert not one.network.encoder.is_drawn
+    assert one.provenance == other.provenance
+    drawn = build_backbone({**shipped, "weights": "random"}, seed=1)
+    images = torch.rand(1, 8, 3, 48, 48, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    assert torch.equal(one(images), other(images))
+    assert not torch.equal(one(images), drawn(images))
+
+
 @pytest.mark.parametrize(
     ("extra", "words"),
     [
