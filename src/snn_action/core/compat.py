@@ -65,7 +65,7 @@ def _import_fabric() -> ModuleType:
     if spec is None:
         return importlib.import_module("lightning_fabric")
     stand_in = importlib.util.module_from_spec(spec)
-    stand_in.__version__ = version("torchmetrics")  # type: ignore[attr-defined]
+    vars(stand_in)["__version__"] = version("torchmetrics")
     sys.modules["torchmetrics"] = stand_in
     try:
         return importlib.import_module("lightning_fabric")
