@@ -189,6 +189,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    html._environment().get_template("report.html.j2")  # compiled here, it is for all the runs
     gc.freeze()  # what was imported is no garbage of the many short runs
     if options.quick:
         leave_figures_undrawn()

@@ -112,14 +112,20 @@ def settings(request: pytest.FixtureRequest) -> dict[str, Any]:
     }
 
 
+MADE: dict[tuple[str, torch.dtype], TemporalModel] = {}
+
+
 def make(settings: dict[str, Any], dtype: torch.dtype = torch.float64) -> TemporalModel:
-    """In float64: a spike at the threshold must not hang on the order of a sum."""
-    model = build_model(settings, in_features=FEATURES, num_classes=CLASSES, seed=3).to(dtype)
-    features, mask = clips(dtype=dtype, seed=9)
-    model.prepare(features, mask, LABELS)
-    if not model.trained_by_gradient:
-        model.fit(features, mask, LABELS)
-    return model.eval()
+    """In float64: a spike at the threshold must not hang on the order of a sum. Prepared once, copied for each test."""
+    key = (repr(settings), dtype)
+    if key not in MADE:
+        model = build_model(settings, in_features=FEATURES, num_classes=CLASSES, seed=3).to(dtype)
+        features, mask = clips(dtype=dtype, seed=9)
+        model.prepare(features, mask, LABELS)
+        if not model.trained_by_gradient:
+            model.fit(features, mask, LABELS)
+        MADE[key] = model.eval()
+    return copy.deepcopy(MADE[key])
 
 
 def clips(dtype: torch.dtype = torch.float64, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -187,21 +193,21 @@ def test_a_clip_may_be_given_in_parts(settings):
     assert_states_equal(state, final)
 
 
-@pytest.mark.parametrize("garbage", [1e6, float("nan"), float("inf")])
-def test_padding_changes_no_real_step_and_no_gradient(settings, garbage):
+def test_padding_changes_no_real_step_and_no_gradient(settings):
     model = make(settings)
     features, mask = clips()
     results = []
-    for value in (0.0, garbage):
+    for value in (0.0, 1e6, float("nan"), float("inf")):
         padded = torch.where(mask.unsqueeze(-1), features, value).requires_grad_()
         logits, state = model(padded, mask=mask)
         (gradient,) = torch.autograd.grad(logits[mask].square().sum(), padded)
         assert bool(logits.isfinite().all())
         assert not gradient[~mask].any()
         results.append((logits[mask], state, gradient))
-    torch.testing.assert_close(results[0][0], results[1][0], rtol=0, atol=0)
-    torch.testing.assert_close(results[0][2], results[1][2], rtol=0, atol=0)
-    assert_states_equal(results[0][1], results[1][1])
+    for real, state, gradient in results[1:]:
+        torch.testing.assert_close(real, results[0][0], rtol=0, atol=0)
+        torch.testing.assert_close(gradient, results[0][2], rtol=0, atol=0)
+        assert_states_equal(state, results[0][1])
     for clip, length in enumerate(LENGTHS):
         alone, state = model(features[clip : clip + 1, :length])
         torch.testing.assert_close(logits[clip, :length], alone[0])
@@ -271,7 +277,9 @@ def test_a_model_learns(settings):
     if model.trained_by_gradient:
         torch.manual_seed(0)
         optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE.get(settings["type"], 2e-2))
-        for _ in range(40):
+        for step in range(40):
+            if step == 20 and loss() < 0.9 * before:  # most have by now
+                break
             optimizer.zero_grad()
             F.cross_entropy(model.train()(features, mask=mask)[0][mask], wanted).backward()
             optimizer.step()
@@ -298,19 +306,17 @@ def save_and_load(model: TemporalModel) -> TemporalModel:
     return loaded
 
 
-@pytest.mark.parametrize(
-    "copied", [save_and_load, lambda model: pickle.loads(pickle.dumps(model)), copy.deepcopy], ids=lambda f: f.__name__
-)
-def test_a_model_can_be_saved_whole_and_copied(settings, copied):
+def test_a_model_can_be_saved_whole_and_copied(settings):
     model = make(settings)
     features, mask = clips()
     wanted, state = model(features, mask=mask)
-    other = copied(model)
-    again, after = other(features, mask=mask)
-    assert torch.equal(again, wanted)
-    assert_states_equal(after, state)
-    if model.trained_by_gradient:
-        assert not {p.data_ptr() for p in model.parameters()} & {p.data_ptr() for p in other.parameters()}
+    for copied in (save_and_load, lambda model: pickle.loads(pickle.dumps(model)), copy.deepcopy):
+        other = copied(model)
+        again, after = other(features, mask=mask)
+        assert torch.equal(again, wanted)
+        assert_states_equal(after, state)
+        if model.trained_by_gradient:
+            assert not {p.data_ptr() for p in model.parameters()} & {p.data_ptr() for p in other.parameters()}
 
 
 def test_a_second_derivative_in_float32_is_that_in_float64(settings):
@@ -419,21 +425,21 @@ def test_shown_spikes_are_those_that_are_counted(settings):
         assert not shown[~mask].any()
 
 
-@pytest.mark.parametrize(
-    ("shape", "mask", "says"),
-    [
-        ((3, 7, 5), None, "6"),
-        ((3, 6), None, "features must be"),
-        ((3, 0, 6), None, "at least one step"),
-        ((2, 3, 6), [[1, 0, 1], [1, 1, 1]], "clip 0 has a hole"),
-        ((2, 3, 6), [[1, 1, 1], [0, 0, 0]], "clip 1 has no real first step"),
-        ((2, 3, 6), [[1, 1], [1, 1]], "mask must have shape"),
-    ],
-)
-def test_bad_shapes_and_masks_with_holes_are_refused(settings, shape, mask, says):
+BAD_SHAPES = [
+    ((3, 7, 5), None, "6"),
+    ((3, 6), None, "features must be"),
+    ((3, 0, 6), None, "at least one step"),
+    ((2, 3, 6), [[1, 0, 1], [1, 1, 1]], "clip 0 has a hole"),
+    ((2, 3, 6), [[1, 1, 1], [0, 0, 0]], "clip 1 has no real first step"),
+    ((2, 3, 6), [[1, 1], [1, 1]], "mask must have shape"),
+]
+
+
+def test_bad_shapes_and_masks_with_holes_are_refused(settings):
     model = make(settings)
-    with pytest.raises(ValueError, match=says):
-        model(torch.zeros(shape, dtype=torch.float64), mask=None if mask is None else torch.tensor(mask).bool())
+    for shape, mask, says in BAD_SHAPES:
+        with pytest.raises(ValueError, match=says):
+            model(torch.zeros(shape, dtype=torch.float64), mask=None if mask is None else torch.tensor(mask).bool())
     with pytest.raises(ValueError, match="features must be"):
         model.step(torch.zeros(2, 5, dtype=torch.float64))
 

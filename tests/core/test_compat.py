@@ -7,16 +7,32 @@ import pytest
 from snn_action.core import compat
 
 FRESH = """
-from snn_action.core.compat import {name}
+from snn_action.core.compat import {names}
 import torch, torchvision
 assert {name}.__version__
 assert torchvision.models.mobilenet_v2 is not None
 """
 
 
-@pytest.mark.parametrize("name", ["torchvision", "lightning_fabric", "pytorch_lightning"])
-def test_imports_in_a_fresh_process(name):
-    subprocess.run([sys.executable, "-W", "ignore", "-c", FRESH.format(name=name)], check=True)
+# Fabric alone imports neither; those who come after it get the real ones.
+FABRIC = """
+import sys
+assert not {"torchmetrics", "transformers"} & set(sys.modules)
+"""
+LIGHTNING = """
+import torchmetrics
+assert torchmetrics.Metric
+"""
+
+
+@pytest.mark.parametrize(
+    ("names", "then"),
+    [("torchvision", ""), ("lightning_fabric", FABRIC), ("lightning_fabric, pytorch_lightning", LIGHTNING)],
+    ids=["torchvision", "lightning_fabric", "pytorch_lightning"],
+)
+def test_imports_in_a_fresh_process(names, then):
+    code = FRESH.format(names=names, name=names.split(", ")[-1]) + then
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True)
 
 
 def test_does_nothing_where_torchvision_is_whole(monkeypatch):

@@ -8,7 +8,9 @@ Import these libraries from here: ``from snn_action.core.compat import lightning
 """
 
 import importlib
+import importlib.util
 import sys
+from importlib.metadata import version
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -54,4 +56,18 @@ def __getattr__(name: str) -> ModuleType:
     if name not in _NEEDS_TORCHVISION:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import_torchvision()
-    return importlib.import_module(name)
+    return _import_fabric() if name == "lightning_fabric" else importlib.import_module(name)
+
+
+def _import_fabric() -> ModuleType:
+    """Fabric imports torchmetrics to read its version; that imports transformers where it is installed: for seconds."""
+    spec = importlib.util.find_spec("torchmetrics") if "torchmetrics" not in sys.modules else None
+    if spec is None:
+        return importlib.import_module("lightning_fabric")
+    stand_in = importlib.util.module_from_spec(spec)
+    vars(stand_in)["__version__"] = version("torchmetrics")
+    sys.modules["torchmetrics"] = stand_in
+    try:
+        return importlib.import_module("lightning_fabric")
+    finally:
+        del sys.modules["torchmetrics"]

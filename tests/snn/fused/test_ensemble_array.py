@@ -286,7 +286,7 @@ def test_the_model_gives_with_it_what_it_gives_without(name, gradient, train, mo
     for available in (True, False):
         monkeypatch.setattr(ensemble_array.fused, "is_available", lambda _, available=available: available)
         settings = {"type": "ensemble_array", "n_ensembles": 6, "n_neurons": 20, "gradient": gradient}
-        settings["neuron"] = {"type": name}
+        settings["neuron"] = {"type": name, **NEURONS[name]}
         model = build_model(settings, in_features=4, num_classes=3, seed=0).train(train)
         logits, state = model(x, mask=mask)
         (logits[mask].square().sum() + 0.01 * state.spikes.sum()).backward()
