@@ -3,9 +3,9 @@
     python benchmarks/accuracy/fine_tuning.py NAME=CONFIG... --layers features.17 [--epochs 12] [--keep FOLDER]
 
 For each set (a configuration names it, its clips, its backbone and its store) the same temporal model is trained by
-gradients for as many epochs: on the features of the frozen backbone, with a new layer behind it (``head``), and with
-the backbone learning from each of the layers named, or from ``all`` on. Each takes the weights of the epoch that does
-best on groups of training videos that are held out, and is tested once. ``--folds`` keeps to some folds of a set.
+gradients for as many epochs: on the features of the frozen backbone, and with the backbone learning from each of the
+layers named on, or all of it (``all``), or only a new layer behind it (``head``). Each takes the weights of the epoch
+that does best on groups of training videos that are held out, and is tested once. ``--folds`` keeps to some folds.
 """
 
 import argparse
@@ -95,7 +95,7 @@ def do(config: Config) -> tuple[Path, dict[str, Any]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sets", nargs="+", metavar="NAME=CONFIG")
-    parser.add_argument("--layers", nargs="*", default=[], help="first layers that learn, or 'all'")
+    parser.add_argument("--layers", nargs="+", required=True, help="first layers that learn, 'all' or 'head'")
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--rate", type=float, default=0.1, help="learning rate of the backbone, times that of the rest")
     parser.add_argument("--units", type=int, default=512, help="of the head")
@@ -112,7 +112,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as place:
             folder = arguments.keep or Path(place)
             folder.mkdir(parents=True, exist_ok=True)
-            rows = {case: Row() for case in (FROZEN, HEAD, *arguments.layers)}
+            rows = {case: Row() for case in (FROZEN, *arguments.layers)}
             for case, row in rows.items():
                 for seed in range(arguments.seeds):
                     row.add([do(configure(given, case, arguments, fold, seed, folder)) for fold in folds])
