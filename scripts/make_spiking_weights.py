@@ -10,18 +10,22 @@ shipped ones.
 """
 
 import argparse
-import io
-import json
 import multiprocessing
 import os
 from pathlib import Path
 
-import av
 import numpy as np
 import torch
-from make_tiny_weights import MOVEMENTS, PICTURE, augment, make_targets
+from make_tiny_weights import (
+    ERROR_UNIT,
+    MOVEMENTS,
+    augment,
+    make_targets,
+    measure_error,
+    render_decoded,
+    write_weights,
+)
 from rich.progress import track
-from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, smooth_l1_loss
 
@@ -31,8 +35,6 @@ from snn_action.datasets.synthetic.casting import draw_clip
 from snn_action.datasets.synthetic.figure import JOINTS
 from snn_action.datasets.synthetic.generate import VERSION
 from snn_action.datasets.synthetic.motions import ACTIONS
-from snn_action.datasets.synthetic.render import render_clip
-from snn_action.datasets.synthetic.video_file import encode_avi
 from snn_action.video.transforms import resize
 
 SEED = 20_200_602
@@ -50,9 +52,7 @@ def make_group(group: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     for action in MOVEMENTS:
         alike = [other for other in ACTIONS if other.motion == action.motion]
         clip = draw_clip(SEED, group, 1, alike[group % len(alike)], FRAMES, RATE)
-        pictures, places = render_clip(clip, PICTURE)
-        with av.open(io.BytesIO(encode_avi(pictures, RATE))) as container:
-            decoded = np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+        decoded, places = render_decoded(clip, RATE)
         frames.append(resize(decoded[::STRIDE], SETTINGS.size).numpy())
         joints.append(places[::STRIDE])
     return np.stack(frames), np.stack(joints), np.arange(len(MOVEMENTS))
@@ -120,12 +120,7 @@ def main() -> None:
     with torch.inference_mode():
         found = [learner(part.float()) for part in clips[:held].split(BATCH)]
         pose, logits = (torch.cat(part) for part in zip(*found, strict=True))
-        error = (pose[..., 2:] - targets[:held, :, 2:]).unflatten(-1, (-1, 2)).norm(dim=-1).mean() / 8
         accuracy = (logits.argmax(-1) == movements[:held, None]).double().mean()
-    state = {key: value.detach().contiguous() for key, value in learner.network.state_dict().items()}
-    state = {key: value.half() if value.is_floating_point() else value for key, value in state.items()}
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / WEIGHTS.name).write_bytes(save(state))
     provenance = {
         "trained_on": "clips of synthetic figures that no synthetic dataset holds: places of joints, movements",
         "videos": [],
@@ -137,13 +132,11 @@ def main() -> None:
         "clips": len(clips) - held,
         "frames": (len(clips) - held) * clips.shape[1],
         "epochs": EPOCHS,
-        "joint_error": round(float(error), 4),
-        "joint_error_unit": "sides of the picture, mean over joints of held-out groups, from the pelvis",
+        "joint_error": measure_error(pose, targets[:held]),
+        "joint_error_unit": ERROR_UNIT,
         "movement_accuracy": round(float(accuracy), 4),
-        "license": "MIT, as the package",
     }
-    (folder / WEIGHTS.name).with_suffix(".json").write_text(json.dumps(provenance, indent=2) + "\n")
-    print(json.dumps(provenance, indent=2))
+    write_weights(folder / WEIGHTS.name, learner.network, provenance)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from snn_action.backbones.base import IMAGENET_MEAN, IMAGENET_STD
 from snn_action.backbones.tiny import FEATURES, SIZE, WEIGHTS, TinyNetwork
-from snn_action.datasets.synthetic.casting import draw_clip
+from snn_action.datasets.synthetic.casting import Clip, draw_clip
 from snn_action.datasets.synthetic.figure import INDEX, JOINTS
 from snn_action.datasets.synthetic.generate import VERSION
 from snn_action.datasets.synthetic.motions import ACTIONS
@@ -40,7 +40,16 @@ GROUPS = range(1001, 1301)
 HELD_OUT = range(1001, 1021)  # of the groups: only to state the error of what was learned
 CLIPS, FRAMES, RATE, PICTURE = 1, 8, 4, 112
 EPOCHS, BATCH, LEARNING_RATE = 10, 128, 2e-3
+ERROR_UNIT = "sides of the picture, mean over joints of held-out groups, from the pelvis"
 MOVEMENTS = list({action.motion: action for action in ACTIONS}.values())
+
+
+def render_decoded(clip: Clip, rate: int) -> tuple[np.ndarray, np.ndarray]:
+    """Frames (T, S, S, 3) of a clip as a dataset would decode them, and joints (T, J, 2)."""
+    pictures, places = render_clip(clip, PICTURE)
+    with av.open(io.BytesIO(encode_avi(pictures, rate))) as container:
+        decoded = np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+    return decoded, places
 
 
 def make_group(group: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -51,9 +60,7 @@ def make_group(group: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         for clip in range(1, CLIPS + 1):
             drawn = draw_clip(SEED, group, clip, action, FRAMES, RATE)
             around = drawn.phase[0] + np.linspace(0, 2 * np.pi, FRAMES, endpoint=False)  # no pose twice
-            pictures, places = render_clip(replace(drawn, phase=around), PICTURE)
-            with av.open(io.BytesIO(encode_avi(pictures, RATE))) as container:
-                decoded = np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+            decoded, places = render_decoded(replace(drawn, phase=around), RATE)
             frames.append(resize(decoded, SIZE).numpy())
             joints.append(places)
             movements.append(np.full(FRAMES, movement))
@@ -131,6 +138,23 @@ def train(images: Tensor, targets: Tensor, movements: Tensor) -> Learner:
     return learner.eval()
 
 
+def measure_error(pose: Tensor, targets: Tensor) -> float:
+    """Mean distance of joints, of their places from the pelvis, in sides of the picture."""
+    distance = (pose[..., 2:] - targets[..., 2:]).unflatten(-1, (-1, 2)).norm(dim=-1)
+    return round(float(distance.mean()) / 8, 4)
+
+
+def write_weights(path: Path, network: nn.Module, provenance: dict[str, object]) -> None:
+    """The network in half precision, and what it learned from beside it."""
+    state = {key: value.detach().contiguous() for key, value in network.state_dict().items()}
+    state = {key: value.half() if value.is_floating_point() else value for key, value in state.items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(save(state))
+    text = json.dumps({**provenance, "license": "MIT, as the package"}, indent=2)
+    path.with_suffix(".json").write_text(f"{text}\n")
+    print(text)
+
+
 def main() -> None:
     """Render, train, state the error on groups held out, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -145,11 +169,7 @@ def main() -> None:
     learner = train(images[held:], targets[held:], movements[held:])
     with torch.inference_mode():
         pose, logits = learner(see(images[:held]))
-        error = (pose[:, 2:] - targets[:held, 2:]).unflatten(1, (-1, 2)).norm(dim=-1).mean() / 8
         accuracy = (logits.argmax(1) == movements[:held]).double().mean()
-    state = {key: value.detach().half().contiguous() for key, value in learner.fused().state_dict().items()}
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / WEIGHTS.name).write_bytes(save(state))
     provenance = {
         "trained_on": "single frames of synthetic figures that no synthetic dataset holds: places of joints, movements",
         "videos": [],
@@ -160,13 +180,11 @@ def main() -> None:
         "groups_held_out": [HELD_OUT.start, HELD_OUT.stop - 1],
         "frames": len(images) - held,
         "epochs": EPOCHS,
-        "joint_error": round(float(error), 4),
-        "joint_error_unit": "sides of the picture, mean over joints of held-out groups, from the pelvis",
+        "joint_error": measure_error(pose, targets[:held]),
+        "joint_error_unit": ERROR_UNIT,
         "movement_accuracy": round(float(accuracy), 4),
-        "license": "MIT, as the package",
     }
-    (folder / WEIGHTS.name).with_suffix(".json").write_text(json.dumps(provenance, indent=2) + "\n")
-    print(json.dumps(provenance, indent=2))
+    write_weights(folder / WEIGHTS.name, learner.fused(), provenance)
 
 
 if __name__ == "__main__":
