@@ -132,8 +132,8 @@ def main() -> None:
             f"{len(plain[0])} test videos, {len(folds)} folds, seeds: {arguments.seeds}. The temporal model is an LMU "
             f"of {MODEL['units']} units, trained for {arguments.epochs} epochs, at the best epoch of validation (mean "
             f"of folds). The backbone's learning rate: {arguments.rate:g} of the rest's. *Averaging*: logistic "
-            "regression on the mean of the features that the trained layers give. *To frozen*: points on the test, with the "
-            "95 % interval over videos. *Seconds*: of training, all folds of one seed.",
+            "regression on the mean of the features that the trained layers give. *To frozen*: points on the test, "
+            "with the 95 % interval over videos. *Seconds*: of training, all folds of one seed.",
             make_table(
                 ("learns from", "validation %", "test %", "averaging, test %", "to frozen, points", "seconds"), table
             ),
