@@ -147,8 +147,8 @@ def main() -> None:
         f"single precision, {torch.get_num_threads()} threads, medians of {sizes[2]} steps. *All*: from the frames on; "
         "*from layer*: on cached activations of what is before. *N frames at once*: with `model.recompute`, which "
         "forgets activations of so many frames and computes them again. *Peak*: of the whole process, *of it the "
-        "step*: above what it had when the model was built. *Estimated*: what a run finds out before it begins. Batch "
-        "normalization keeps its statistics. "
+        "step*: above what it had when the model was built. *Estimated*: what a run finds out before it begins, "
+        "without the temporal model and compiled kernels. Batch normalization keeps its statistics. "
         + ("" if has_bf16() else "This processor has no bfloat16, so nothing is measured in it."),
         make_table(header, rows),
     )

@@ -7,7 +7,7 @@ Tensors that the encoder keeps for gradients are measured on one frame and on tw
                 and their gradients, of which not all are there at once (``BACKWARD``)
     tests       frames of ``evaluation.batch_size`` clips, twice;  activations of ``model.frames_together`` frames
 
-The temporal model behind it is not counted.
+The temporal model behind it and compiled kernels are not counted.
 """
 
 import copy
