@@ -9,11 +9,6 @@ the same weights each time on one machine, of one version of the generator: ``sp
 shipped ones.
 """
 
-import argparse
-import multiprocessing
-import os
-from pathlib import Path
-
 import numpy as np
 import torch
 from make_tiny_weights import (
@@ -22,10 +17,11 @@ from make_tiny_weights import (
     augment,
     make_targets,
     measure_error,
+    read_folder,
     render_decoded,
+    render_groups,
     write_weights,
 )
-from rich.progress import track
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, smooth_l1_loss
 
@@ -106,16 +102,10 @@ def train(clips: Tensor, targets: Tensor, movements: Tensor) -> Learner:
 
 def main() -> None:
     """Render, train, state the error on groups held out, write."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--folder", type=Path, default=WEIGHTS.parent)
-    folder: Path = parser.parse_args().folder
-    torch.use_deterministic_algorithms(True)
-    with multiprocessing.get_context("spawn").Pool(min(2, os.cpu_count() or 1)) as pool:
-        groups = list(track(pool.imap(make_group, GROUPS), "Rendering", total=len(GROUPS)))
-    torch.set_num_threads(1)
-    clips, joints, movements = (torch.from_numpy(np.concatenate(part)) for part in zip(*groups, strict=True))
+    folder = read_folder(__doc__)
+    clips, joints, movements = render_groups(make_group, GROUPS)
     targets = make_targets(joints.float().flatten(0, 1)).unflatten(0, clips.shape[:2])
-    held = len(HELD_OUT) * len(groups[0][0])
+    held = len(clips) * len(HELD_OUT) // len(GROUPS)
     learner = train(clips[held:], targets[held:], movements[held:])
     with torch.inference_mode():
         found = [learner(part.float()) for part in clips[:held].split(BATCH)]

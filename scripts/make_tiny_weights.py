@@ -13,6 +13,7 @@ import io
 import json
 import multiprocessing
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -155,17 +156,28 @@ def write_weights(path: Path, network: nn.Module, provenance: dict[str, object])
     print(text)
 
 
-def main() -> None:
-    """Render, train, state the error on groups held out, write."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def read_folder(description: str) -> Path:
+    """Where the weights go, from the command line."""
+    parser = argparse.ArgumentParser(description=description.splitlines()[0])
     parser.add_argument("--folder", type=Path, default=WEIGHTS.parent)
     folder: Path = parser.parse_args().folder
+    return folder
+
+
+def render_groups(make: Callable[[int], tuple[np.ndarray, ...]], groups: range) -> list[Tensor]:
+    """What ``make`` gives of all groups, one after another; what follows gives the same each time."""
     torch.use_deterministic_algorithms(True)
     with multiprocessing.get_context("spawn").Pool(min(2, os.cpu_count() or 1)) as pool:
-        groups = list(track(pool.imap(make_group, GROUPS), "Rendering", total=len(GROUPS)))
+        made = list(track(pool.imap(make, groups), "Rendering", total=len(groups)))
     torch.set_num_threads(1)  # on so small a network a second thread costs more than it gives
-    images, joints, movements = (torch.from_numpy(np.concatenate(part)) for part in zip(*groups, strict=True))
-    targets, held = make_targets(joints.float()), len(HELD_OUT) * len(groups[0][0])
+    return [torch.from_numpy(np.concatenate(part)) for part in zip(*made, strict=True)]
+
+
+def main() -> None:
+    """Render, train, state the error on groups held out, write."""
+    folder = read_folder(__doc__)
+    images, joints, movements = render_groups(make_group, GROUPS)
+    targets, held = make_targets(joints.float()), len(images) * len(HELD_OUT) // len(GROUPS)
     learner = train(images[held:], targets[held:], movements[held:])
     with torch.inference_mode():
         pose, logits = learner(see(images[:held]))
