@@ -1,9 +1,11 @@
+import os
 import unicodedata
 
 import pytest
 
-from snn_action.core.errors import ConfigError
+from snn_action.core.errors import ConfigError, VideoError
 from snn_action.core.settings import SettingsError
+from snn_action.video.opening import check_file
 
 PATTERN = r"person(\d+)"
 
@@ -111,6 +113,18 @@ def test_one_file_in_two_classes(make_catalog, root):
     (root / "clap" / "again.mp4").symlink_to(root / "box" / "person1_0.mp4")
     with pytest.raises(ConfigError, match=r"box/person1_0\.mp4 \(box\) and clap/again\.mp4 \(clap\) are one file"):
         make_catalog("folder", root)
+
+
+def test_a_pipe_with_the_name_of_a_video_is_one_that_is_named_when_it_is_read(make_catalog, root):
+    before = len(make_catalog("folder", root).videos)
+    folder = next(place for place in sorted(root.iterdir()) if place.is_dir())
+    os.mkfifo(folder / "pipe.avi")
+    os.mkfifo(folder / "notes.txt")
+    videos = make_catalog("folder", root).videos
+    assert len(videos) == before + 1
+    (pipe,) = [video.path for video in videos if video.path.name == "pipe.avi"]
+    with pytest.raises(VideoError, match=r"pipe.avi: not a regular file \(a pipe, a device, a socket\)"):
+        check_file(pipe)
 
 
 def test_a_link_to_itself_is_a_video_that_is_named_when_it_is_read(make_catalog, root):

@@ -52,8 +52,8 @@ def read_lines(path: Path) -> list[tuple[int, str]]:
 def find_videos(folder: Path) -> list[Path]:
     """Video files and folders of JPEG frames directly in ``folder``, sorted by name.
 
-    A link that leads nowhere, or to itself, is one, too, and so is a folder that cannot be looked into: they are named
-    when they are read.
+    A link that leads nowhere, or to itself, is one, too, and so are a pipe or a device with the name of a video, and a
+    folder that cannot be looked into: they are named when they are read.
 
     Raises:
         ConfigError: the folder cannot be read.
@@ -63,14 +63,14 @@ def find_videos(folder: Path) -> list[Path]:
         if entry.name.startswith("."):
             continue
         try:
-            is_folder, is_file = entry.is_dir(), entry.is_file()
+            is_folder = entry.is_dir()
             holds_frames = is_folder and is_frame_folder(Path(entry.path))
         except OSError:  # a link to itself, or no permission
             others.append(Path(entry.path))
             continue
         if holds_frames:
             others.append(Path(entry.path))
-        elif not is_folder and (is_file or entry.is_symlink()):
+        elif not is_folder:
             files.append(Path(entry.path))
     return sorted([*choose_videos(files), *others])
 
