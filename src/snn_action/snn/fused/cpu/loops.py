@@ -6,15 +6,10 @@ lock while it does: ``dispatch`` shares them out among threads. Each result is s
 number of threads. Call a function by the names of its arguments.
 """
 
-import hashlib
-import logging
-from pathlib import Path
 from typing import Any
 
 import numba
 
-from snn_action.core.reading import explain
-from snn_action.snn.fused.cpu import cache
 from snn_action.snn.fused.cpu.arguments import (
     ArrayBackward,
     ArrayBackwardOfRates,
@@ -24,54 +19,20 @@ from snn_action.snn.fused.cpu.arguments import (
     States,
     Weights,
 )
+from snn_action.snn.fused.cpu.compiled import compile_function
 from snn_action.snn.fused.cpu.machine_code import call
 from snn_action.snn.fused.cpu.scratch import Array, give, make_scratch, place, place_states, take
 from snn_action.snn.fused.cpu.vector import LANES
 
-logger = logging.getLogger(__name__)
-settings: Any = numba.config
 _LINE, _MATRIX, _CUBE = numba.float32[::1], numba.float32[:, ::1], numba.float32[:, :, ::1]
 _STATES = numba.float32[:, :, :, ::1]
 _WHOLE, _WHOLES = numba.intp, numba.intp[::1]
 
-# Numba keeps machine code on disk by the file of a function alone; what is called here stands in another too. Strips
-# are called by their address: their code is kept by what it does.
-_FILES = "loops.py", "scratch.py", "arguments.py", "machine_code.py"
-_SOURCES = hashlib.sha256(
-    b"".join(Path(__file__).with_name(name).read_bytes() for name in _FILES) + bytes([LANES])
-).hexdigest()
-
 
 def _compile(*types: Any) -> Any:
-    """Compile a function of ``begin``, ``end`` and ``types``, or take it from the folder where such are kept."""
+    """Compile a function of ``begin``, ``end`` and ``types``; strips are called by their address, kept elsewhere."""
     signature = numba.void(_WHOLE, _WHOLE, *types)
-
-    def compile_function(function: Any) -> Any:
-        function.__qualname__ += f"_{_SOURCES[:16]}"
-        folder, usual = cache.find_folder("numba"), settings.CACHE_DIR
-        if folder is not None:
-            settings.CACHE_DIR = str(folder)
-            try:
-                with cache.private_files():
-                    try:
-                        return _make(signature, function, cache=True)
-                    except OSError:  # the disk is full
-                        raise
-                    except Exception as error:  # what is kept is broken: reading it may raise nearly anything
-                        logger.warning("%s: %s is compiled again (%s)", folder, function.__name__, explain(error))
-                        cache.discard(folder, f"*.{function.__qualname__}-*")
-                        return _make(signature, function, cache=True)
-            except (OSError, RuntimeError) as error:  # or there is no source file
-                cache.say(str(error))
-            finally:
-                settings.CACHE_DIR = usual
-        return _make(signature, function)
-
-    return compile_function
-
-
-def _make(signature: Any, function: Any, **options: Any) -> Any:
-    return numba.njit(signature, error_model="numpy", nogil=True, **options)(function)
+    return compile_function(signature, "loops.py", "scratch.py", "arguments.py", "machine_code.py")
 
 
 @_compile(_CUBE, *[_MATRIX] * 3, _STATES, _MATRIX, _LINE, *[_WHOLE] * 3, _CUBE, _MATRIX, _STATES)
