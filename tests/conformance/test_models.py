@@ -44,6 +44,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"differences": 1, "input_to_hidden": True},
         {"inputs": ("mean", "difference"), "windows": (4,), "normalize": True, "differences": 1, "scaling": "feature"},
         {"inputs": ("second_difference",), "lags": (1,), "hidden_recurrence": True},
+        {"input_threshold": 0.5, "memory_threshold": 0.2, "input_to_hidden": True},
     ],
     "mean_pool": [{"inputs": ("difference", "mean"), "windows": (5, 2)}],
     "stacked_lmu": [
@@ -60,6 +61,8 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"encoders": "on_off", "readout": "logistic"},
         {"encoders": "on_off", "readout": "least_squares", "opposed": True, "units": 6},
         {"differences": 2},
+        {"input_threshold": 0.5, "spiking_memory": True},
+        {"memory_threshold": 0.2, "encoders": "on_off"},
         {"spiking_input": True, "spiking_memory": True, "input_to_hidden": True},
         {"neuron": {"type": "lif", "initial_voltage": "uniform"}, "max_rates": (300.0, 450.0), "trained": "theta"},
     ],

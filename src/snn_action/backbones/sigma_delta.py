@@ -165,11 +165,12 @@ class _Run(fx.Interpreter):
             return super().call_module(target, args, kwargs)
         with counting.count_elsewhere():
             result = layer(*args)
-        for change in _differ(args[0]).unsqueeze(1):
-            if isinstance(layer, nn.Linear):
-                nn.functional.linear(change, layer.weight)
-            else:
-                layer._conv_forward(change, layer.weight, None)
+        with counting.by_changes():
+            for change in _differ(args[0]).unsqueeze(1):
+                if isinstance(layer, nn.Linear):
+                    nn.functional.linear(change, layer.weight)
+                else:
+                    layer._conv_forward(change, layer.weight, None)
         return result
 
 

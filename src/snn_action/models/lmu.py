@@ -18,23 +18,31 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from snn_action.models import stream_step
 from snn_action.models.base import InputStandardizer, TemporalModel, perturb
 from snn_action.models.differences import Past, start_past, subtract_past
 from snn_action.models.lmu_loop import Weights, run_lmu
+from snn_action.models.reading import read, read_once, start_receivers
 from snn_action.models.readout import solve_readout
 from snn_action.models.selection import project
 from snn_action.models.settings import Input, LMUSettings, ReaderSettings, Readout, Scaling
+from snn_action.models.transmission import Received
 from snn_action.snn.legendre import LegendreMemory
 from snn_action.snn.masks import take_last
 from snn_action.snn.settings import Discretizer, Trained
 
 
 class LMUState(NamedTuple):
-    """Memory (B, memory_d, order), hidden units (B, units), and past inputs where ``differences`` are taken."""
+    """Memory (B, memory_d, order), hidden units (B, units), and past inputs where ``differences`` are taken.
+
+    And what was received of input and memory, where they are sent as changes.
+    """
 
     memory: Tensor
     hidden: Tensor
     past: Past | None
+    sent_input: Received | None = None
+    sent_memory: Received | None = None
 
 
 class LMU(TemporalModel):
@@ -73,6 +81,8 @@ class LMU(TemporalModel):
             readout: Readout = "random",
             readout_strength: float = 0.3,
             opposed: bool = False,
+            input_threshold: float | None = None,
+            memory_threshold: float | None = None,
             activation: Literal["tanh", "relu"] = "tanh",
             hidden_to_memory: bool = False,
             memory_to_memory: bool = False,
@@ -129,7 +139,8 @@ class LMU(TemporalModel):
         s = self.settings
         memory = torch.zeros(batch, s.memory_d, s.order, device=device, dtype=dtype)
         past = start_past(batch, s.differences, self.in_features, device, dtype) if s.differences else None
-        return LMUState(memory, torch.zeros(batch, s.units, device=device, dtype=dtype), past)
+        sent = start_receivers(self, s, batch, device, dtype)
+        return LMUState(memory, torch.zeros(batch, s.units, device=device, dtype=dtype), past, *sent)
 
     def forward_steps(self, x: Tensor, state: LMUState, mask: Tensor | None) -> tuple[Tensor, LMUState]:
         """Logits of all steps, and the state after them; what depends on the input alone is one product."""
@@ -145,7 +156,7 @@ class LMU(TemporalModel):
         In the parallel LMU the whole memory is then one matrix product.
         """
         x, state, mask, seen = self.take_in(features, state, mask)
-        if self.feeds_back:
+        if self.feeds_back or state.sent_input is not None or state.sent_memory is not None:
             _, state = self.hidden_steps(x, state, mask)
         else:
             x, past = enter(x, state.past, mask, self.settings, self.training)
@@ -163,10 +174,11 @@ class LMU(TemporalModel):
             return super().step_once(x, state)
         entered, past = enter(x.unsqueeze(1), state.past, None, self.settings, self.training)
         x = entered.squeeze(1)
-        memory = self.memory.step(project(x, self.encoder), state.memory)
-        hidden = project(memory.flatten(1), self.memory_kernel)
-        hidden = self._activate(hidden if self.input_kernel is None else hidden + self.input_kernel(x))
-        return self.readout(F.dropout(hidden, self.settings.dropout, self.training)), LMUState(memory, hidden, past)
+        plan = stream_step.find_plan(self, x)
+        memory, current, *sent = read_once(self, x, state) if plan is None else stream_step.read_in(plan, x, state)
+        hidden = self._activate(current)
+        logits = self.readout(F.dropout(hidden, self.settings.dropout, self.training))
+        return logits, LMUState(memory, hidden, past, *sent)
 
     def _activate(self, x: Tensor) -> Tensor:
         return x.tanh() if self.settings.activation == "tanh" else x.relu()
@@ -180,12 +192,9 @@ class LMU(TemporalModel):
         """Hidden units (B, T, units) of standardized input, and the state after the last real step."""
         x, past = enter(x, state.past, mask, self.settings, self.training)
         if not self.feeds_back:
-            drive = project(x, self.encoder)
-            push = None if self.input_kernel is None else self.input_kernel(x)
-            memories, memory = self.memory(drive, state.memory, mask)
-            hidden = project(memories.flatten(2), self.memory_kernel)
-            hidden = self._activate(hidden if push is None else hidden + push)
-            return hidden, LMUState(memory, take_last(hidden, mask), past)
+            memory, current, *sent = read(self, x, state, mask)
+            hidden = self._activate(current)
+            return hidden, LMUState(memory, take_last(hidden, mask), past, *sent)
         bias = self.memory_kernel.bias
         x = x.transpose(0, 1).contiguous()  # as the loop goes, so that neither it nor its gradients are copied
         drive = self.encoder(x)

@@ -29,7 +29,7 @@ _known: Any = WeakIdKeyDictionary()  # of weights, compared as objects
 
 def project(x: Tensor, layer: nn.Linear) -> Tensor:
     """``layer(x)``; where no gradient is asked for and its weights allow it, by choosing values of ``x`` (..., D)."""
-    found = _find(x, layer.weight)
+    found = find_selection(x, layer.weight)
     if found is None:
         product: Tensor = layer(x)  # as a module, so that hooks on it are called
         return product
@@ -39,7 +39,7 @@ def project(x: Tensor, layer: nn.Linear) -> Tensor:
     return product.reshape(*x.shape[:-1], -1)
 
 
-def _find(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor] | None:
+def find_selection(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor] | None:
     """Which values of ``x`` are chosen, and by what they are multiplied; None: it is a product like others."""
     plain = torch.compiler.is_compiling() or torch.is_autocast_enabled(x.device.type) or is_counting()
     if plain or torch.is_grad_enabled() or weight.numel() < _LEAST or weight.is_inference():

@@ -7,6 +7,7 @@ from pydantic import Field, field_validator, model_validator
 
 from snn_action.core.registry import ItemSettings, Kind, Registered
 from snn_action.snn.settings import (
+    CODED,
     HIGHEST_RATE,
     THETA,
     Discretizer,
@@ -117,6 +118,19 @@ class ReaderSettings(MemorySettings):
         description="Solved output weights of a pair of units are opposite: what is read is the coefficient, not how "
         "much it varies",
     )
+    input_threshold: float | None = Field(
+        None,
+        ge=CODED[0],
+        le=CODED[1],
+        description="Change of a value of the scaled input from which on it is sent again (sigma-delta coding); null: "
+        "all are sent at each step",
+    )
+    memory_threshold: float | None = Field(
+        None,
+        ge=CODED[0],
+        le=CODED[1],
+        description="The same for a coefficient of the memory, on its way to hidden units",
+    )
 
     @model_validator(mode="after")
     def _opposed_are_pairs(self) -> Self:
@@ -164,6 +178,9 @@ class LMUSettings(ReaderSettings):
         feeds_back = self.hidden_to_memory or self.memory_to_memory or self.hidden_recurrence
         if feeds_back and self.activation != "tanh":
             raise ValueError(f"activation: {self.activation!r} goes without feedback only; 'tanh' bounds a loop")
+        for name in ("input_threshold", "memory_threshold"):
+            if feeds_back and getattr(self, name) is not None:
+                raise ValueError(f"{name}: goes without feedback into memory or hidden units only")
         return self
 
 
@@ -216,6 +233,8 @@ class SpikingLMUSettings(ReaderSettings):
                 raise ValueError(f"{name}: must be two rates above 0 and up to {HIGHEST_RATE:g}, the lower first")
         if not -1 <= self.intercepts[0] <= self.intercepts[1] < 1:
             raise ValueError("intercepts: must be two values in [-1, 1), the lower first")
+        if self.spiking_memory and self.memory_threshold is not None:
+            raise ValueError("memory_threshold: a memory of spikes (spiking_memory) sends spikes already")
         return self
 
 

@@ -34,33 +34,28 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from snn_action.core.errors import ConfigError
+from snn_action.models import stream_step
 from snn_action.models.base import InputStandardizer, Population, TemporalModel, drop
 from snn_action.models.differences import Past, start_past
 from snn_action.models.lmu import enter, prefer_coefficients
+from snn_action.models.reading import enter_memory, leave_memory, read_once, start_receivers
 from snn_action.models.readout import solve_readout
-from snn_action.models.selection import project
 from snn_action.models.settings import Input, Readout, Scaling, SpikingLMUSettings
+from snn_action.models.transmission import Received
+from snn_action.models.value_ensembles import Activity, Ensembles
 from snn_action.snn.counting import Connection, count_as, count_elsewhere, count_updates
-from snn_action.snn.decoders import solve_decoders
-from snn_action.snn.ensembles import run_in_chunks
 from snn_action.snn.legendre import LegendreMemory
-from snn_action.snn.masks import hold, take_last
-from snn_action.snn.neurons.base import Neuron, check_finite
+from snn_action.snn.masks import hold
+from snn_action.snn.neurons.base import Neuron
 from snn_action.snn.neurons.synapses import Lowpass, LowpassState
 from snn_action.snn.settings import Discretizer, Gradient, NeuronSettings, Trained
 
 
-class Activity(NamedTuple):
-    """Neurons of a population, their spikes (B,) since the clip began, and what they last decoded to (B, E) if used."""
-
-    neurons: Any
-    spikes: Tensor
-    decoded: Tensor | None = None
-
-
 class SpikingLMUState(NamedTuple):
-    """Memory (B, memory_d, order), populations (None: does not spike), leaky logits (B, K), and past inputs if used."""
+    """Memory (B, memory_d, order), populations (None: does not spike), leaky logits (B, K), past inputs if used.
+
+    And what was received of input and memory, where they are sent as changes.
+    """
 
     memory: Tensor
     input: Activity | None
@@ -68,44 +63,8 @@ class SpikingLMUState(NamedTuple):
     hidden: Activity
     leaky: LowpassState
     past: Past | None
-
-
-class Ensembles(nn.Module):
-    """One ensemble a value: gains and biases drawn, decoders solved for the value itself on [-radius, radius]."""
-
-    encoders: Tensor
-    bias: Tensor
-    decoders: Tensor
-
-    def __init__(self, size: int, neuron: Neuron, settings: SpikingLMUSettings) -> None:
-        super().__init__()
-        self.neuron, self.radius = neuron, settings.radius
-        shape = (size, settings.ensemble_neurons)
-        try:
-            gain, bias = neuron.gain_bias(
-                torch.empty(shape).uniform_(*settings.ensemble_rates), torch.empty(shape).uniform_(-1.0, 0.9)
-            )
-        except ConfigError as error:
-            raise ConfigError(f"ensemble_rates of the input's or the memory's ensembles: {error}") from None
-        encoders = gain * (torch.randint(0, 2, shape).to(gain) * 2 - 1)
-        self.register_buffer("encoders", encoders / self.radius)
-        self.register_buffer("bias", bias)
-        self.register_buffer("decoders", solve_decoders(neuron.tuning, encoders, bias) * self.radius)
-
-    def initial_state(self, batch: int, device: torch.device, dtype: torch.dtype) -> Activity:
-        """Neurons as they start, no spike yet, decoded to zero."""
-        neurons = self.neuron.initial_state(batch, self.bias.shape, device, dtype)
-        zeros = torch.zeros(batch, len(self.bias), device=device, dtype=dtype)
-        return Activity(neurons, zeros[:, 0].clone(), zeros)
-
-    def forward(self, values: Tensor, state: Activity, mask: Tensor | None) -> tuple[Tensor, Activity]:
-        """What spikes decode to (B, T, E) of ``values`` (B, T, E)."""
-        check_finite(values, "value of ensemble")
-        values = values.to(self.bias)
-        decoded, spikes, neurons = run_in_chunks(
-            self.neuron, mask, state.neurons, values, self.encoders, self.bias, self.decoders
-        )
-        return decoded, Activity(neurons, state.spikes + spikes, take_last(decoded, mask))
+    sent_input: Received | None = None
+    sent_memory: Received | None = None
 
 
 class SpikingLMU(TemporalModel):
@@ -141,6 +100,8 @@ class SpikingLMU(TemporalModel):
             readout: Readout = "random",
             readout_strength: float = 0.3,
             opposed: bool = False,
+            input_threshold: float | None = None,
+            memory_threshold: float | None = None,
             neuron: NeuronSettings | Mapping[str, Any] = ...,
             gradient: Gradient = "surrogate",
             max_rates: tuple[float, float] = (50.0, 150.0),
@@ -222,6 +183,7 @@ class SpikingLMU(TemporalModel):
             Activity(hidden, torch.zeros(batch, device=device, dtype=dtype)),
             self.leak.initial_state(batch, self.num_classes, device, dtype),
             start_past(batch, s.differences, self.in_features, device, dtype) if s.differences else None,
+            *start_receivers(self, s, batch, device, dtype),
         )
 
     def prepare(self, features: Tensor, mask: Tensor, labels: Tensor) -> None:
@@ -240,10 +202,36 @@ class SpikingLMU(TemporalModel):
         """Logits of all steps, a leaky integral of ``W_out s_t``, and the state after them."""
         spikes, after = self._spike(x, state, mask)
         shown = drop(spikes / self.rate_unit, self.settings.dropout, self.training)
-        with count_as(lambda: () if self.neuron.spiking else (Connection(shown, self.readout.weight),)):
-            drive = F.linear(shown, self.readout.weight).to(shown)  # the leak keeps its precision under autocast
-        logits, leaky = self.leak(drive, state.leaky, mask)
+        logits, leaky = self.leak(self._weigh(shown), state.leaky, mask)
         return logits + self.readout.bias, after._replace(leaky=leaky)
+
+    def step_once(self, x: Tensor, state: SpikingLMUState) -> tuple[Tensor, SpikingLMUState]:
+        """One step: the memory is one small product, and most of the rest is compiled where it can be."""
+        if self.training or self.input_ensembles is not None or self.memory_ensembles is not None:
+            return super().step_once(x, state)
+        entered, past = enter(x.unsqueeze(1), state.past, None, self.settings, training=False)
+        x, hidden = entered.squeeze(1), state.hidden
+        plan = stream_step.find_plan(self, x)
+        if plan is None:
+            memory, current, *sent = read_once(self, x, state)
+            spikes, neurons = self.neuron.step(current.to(self.readout.weight) * self.current_unit, hidden.neurons)
+            fired = self.neuron.count_all(spikes, (1,))
+            logits, leaky = self.leak.step(self._weigh(spikes / self.rate_unit), state.leaky)
+            logits = logits + self.readout.bias
+        else:
+            memory, current, *sent = stream_step.read_in(plan, x, state)
+            spikes, neurons = stream_step.fire(self.neuron, current, self.current_unit, hidden.neurons)
+            keep = math.exp(-self.neuron.dt / self.settings.tau_readout)
+            logits, value, sums = stream_step.read_out(plan, spikes, 1 / self.rate_unit, keep, state.leaky.value)
+            leaky, fired = LowpassState(value), self.neuron.count(sums)
+        after = Activity(neurons, hidden.spikes + fired)
+        return logits, SpikingLMUState(memory, None, None, after, leaky, past, *sent)
+
+    def _weigh(self, shown: Tensor) -> Tensor:
+        """``W_out s`` (..., K) of what hidden units send (..., units)."""
+        weight = self.readout.weight
+        with count_as(lambda: () if self.neuron.spiking else (Connection(shown, weight),)):
+            return F.linear(shown, weight).to(shown)  # the leak keeps its precision under autocast
 
     def show_spikes(self, features: Tensor, mask: Tensor | None = None, state: Any = None) -> Tensor | None:
         """Those of the hidden units; None where they send rates."""
@@ -255,7 +243,8 @@ class SpikingLMU(TemporalModel):
     def _spike(self, x: Tensor, state: SpikingLMUState, mask: Tensor | None) -> tuple[Tensor, SpikingLMUState]:
         """Spikes of the hidden units (B, T, units), and the state after them but for the leaky logits."""
         x, past = enter(x, state.past, mask, self.settings, self.training)
-        drive, entered = project(x, self.encoder), state.input
+        drive, push, sent_input = enter_memory(self, x, state, mask)
+        entered = state.input
         if self.input_ensembles is not None:
             drive, entered = self.input_ensembles(drive, state.input, mask)
         if self.memory_ensembles is None:
@@ -263,13 +252,12 @@ class SpikingLMU(TemporalModel):
             coefficients = None
         else:
             memories, memory, coefficients = self._remember(drive, state, mask)
-        current = project(memories.flatten(2), self.memory_kernel)
-        if self.input_kernel is not None:
-            current = current + self.input_kernel(x)
+        current, sent_memory = leave_memory(self, memories, push, state, mask)
         current = current.to(self.readout.weight) * self.current_unit  # neurons keep their precision under autocast
         spikes, neurons = self.neuron(current, state.hidden.neurons, mask)
         count = state.hidden.spikes + self.neuron.count_all(spikes, (1, 2))
-        return spikes, SpikingLMUState(memory, entered, coefficients, Activity(neurons, count), state.leaky, past)
+        hidden, sent = Activity(neurons, count), (sent_input, sent_memory)
+        return spikes, SpikingLMUState(memory, entered, coefficients, hidden, state.leaky, past, *sent)
 
     def _remember(self, drive: Tensor, state: SpikingLMUState, mask: Tensor | None) -> tuple[Tensor, Tensor, Activity]:
         """What the spiking memory decodes to at all steps (B, T, memory_d, order), and the state after them."""

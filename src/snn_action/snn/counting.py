@@ -43,6 +43,9 @@ class Listener(Protocol):
     def count_events(self, name: str, neurons: int, events: Sequence[int]) -> None:
         """See ``count_events``."""
 
+    def by_changes(self) -> AbstractContextManager[None]:
+        """See ``by_changes``."""
+
 
 _listener: Listener | None = None
 _place: tuple[str, ...] = ()
@@ -100,3 +103,8 @@ def count_events(name: str, neurons: int, events: Sequence[int]) -> None:
     """So many neurons of a layer were updated at each step, and sent so many changes in it, each a number."""
     if _listener is not None:
         _listener.count_events(place_name(name), neurons, events)
+
+
+def by_changes() -> AbstractContextManager[None]:
+    """What is computed inside is a product of changes that were sent, to be added to what receivers hold."""
+    return nullcontext() if _listener is None else _listener.by_changes()

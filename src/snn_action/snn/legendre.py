@@ -144,6 +144,10 @@ class LegendreMemory(nn.Module):
         """Steps that the memory holds, where ``theta`` is trained."""
         return float(self.log_theta.detach().exp()) if self.trained == "theta" else None
 
+    def made_of(self) -> tuple[Tensor, ...]:
+        """The tensors that ``matrices`` come from."""
+        return (self.log_theta,) if self.trained == "theta" else (self.A, self.B)
+
     def matrices(self, like: Tensor) -> tuple[Tensor, Tensor]:
         """``A`` and ``B`` of this moment, in the type of ``like``."""
         if self.trained == "theta":

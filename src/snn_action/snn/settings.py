@@ -20,6 +20,8 @@ FunctionName = Literal["identity", "square", "absolute", "product"]
 # range of a configuration's theta: beyond, single precision does not carry its matrices
 THETA = 1e-3, 1e9
 HIGHEST_RATE = 1e9  # spikes a second of `max_rates`, far above all use and far below what overflows
+# range of a threshold of sigma-delta coding: beyond, a value by one, or a multiple of one, may leave single precision
+CODED = 1e-20, 1e20
 THRESHOLD = 30.0  # of Izhikevich's neuron, in mV
 
 

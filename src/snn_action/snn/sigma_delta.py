@@ -12,8 +12,7 @@ from snn_action.snn.fused.ir import Equations
 from snn_action.snn.fused.trace import trace
 from snn_action.snn.neurons.base import check_finite
 from snn_action.snn.neurons.surrogate import pass_gradient
-
-SMALLEST, LARGEST = 1e-20, 1e20  # thresholds; beyond, a value by one, or a multiple of one, may leave single precision
+from snn_action.snn.settings import CODED
 
 
 class SigmaDeltaState(NamedTuple):
@@ -48,9 +47,9 @@ class SigmaDelta(nn.Module):
 
     def __init__(self, threshold: float) -> None:
         super().__init__()
-        if threshold != 0 and not SMALLEST <= threshold <= LARGEST:
+        if threshold != 0 and not CODED[0] <= threshold <= CODED[1]:
             raise ConfigError(
-                f"SigmaDelta: threshold must be 0 or from {SMALLEST:g} to {LARGEST:g}, not {threshold:.6g}"
+                f"SigmaDelta: threshold must be 0 or from {CODED[0]:g} to {CODED[1]:g}, not {threshold:.6g}"
             )
         self.threshold = float(threshold)
 

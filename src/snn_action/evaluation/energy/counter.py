@@ -74,6 +74,7 @@ class Sums:
     effective: float = 0.0
     values: float = 0.0
     active: float = 0.0
+    by_changes: bool = False
 
 
 @dataclass
@@ -96,6 +97,7 @@ class Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         super().__init__()  # type: ignore[no-untyped-call]
         self.updates = 0.0
         self.silent = False
+        self.of_changes = False
         self.heard: AbstractContextManager[None] | None = None
         self.tensors = {**dict(network.named_buffers()), **dict(network.named_parameters())}
         self.names = {tensor.untyped_storage().data_ptr(): name for name, tensor in self.tensors.items()}
@@ -141,7 +143,7 @@ class Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
             outputs=sums.results,
             values=sums.values,
             active=sums.active,
-            by_changes=bool(self.events),
+            by_changes=sums.by_changes,
             dense_macs=sums.dense,
             effective_macs=sums.effective,
         )
@@ -189,6 +191,15 @@ class Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         found.steps += len(events)
         found.sent += sum(events)
 
+    @contextmanager
+    def by_changes(self) -> Iterator[None]:
+        """See ``counting``."""
+        before, self.of_changes = self.of_changes, True
+        try:
+            yield
+        finally:
+            self.of_changes = before
+
     def add(self, product: Product, told: str | None = None) -> None:
         """Count one product among those of its layer; ``told`` is its name where its weight has none."""
         name = self.names.get(product.weight.untyped_storage().data_ptr(), told)
@@ -196,6 +207,7 @@ class Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         weight = None if name is None else product.weight
         sums = self.sums.setdefault(layer, Sums(weight, product.fan_in, product.results))
         sums.calls += 1
+        sums.by_changes |= self.of_changes
         sums.dense += product.dense
         sums.effective += product.effective
         for tensor in (product.inputs, product.weight) if name is None else (product.inputs,):
