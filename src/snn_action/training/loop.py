@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
+from torch import nn
 
 from snn_action.config import Config
 from snn_action.core import distributed
@@ -20,6 +21,7 @@ from snn_action.features.feature_set import FeatureSet
 from snn_action.models import TemporalModel
 from snn_action.models.end_to_end import EndToEnd
 from snn_action.training.augment import make_augmenter
+from snn_action.training.batch_norm import share_statistics
 from snn_action.training.checkpoints import LAST, NO_TRAINING, TrainingState, begin_anew
 from snn_action.training.clips import EpochSampler, make_loader, mix_seed
 from snn_action.training.device import Device, resolve_device
@@ -103,6 +105,8 @@ def train_epochs(
     def pack(lines: list[dict[str, Any]]) -> TrainingState:
         return TrainingState(model.state_dict(), optimizer.state_dict(), precision.state_dict(), lines)
 
+    recomputes = isinstance(model, EndToEnd) and model.settings.recompute  # parts, of which processes may have fewer
+    shared = nn.Module() if recomputes else model
     counts, steps = TrainingCounts(), len(loader)
     for epoch in range(recorder.next_epoch, settings.epochs):
         if recorder.lost_patience():
@@ -115,7 +119,8 @@ def train_epochs(
                 group["lr"] = learning_rate(epoch * steps + index, steps, settings) * group.get("factor", 1.0)
             inputs, mask, label = (part.to(device.main, non_blocking=True) for part in batch[:3])
             mixed = batch.mixed and tuple(part.to(device.main) for part in batch.mixed)
-            loss, logits = parallel(inputs, mask, label, mixed)
+            with share_statistics(shared, counts=bool(batch.weight)):
+                loss, logits = parallel(inputs, mask, label, mixed)
             if not bool(loss.isfinite()):
                 raise WorkError(
                     f"the loss is {loss.item()} in epoch {epoch}: lower training.learning_rate, "

@@ -7,7 +7,9 @@ Tensors that the encoder keeps for gradients are measured on one frame and on tw
                 and their gradients, of which not all are there at once (``BACKWARD``)
     tests       frames of ``evaluation.batch_size`` clips, twice;  activations of ``model.frames_together`` frames
 
-The temporal model behind it and compiled kernels are not counted.
+    spikes      an encoder that spikes: compiled kernels (``KERNELS``)
+
+The temporal model behind it is not counted.
 """
 
 import copy
@@ -26,6 +28,7 @@ from snn_action.training.device import resolve_device
 
 NUMBER = 4  # bytes
 BACKWARD = 1.7  # of activations: with gradients and copies for convolutions (benchmarks/speed/end_to_end.py)
+KERNELS = 0.3 * 2**30  # bytes that compiling and holding them takes (the same benchmark)
 _CGROUP = Path("/sys/fs/cgroup")
 
 
@@ -65,7 +68,8 @@ def estimate_memory(config: Config, encoder: Encoder, frame: int, *, recompute: 
     together = min(model.frames_together, max(trained, tested))
     weights = 4 * sum(NUMBER * parameter.numel() for parameter in encoder.parameters())
     training = 2 * trained * size + round(BACKWARD * (min(together, trained) if recompute else trained) * frame)
-    return int(weights + max(training, 2 * tested * size + together * frame))
+    kernels = KERNELS if encoder.populations else 0
+    return int(kernels + weights + max(training, 2 * tested * size + together * frame))
 
 
 def find_free_memory(device: torch.device) -> int | None:
