@@ -214,8 +214,8 @@ def describe(work: Work, folds: list[list[dict[str, Any]]]) -> tuple[str, str, s
         return [np.concatenate([np.array(fold[seed][side][name], float) for fold, name in pairs]) for seed in seeds]
 
     def make_row(title: str, names: list[str], movement: str = "") -> list[str]:
-        validation = ""
-        if names[0] in folds[0][0]["validation"]:
+        validation = ""  # of what was chosen by it, it says too much
+        if movement and names[0] in folds[0][0]["validation"]:
             validation = show([float(right.mean()) for right in line_up("validation", names)])
         right = line_up("test", names)
         gain = "" if names == reference else compare(right, plain)
@@ -245,7 +245,8 @@ def describe(work: Work, folds: list[list[dict[str, Any]]]) -> tuple[str, str, s
         "groups, or at *one strength*. *Validation*: on two training groups of each fold, held out from encoder and "
         "model. *As chosen*: in each fold by its validation. *To averaging*: points on the test beyond *averaging as "
         f"chosen*, with the 95 % interval over videos. Seeds: {len(seeds)}; a cell is the mean ± the standard "
-        "deviation over them. *Movement*: share of the variance of the outputs that lies within clips, training / test, in per cent."
+        "deviation over them. *Movement*: share of the variance of the outputs within clips, training / test, "
+        "in per cent."
     )
     header = ("encoder: model", "validation %", "test %", "to averaging, points", "movement, %")
     return f"{TITLE}: {work.config.name}", text, make_table(header, rows)
