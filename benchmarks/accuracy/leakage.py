@@ -40,7 +40,7 @@ from snn_action.runs import pipeline
 
 TITLE, PAGE = "What a leaking encoder is worth", ROOT / "docs" / "explanation" / "leakage.md"
 UCF101, WEIZMANN = "ucf101_features_lmu.json", "weizmann_lmu.json"
-SHARE, EPOCHS, BATCH, RATE, DROPOUT = 0.75, 30, 256, 1e-3, 0.3
+SHARE, EPOCHS, BATCH, RATE, DROPOUT, UNITS = 0.75, 30, 256, 1e-3, 0.3, (1024, 768, 512)
 
 
 @dataclass(frozen=True)
@@ -57,30 +57,32 @@ class Clips:
 
 
 class Head(nn.Module):
-    """The original's last layers, and the layer that names the action while they learn."""
+    """Layers of an encoder, the original's last ones by default, and that which names the action while they learn."""
 
-    def __init__(self, inputs: int, classes: int) -> None:
+    def __init__(self, inputs: int, classes: int, units: tuple[int, ...] = UNITS) -> None:
         super().__init__()
-        self.encoder = nn.Sequential(
-            *(nn.Linear(inputs, 1024), nn.BatchNorm1d(1024, momentum=0.01), nn.ReLU()),
-            *(nn.Linear(1024, 768), nn.BatchNorm1d(768, momentum=0.01), nn.ReLU()),
-            *(nn.Dropout(DROPOUT), nn.Linear(768, 512)),
-        )
-        self.classifier = nn.Linear(512, classes)
+        layers: list[nn.Module] = []
+        for hidden in units[:-1]:
+            layers += [nn.Linear(inputs, hidden), nn.BatchNorm1d(hidden, momentum=0.01), nn.ReLU()]
+            inputs = hidden
+        self.encoder = nn.Sequential(*layers, nn.Dropout(DROPOUT), nn.Linear(inputs, units[-1]))
+        self.classifier = nn.Linear(units[-1], classes)
 
     def forward(self, frames: torch.Tensor) -> torch.Tensor:
         return self.classifier(torch.relu(self.encoder(frames)))
 
 
-def learn_head(clips: Clips, chosen: np.ndarray, seed: int) -> np.ndarray:
+def learn_head(
+    clips: Clips, chosen: np.ndarray, seed: int, units: tuple[int, ...] = UNITS, epochs: int = EPOCHS
+) -> np.ndarray:
     """Outputs ``(V, T, 512)`` for all videos of a head that learned from the frames of the chosen ones."""
     torch.manual_seed(seed)
     real = np.arange(clips.features.shape[1]) < clips.lengths[chosen, None]
     frames = torch.from_numpy(clips.features[chosen].astype(np.float32)[real])
     labels = torch.from_numpy(np.repeat(clips.labels[chosen], clips.lengths[chosen]))
-    head = Head(clips.features.shape[2], len(clips.class_names))
+    head = Head(clips.features.shape[2], len(clips.class_names), units)
     optimizer = torch.optim.Adam(head.parameters(), RATE)
-    for _ in range(EPOCHS):
+    for _ in range(epochs):
         for batch in torch.randperm(len(frames)).split(BATCH):
             if len(batch) > 1:  # batch normalization needs two
                 optimizer.zero_grad()
@@ -89,7 +91,7 @@ def learn_head(clips: Clips, chosen: np.ndarray, seed: int) -> np.ndarray:
     head.eval()
     with torch.no_grad():
         every = torch.from_numpy(clips.features.astype(np.float32))
-        return head.encoder(every.flatten(0, 1)).reshape(*every.shape[:2], 512).numpy()
+        return head.encoder(every.flatten(0, 1)).reshape(*every.shape[:2], units[-1]).numpy()
 
 
 def choose_videos(clips: Clips, fold: str, leaking: bool, seed: int) -> np.ndarray:
