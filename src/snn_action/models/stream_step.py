@@ -5,6 +5,7 @@ functions (``snn.fused.cpu.events``), which also read only those weights that ma
 where input or memory are sent as changes (``transmission``).
 """
 
+import logging
 from functools import cache
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -21,6 +22,8 @@ from snn_action.models.transmission import Received
 from snn_action.snn.counting import is_counting
 from snn_action.snn.fused import dispatch
 from snn_action.snn.neurons.base import Neuron
+
+logger = logging.getLogger(__name__)
 
 CLIPS = 4  # up to which number a step is faster clip by clip
 
@@ -169,6 +172,7 @@ def _read(values: Tensor) -> Array:
 
 @cache
 def _load() -> ModuleType:
+    logger.info("loading compiled steps; the first time on a machine they are compiled, for a few seconds")
     from snn_action.snn.fused.cpu import events
 
     return events
