@@ -5,15 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
-from snn_action.evaluation.segments import (
-    LEAST,
-    Segment,
-    Segmenter,
-    SegmentMatch,
-    choose_cost,
-    find_segments,
-    match_segments,
-)
+from snn_action.evaluation.segments import Segment, Segmenter, SegmentMatch, find_segments, match_segments
+from snn_action.evaluation.stretches import LEAST, choose_cost
 
 NAMES = ("a", "b", "c")
 
@@ -84,7 +77,7 @@ def test_nothing_is_held_without_end():
         for segment in segmenter.add(step / 10, evidence):
             assert segment.start == pytest.approx(last)
             last = segment.end
-        depth = [0 if course.before is None else course.before.depth for course in segmenter._courses]
+        depth = [0 if course.before is None else course.before.depth for course in segmenter._finder._courses]
         longest = max(longest, max(depth) - min(depth))
     assert last > 290
     assert longest < 40
