@@ -141,10 +141,10 @@ def parse_calibration(content: Any) -> Calibration:
         raise ValueError("it names no version")
     if version > VERSION:
         raise ValueError("it was written by a newer version of snn-action; update it")
-    temperature, score, share = (content.get(key) for key in ("temperature", "score", "known_share"))
+    temperature = _parse_temperature(content.get("temperature"))
+    score, share = (content.get(key) for key in ("score", "known_share"))
     scores, auroc, stop = content.get("known_scores"), content.get("auroc"), content.get("stop")
     videos, groups, own_model = (content.get(key) for key in ("videos", "groups", "own_model"))
-    _check_temperature(temperature)
     if score not in SCORES or not (_is_number(share) and 0 < share <= 1):
         raise ValueError("its score or its share of known videos is none")
     known = _parse_scores(scores)
@@ -156,7 +156,7 @@ def parse_calibration(content: Any) -> Calibration:
         raise ValueError("the confidence to stop at is none")
     areas = None if auroc is None else {name: float(auroc[name]) for name in SCORES}
     segments = _parse_segments(content.get("segments"))
-    return Calibration(float(temperature), score, known, float(share), videos, groups, own_model, areas, stop, segments)
+    return Calibration(temperature, score, known, float(share), videos, groups, own_model, areas, stop, segments)
 
 
 def _parse_segments(content: Any) -> SegmentCalibration | None:
@@ -164,17 +164,18 @@ def _parse_segments(content: Any) -> SegmentCalibration | None:
         return None
     if not isinstance(content, Mapping):
         raise ValueError("what was found on streams is no JSON object")
-    temperature = content.get("temperature")
     try:
-        _check_temperature(temperature)
-        return SegmentCalibration(float(temperature), _parse_scores(content.get("known_scores")))
+        return SegmentCalibration(
+            _parse_temperature(content.get("temperature")), _parse_scores(content.get("known_scores"))
+        )
     except ValueError as error:
         raise ValueError(f"segments: {error}") from None
 
 
-def _check_temperature(value: Any) -> None:
+def _parse_temperature(value: Any) -> float:
     if not (_is_number(value) and LEAST / 2 <= value <= 2 * MOST):
         raise ValueError(f"the temperature is no number from {LEAST} to {MOST}")
+    return float(value)
 
 
 def _parse_scores(scores: Any) -> tuple[float, ...]:

@@ -15,7 +15,7 @@ where no such models were trained (``runs/calibration.py`` does), it is ``maximu
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -38,7 +38,7 @@ def score_videos(predictions: ClipPredictions, score: Score, temperature: float)
         return np.asarray(1 - apply_temperature(average_clips(predictions).probabilities, temperature).max(1))
     if predictions.totals is None:
         raise ValueError("the energy needs the totals of the logits")
-    energy = measure_energy(predictions.probabilities, predictions.totals, temperature)
+    energy: Any = measure_energy(predictions.probabilities, predictions.totals, temperature)
     as_class = replace(predictions, probabilities=(energy * predictions.mask)[:, :, None])
     return average_clips(as_class).probabilities[:, 0]
 

@@ -95,6 +95,7 @@ def calibrate_fold(
             found = replace(found, segments=_calibrate_segments(config, data, asked, held_out, found.score, background))
         if distributed.is_main():
             write_atomic(folder / FILE, found.to_json())
+    assert found is not None
     if distributed.is_main():
         for name in MODELS:  # what else lies there is not ours
             shutil.rmtree(folder / FOLDER / name, ignore_errors=True)

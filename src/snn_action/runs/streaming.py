@@ -284,10 +284,9 @@ class RunStream:
             for place, (frame, shares) in enumerate(zip(part.frames, said.mean, strict=True)):
                 found = segmenter.add(frame.time, shares, float(energies[place]))
                 last = segmenter.look() if judge else None
+                is_unknown = None if last is None else last.is_unknown
                 spikes = None if rows.spikes is None else rows.spikes[place]
-                moment = Moment(
-                    frame.index, frame.time, leak.add(shares), now - frame.arrived, spikes, last and last.is_unknown
-                )
+                moment = Moment(frame.index, frame.time, leak.add(shares), now - frame.arrived, spikes, is_unknown)
                 summary.steps += 1
                 summary.latencies.append(moment.latency)
                 summary.wall = now - begin
