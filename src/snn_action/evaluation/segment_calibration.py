@@ -1,10 +1,10 @@
 """What was found on streams of videos that a model did not learn: how sure a segment is, and where "unknown" begins.
 
 A segment is to a stream what a video is to a set: its probabilities are the mean evidence of its steps, its energy the
-mean over steps and rows. But the threshold of videos does not fit it. Rows carry what they saw before the segment began
-and end after it did, and a segment may be shorter than a clip. So clips of held-out videos are laid one after another,
-read as a stream is, and its segments set a temperature and a threshold as videos do (``calibration``). The score is
-that of the videos.
+mean over steps and rows. But its scores are spread otherwise than those of videos. Rows carry what they saw before the
+segment began, borders are not exact, and a segment may be shorter than a clip. So clips of held-out videos are laid one
+after another, read as a stream is, and its segments set a temperature and a threshold as videos do (``calibration``).
+The score is that of the videos.
 """
 
 import random
