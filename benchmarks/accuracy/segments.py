@@ -21,12 +21,13 @@ import torch
 from benchmarks.lib.table import ROOT, make_table, write_section
 from snn_action.config import Config, load_config
 from snn_action.datasets.synthetic.video_file import encode_avi
-from snn_action.evaluation.segments import COST, Segment, SegmentMatch, find_segments, match_segments
+from snn_action.evaluation.segments import Segment, SegmentMatch, find_segments, match_segments
 from snn_action.evaluation.staggered import StaggeredRows
+from snn_action.evaluation.stretches import COST
 from snn_action.features.streaming import Views, embed_stream
 from snn_action.runs import pipeline
 from snn_action.runs.prediction import LoadedRun, load_run
-from snn_action.runs.split import read_split
+from snn_action.runs.split_file import read_split
 from snn_action.runs.streaming import ROWS
 from snn_action.video.decode import count_frames, read_frames
 from snn_action.video.live import LiveReader

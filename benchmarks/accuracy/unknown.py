@@ -52,13 +52,13 @@ def configure(path: str, model: str, overrides: list[str]) -> Config:
     return load_config(path, [*own, "evaluation.calibration=true", *overrides])
 
 
-def without_class(data: Data, label: int) -> Data:
+def without_class(data: Data, label: int, validation_share: float = 0) -> Data:
     """The same data as if the class had never been there, groups held out anew; its videos have label -1."""
     catalog = data.catalog
     folds = tuple(Fold(fold.name, fold.learned, fold.test) for fold in catalog.folds)
     rest = [other for other in range(len(catalog.class_names)) if other != label]
     data = take_classes(replace(data, catalog=replace(catalog, folds=folds)), rest)
-    return replace(data, catalog=draw_validation(data.catalog, 0, 0.2, 0))
+    return replace(data, catalog=draw_validation(data.catalog, validation_share, 0.2, 0))
 
 
 def test_class(config: Config, data: Data, label: int, folder: Path) -> dict[str, Any]:

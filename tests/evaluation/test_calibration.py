@@ -1,6 +1,7 @@
 """A calibration: fitted, written, read again, and refused where it is none."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from snn_action.core.errors import ConfigError
 from snn_action.evaluation import ClipPredictions
 from snn_action.evaluation.calibration import calibrate, parse_calibration, read_calibration
+from snn_action.evaluation.segment_calibration import SegmentCalibration
 from snn_action.evaluation.temperature import fit_temperature
 
 
@@ -67,6 +69,48 @@ def test_what_is_none_is_refused_by_its_name(said, tmp_path, key, value, says):
     content = calibrate(said, 0.9, 7, own_model=False).to_content() | {key: value}
     with pytest.raises(ValueError, match=says):
         parse_calibration(content)
+    path = tmp_path / "calibration.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(ConfigError, match=says) as caught:
+        read_calibration(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert "remove it" in str(caught.value)
+
+
+def test_what_streams_told_is_written_and_read_again(said, tmp_path):
+    plain = calibrate(said, 0.9, 7, own_model=True)
+    assert plain.segments is plain.make_judge("abc", None) is None
+    found = replace(plain, segments=SegmentCalibration(0.7, (0.1, 0.2, 0.3)))
+    (tmp_path / "calibration.json").write_text(found.to_json())
+    assert read_calibration(tmp_path / "calibration.json") == found
+    assert json.loads(found.to_json())["segments"]["threshold"] == 0.3
+    judge = found.with_share(0.3).make_judge("abc", "c")
+    assert (judge.threshold, judge.temperature, judge.score, judge.background) == (0.1, 0.7, found.score, "c")
+
+
+def test_a_file_from_before_streams_were_calibrated_is_read(said):
+    content = calibrate(said, 0.9, 7, own_model=True).to_content()
+    del content["segments"]
+    assert parse_calibration(content) == calibrate(said, 0.9, 7, own_model=True)
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        (3, "streams"),
+        ([], "streams"),
+        ({}, "segments: the temperature"),
+        ({"temperature": 1}, "segments: its scores"),
+        ({"temperature": float("nan"), "known_scores": [1]}, "NaN is no number"),
+        ({"temperature": 1, "known_scores": []}, "segments: its scores"),
+        ({"temperature": 1, "known_scores": [0.5, float("inf")]}, "Infinity is no number"),
+        ({"temperature": 1, "known_scores": [10**400]}, "not a calibration"),
+        ({"temperature": 1, "known_scores": ["0.5"]}, "segments: its scores"),
+        ({"temperature": 1000, "known_scores": [0.5]}, "segments: the temperature"),
+    ],
+)
+def test_what_streams_cannot_have_told_is_refused(said, tmp_path, value, says):
+    content = calibrate(said, 0.9, 7, own_model=False).to_content() | {"segments": value}
     path = tmp_path / "calibration.json"
     path.write_text(json.dumps(content))
     with pytest.raises(ConfigError, match=says) as caught:

@@ -5,15 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
-from snn_action.evaluation.segments import (
-    LEAST,
-    Segment,
-    Segmenter,
-    SegmentMatch,
-    choose_cost,
-    find_segments,
-    match_segments,
-)
+from snn_action.evaluation.segments import Segment, Segmenter, SegmentMatch, find_segments, match_segments
+from snn_action.evaluation.stretches import LEAST, choose_cost
 
 NAMES = ("a", "b", "c")
 
@@ -84,7 +77,7 @@ def test_nothing_is_held_without_end():
         for segment in segmenter.add(step / 10, evidence):
             assert segment.start == pytest.approx(last)
             last = segment.end
-        depth = [0 if course.before is None else course.before.depth for course in segmenter._courses]
+        depth = [0 if course.before is None else course.before.depth for course in segmenter._finder._courses]
         longest = max(longest, max(depth) - min(depth))
     assert last > 290
     assert longest < 40
@@ -106,6 +99,59 @@ def test_a_single_step():
 
 def test_the_default_cost_goes_with_the_length_of_clips():
     assert choose_cost(32) == 2 * choose_cost(16) > 0
+
+
+def judge(stretch):
+    """Unknown where less than 0.7 speaks for the class."""
+    share = stretch.evidence.max() / stretch.steps
+    return Segment(NAMES[stretch.label], stretch.start, stretch.end, share, share < 0.7, 1 - share, 0.3)
+
+
+def judged(labels, sure):
+    evidence = np.concatenate([make_evidence([label], one) for label, one in zip(labels, sure, strict=True)])
+    return evidence, find_segments(NAMES, np.arange(len(labels)) / 10, evidence, 3.0, judge=judge)
+
+
+def test_a_judge_changes_no_border_and_unknown_neighbors_are_one_segment():
+    labels = [0] * 20 + [1] * 30 + [2] * 40 + [0] * 20
+    evidence, found = judged(labels, [0.9] * 20 + [0.6] * 70 + [0.9] * 20)
+    assert [(one.name, one.start, one.end) for one in found] == [("a", 0, 2), ("c", 2, 9), ("a", 9, 11)]
+    assert [one.is_unknown for one in found] == [False, True, False]
+    mean = evidence[20:90].mean(0)
+    assert found[1].confidence == pytest.approx(mean.max())
+    assert (found[1].score, found[1].threshold) == (pytest.approx(1 - mean.max()), 0.3)
+    assert [one.words for one in found] == ["a", "unknown, nearest: c", "a"]
+    plain = find_segments(NAMES, np.arange(110) / 10, evidence, 3.0)
+    assert [(one.start, one.end) for one in plain] == [(0, 2), (2, 5), (5, 9), (9, 11)]
+    assert all(one.is_unknown is one.score is one.threshold is None for one in plain)
+
+
+def test_a_known_neighbor_of_an_unknown_segment_stays():
+    _, found = judged([0] * 20 + [1] * 20, [0.6] * 20 + [0.9] * 20)
+    assert [(one.name, one.is_unknown, one.end) for one in found] == [("a", True, 2), ("b", False, 4)]
+
+
+def test_an_unknown_stream_without_end_is_one_segment_that_takes_no_memory():
+    segmenter = Segmenter(NAMES, 3.0, patience=2.0, judge=judge)
+    told = []
+    for step in range(2000):
+        told += segmenter.add(step / 10, make_evidence([step // 20 % 3], 0.6)[0])
+    assert told == []
+    (only,) = segmenter.end()
+    assert (only.is_unknown, only.start, only.end) == (True, 0, pytest.approx(200))
+    assert segmenter.end() == []
+
+
+def test_what_lasts_now_is_judged_as_far_as_it_goes():
+    segmenter, evidence = Segmenter(NAMES, 3.0, judge=judge), make_evidence([0] * 20, 0.9)
+    assert segmenter.look() is None
+    for step, now in enumerate(np.concatenate([evidence, make_evidence([1] * 20, 0.6)])):
+        segmenter.add(step / 10, now)
+        if step == 19:
+            assert (segmenter.look().name, segmenter.look().is_unknown) == ("a", False)
+    last = segmenter.look()
+    assert (last.name, last.is_unknown, last.start, last.end) == ("b", True, 2, 4)
+    assert last.confidence == pytest.approx(0.6)
 
 
 def segment(name, start, end):

@@ -32,7 +32,7 @@ def test_each_row_says_what_the_model_says_of_a_clip(name, together):
     features = torch.randn(STEPS, 6, generator=torch.Generator().manual_seed(0))
     rows = StaggeredRows(model, FRAMES, ROWS)
     said = [rows.advance(part) for part in features.split(together)]
-    shares, ages = (np.concatenate(parts) for parts in zip(*said, strict=True))
+    shares, ages, totals = (np.concatenate(parts) for parts in zip(*said, strict=True))
     assert shares.shape == (STEPS, ROWS, 3)
     assert ages.max() == FRAMES
     with torch.inference_mode():
@@ -42,6 +42,7 @@ def test_each_row_says_what_the_model_says_of_a_clip(name, together):
                 assert ages[step, row] == step - begin + 1
                 logits, _ = model(features[begin : step + 1].unsqueeze(0))
                 np.testing.assert_allclose(shares[step, row], logits[0, -1].softmax(-1).numpy(), atol=2e-5)
+                assert totals[step, row] == pytest.approx(float(logits[0, -1].logsumexp(-1)), abs=2e-4)
     np.testing.assert_allclose(said[0].mean, said[0].shares.mean(1), atol=1e-6)
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from snn_action.core.errors import ConfigError, WorkError
-from snn_action.report import overlay
+from snn_action.report import overlay, overlay_strips
 from snn_action.report.overlay import Overlay, check_overlay_file
 from snn_action.video.live import LiveFrame
 
@@ -49,13 +49,13 @@ def test_the_video_is_above_and_strips_are_beneath(tmp_path):
     assert beneath.mean() < 100
     assert (beneath.min(2) > 200).sum() > 200  # text and spikes
     plain = read(draw(tmp_path / "b.mp4", spikes=False))[-1][1]
-    assert plain.shape[0] == height - overlay._LABEL - overlay._UNITS - overlay._MARGIN
+    assert plain.shape[0] == height - overlay_strips._LABEL - overlay_strips._UNITS - overlay_strips._MARGIN
 
 
 def test_bars_follow_the_evidence(tmp_path):
     shown = read(draw(tmp_path / "a.mp4", frames=40))
-    first, last = (shown[at][1][320 + overlay._MARGIN + 10, 20:-20].astype(int) for at in (10, 39))
-    blue, orange = (np.array(color) for color in overlay._COLORS[:2])
+    first, last = (shown[at][1][320 + overlay_strips._MARGIN + 10, 20:-20].astype(int) for at in (10, 39))
+    blue, orange = (np.array(color) for color in overlay_strips._COLORS[:2])
     assert (abs(first - blue).sum(1) < 90).sum() > (abs(first - orange).sum(1) < 90).sum()
     assert (abs(last - orange).sum(1) < 90).sum() > (abs(last - blue).sum(1) < 90).sum()
 

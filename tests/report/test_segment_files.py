@@ -33,6 +33,25 @@ def test_json():
     assert rows[2] == {"source": "b.mp4", "class": "-2+3", "start": 1, "end": 2, "confidence": 0.5}
 
 
+JUDGED = {
+    "a": [Segment("walk", 0.0, 1.0, 0.9, False, 0.1, 0.25), Segment("<run>", 1.0, 2.5, 0.4, True, 0.6, 0.25)],
+}
+
+
+def test_an_unknown_segment_is_told_with_its_nearest_class():
+    assert to_vtt(JUDGED).split("\n\n")[1:] == [
+        "00:00:00.000 --> 00:00:01.000\nwalk (90 %)",
+        "00:00:01.000 --> 00:00:02.500\nunknown, nearest: &lt;run&gt; (40 %)\n",
+    ]
+    rows = [*csv.reader(io.StringIO(to_csv(JUDGED)))]
+    assert [row[-1] for row in rows] == ["unknown", "0", "1"]
+    assert rows[2][:2] == ["a", "<run>"]
+    known, unknown = json.loads(to_json(JUDGED))
+    assert list(known) == ["source", "class", "start", "end", "confidence", "unknown", "score", "threshold"]
+    assert (known["unknown"], unknown["unknown"], unknown["class"]) == (False, True, "<run>")
+    assert (unknown["score"], unknown["threshold"]) == (0.6, 0.25)
+
+
 def test_the_suffix_says_which(tmp_path):
     for suffix, begin in ((".vtt", "WEBVTT"), (".CSV", "source,"), (".json", "[")):
         write_segments(tmp_path / f"a{suffix}", {"a": FOUND["b.mp4"]})

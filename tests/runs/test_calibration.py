@@ -195,3 +195,65 @@ def test_a_broken_file_is_named_with_the_way_out(configure, command):
     assert f"error: {folder / FILE}: not a calibration" in err
     assert "remove it" in err
     shutil.rmtree(folder / "figures")
+
+
+@pytest.fixture
+def on_videos(train_once, tmp_path):
+    """A run on videos, calibrated by its own model."""
+    return shutil.copytree(train_once(), tmp_path / "trained")
+
+
+def test_what_streams_told_is_added_to_a_calibration_of_before_and_nothing_else_changes(on_videos):
+    path = on_videos / FILE
+    wanted = path.read_bytes()
+    content = json.loads(wanted)
+    assert 0 <= content["segments"]["threshold"] <= 1
+    assert len(content["segments"]["known_scores"]) >= 7, "one of each stream at least"
+    del content["segments"]
+    path.write_text(json.dumps(content))
+    pipeline.evaluate(on_videos)
+    assert path.read_bytes() == wanted
+
+
+def test_streams_are_read_by_a_model_that_never_saw_them(video_config, monkeypatch):
+    seen = []
+    original = calibration_module.calibrate_segments
+
+    def calibrate(model, streams, *words):
+        parts = list(streams)
+        seen.append((model, sum(len(rows) for rows, _ in parts)))
+        return original(model, iter(parts), *words)
+
+    trained = []
+    monkeypatch.setattr(calibration_module, "calibrate_segments", calibrate)
+    monkeypatch.setattr(
+        calibration_module,
+        "train_model",
+        lambda model, features, sides, *_, **__: trained.append((model, {int(features.video[c]) for c in sides.train})),
+    )
+    asked = []
+    join = calibration_module.join_clips
+    monkeypatch.setattr(
+        calibration_module,
+        "join_clips",
+        lambda features, clips, seed: (
+            asked.append({int(features.video[c]) for c in clips}) or join(features, clips, seed)
+        ),
+    )
+    overrides = ["training.validation_share=0", "evaluation.calibration=true"]
+    config = load_config(video_config(), overrides)
+    folder = pipeline.train(config, run_id="one")
+    (fold,) = pipeline.load_data(config, read_split(folder)).catalog.folds
+    (model, learned), *_ = trained
+    assert [one for one, _ in seen] == [model]
+    assert asked == [set(fold.baseline)]
+    assert not asked[0] & learned
+    assert not asked[0] & set(fold.test)
+
+
+def test_features_without_videos_make_no_streams(configure):
+    folder = pipeline.run(configure(), run_id="one").folder
+    assert json.loads((folder / FILE).read_text())["segments"] is None
+    before = (folder / FILE).read_bytes()
+    pipeline.evaluate(folder)
+    assert (folder / FILE).read_bytes() == before

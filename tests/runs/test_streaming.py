@@ -71,7 +71,7 @@ def test_segments_of_a_long_video(trained, long):
 
 def test_it_is_what_the_parts_say(trained, long):
     """Features of a clip of all frames, rows and segments, put together by hand."""
-    run = load_run(trained)
+    run = load_run(trained, overrides=["evaluation.calibration=false"])
     config = run.config.model_copy(update={"clip": run.config.clip.model_copy(update={"frames": 1000})})
     features, _, clips = extract_video(long, "long", config, run.backbone, run.device)
     evidence = StaggeredRows(run.model, run.config.clip.frames, ROWS).advance(features[0]).mean
@@ -81,6 +81,99 @@ def test_it_is_what_the_parts_say(trained, long):
         (one.name, round(one.start, 2), round(one.end, 2)) for one in wanted
     ]
     assert [one.confidence for one in segments] == pytest.approx([one.confidence for one in wanted], abs=1e-3)
+
+
+def put_threshold(folder, **changes):
+    """Change what streams told in a run's calibration."""
+    path = folder / "calibration.json"
+    content = json.loads(path.read_text())
+    content["segments"] |= changes
+    path.write_text(json.dumps(content))
+
+
+def test_what_calibration_makes_of_segments(trained, long):
+    run = load_run(trained)
+    fitted = run.calibration.segments
+    _, plain = split(load_run(trained, overrides=["evaluation.calibration=false"]).stream(long))
+    moments, found = split(run.stream(long))
+    assert all(one.is_unknown is None for one in plain)
+    assert {one.is_unknown for one in found} <= {True, False}
+    assert {moment.is_unknown for moment in moments} <= {True, False}
+    assert {one.threshold for one in found} == {fitted.find_threshold(0.95)}
+    put_threshold(trained, known_scores=[1.0])
+    moments, known = split(load_run(trained).stream(long))
+    assert [(one.name, one.start, one.end) for one in known] == [(one.name, one.start, one.end) for one in plain]
+    assert not any(one.is_unknown for one in (*known, *moments))
+    for one, before in zip(known, plain, strict=True):  # two classes: the other one's evidence is the rest
+        odds = (before.confidence / (1 - before.confidence)) ** (1 / fitted.temperature)
+        assert one.confidence == pytest.approx(odds / (1 + odds), rel=1e-6)
+        assert one.score == pytest.approx(1 - one.confidence)
+    put_threshold(trained, known_scores=[-1.0])
+    moments, unknown = split(load_run(trained).stream(long))
+    (only,) = unknown
+    assert (only.is_unknown, only.start, only.end) == (True, 0, plain[-1].end)
+    assert all(moment.is_unknown for moment in moments)
+
+
+def test_the_energy_of_a_segment(trained, long):
+    content = json.loads((trained / "calibration.json").read_text()) | {"score": "energy"}
+    (trained / "calibration.json").write_text(json.dumps(content))
+    put_threshold(trained, temperature=1.5, known_scores=[1e6])
+    run = load_run(trained)
+    _, found = split(run.stream(long))
+    config = run.config.model_copy(update={"clip": run.config.clip.model_copy(update={"frames": 1000})})
+    features, _, _ = extract_video(long, "long", config, run.backbone, run.device)
+    said = StaggeredRows(run.model, run.config.clip.frames, ROWS).advance(features[0])
+    logits = np.log(said.shares) + said.totals[..., None]
+    energy = -1.5 * np.log(np.exp(logits / 1.5).sum(-1)).mean(1)
+    for one in found:
+        assert one.score == pytest.approx(energy[round(12 * one.start) : round(12 * one.end)].mean(), abs=2e-3)
+
+
+def test_a_background_class_is_unknown(command, trained, long, tmp_path):
+    put_threshold(trained, known_scores=[1.0])
+    _, plain = split(load_run(trained).stream(long))
+    words = "--segments", tmp_path / "a.csv", "-o", "evaluation.background=Left"
+    code, out, _ = command("predict", trained, long, *words)
+    assert code == 0
+    rows = [line.split("  ")[-1] for line in out.splitlines()[2:-1]]
+    assert rows == ["unknown, nearest: Left" if one.name == "Left" else one.name for one in plain]
+    lines = (tmp_path / "a.csv").read_text().splitlines()
+    assert lines[0] == "source,class,start,end,confidence,unknown"
+    assert [line[-1] for line in lines[1:]] == ["1" if one.name == "Left" else "0" for one in plain]
+    out = command("predict", trained, long, "--json", "--stream", "-o", "evaluation.background=Left")[1]
+    parts = [json.loads(line) for line in out.splitlines()]
+    told = [part for part in parts if part["type"] == "segment"]
+    assert [part["unknown"] for part in told] == [one.name == "Left" for one in plain]
+    assert all(part.keys() >= {"score", "threshold"} for part in told)
+    assert {part["unknown"] for part in parts if part["type"] == "moment"} == {True, False}
+
+
+def test_a_run_that_was_calibrated_before_streams_were_says_so_and_what_it_always_said(trained, long, caplog):
+    (content := json.loads((trained / "calibration.json").read_text())).pop("segments")
+    (trained / "calibration.json").write_text(json.dumps(content))
+    moments, found = split(load_run(trained).stream(long))
+    assert "calibrated on videos, not on streams" in caplog.text
+    _, plain = split(load_run(trained, overrides=["evaluation.calibration=false"]).stream(long))
+    assert found == plain
+    assert all(moment.is_unknown is None for moment in moments)
+
+
+def test_a_packed_run_judges_segments_alike(command, trained, long, tmp_path):
+    assert command("pack", trained, tmp_path / "a.snn")[0] == 0
+    _, found = split(load_run(tmp_path / "a.snn").stream(long))
+    assert found == split(load_run(trained).stream(long))[1]
+    assert found[0].is_unknown is not None
+
+
+def test_a_stream_shorter_than_a_clip(trained, long):
+    images = read_frames(long, range(72))
+    for count in (0, 1, 3):
+        moments, found = split(
+            load_run(trained).stream(iter(images[:count]), StreamSettings(live=LiveSettings(fps=12)))
+        )
+        assert (len(moments), len(found)) == (count, min(count, 1))
+        assert all(isinstance(one.is_unknown, bool) and 0 <= one.confidence <= 1 for one in found)
 
 
 def test_frames_in_memory_and_every(trained, long):
@@ -173,7 +266,7 @@ def test_json_lines(command, trained, long, tmp_path):
     assert kinds.count("segment") == len(split(load_run(trained).stream(long))[1])
     assert kinds[-1] == "summary"
     moment = next(line for line in lines if line["type"] == "moment")
-    assert moment.keys() == {"source", "type", "frame", "time", "latency", "top"}
+    assert moment.keys() == {"source", "type", "frame", "time", "latency", "top", "unknown"}
     assert len(moment["top"]) == 1
     (error,) = [line for line in lines if line["type"] == "error"]
     assert "gone.mp4" in error["error"]

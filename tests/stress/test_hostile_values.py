@@ -39,6 +39,8 @@ def put(content: object, place: str, value: object) -> object:
         ("metrics.jsonl", "0/seconds", 10**400),
         ("metrics.jsonl", "0/epoch", "0"),
         ("calibration.json", "temperature", 0),
+        ("calibration.json", "segments", {"temperature": 1e308, "known_scores": [0.5]}),
+        ("calibration.json", "segments", {"temperature": 1, "known_scores": [float("nan")]}),
     ],
 )
 def test_a_value_that_does_not_fit_is_refused_by_its_file(command, received, name, place, value):

@@ -38,7 +38,8 @@ class Drawing:
         """What is said from a frame on."""
         if self._overlay is not None:
             self._overlay.rate = stream.rate
-            self._try(stream, self._overlay.add_step, moment.frame, moment.time, moment.evidence, moment.spikes)
+            step = moment.frame, moment.time, moment.evidence, moment.spikes, moment.is_unknown
+            self._try(stream, self._overlay.add_step, *step)
 
     def finish(self, stream: "RunStream") -> None:
         """Put the video in its place."""
@@ -81,14 +82,16 @@ class Teller:
             order = moment.evidence.argsort()[::-1][: self.top]
             top = [{"class": stream.class_names[k], "evidence": round(float(moment.evidence[k]), 4)} for k in order]
             times = {"frame": moment.frame, "time": round(moment.time, 3), "latency": round(moment.latency, 4)}
-            self._say_json(stream, "moment", {**times, "top": top})
+            unknown = {} if moment.is_unknown is None else {"unknown": moment.is_unknown}
+            self._say_json(stream, "moment", {**times, "top": top, **unknown})
         now = time.monotonic()
         if self._shows and now - self._shown > _REFRESH:
             self._shown = now
             best = int(moment.evidence.argmax())
-            summary = stream.summary
+            summary, name = stream.summary, stream.class_names[best]
+            words = f"unknown, nearest: {name}" if moment.is_unknown else name
             text = (
-                f"{stream.label}  {moment.time:.1f} s  {stream.class_names[best]} {100 * moment.evidence[best]:.0f} %  "
+                f"{stream.label}  {moment.time:.1f} s  {words} {100 * moment.evidence[best]:.0f} %  "
                 f"{summary.frames_per_second:.1f} frames/s  {1000 * moment.latency:.0f} ms"
             )
             with self._lock:
@@ -101,7 +104,7 @@ class Teller:
         if self.as_json:
             self._say_json(stream, "segment", describe_segment(segment))
             return
-        row = f"{segment.start:10.2f}{segment.end:10.2f}  {100 * segment.confidence:8.1f} %  {printable(segment.name)}"
+        row = f"{segment.start:10.2f}{segment.end:10.2f}  {100 * segment.confidence:8.1f} %  {printable(segment.words)}"
         self._say(f"{row}  ({stream.label})" if self.several else row)
 
     def tell_error(self, stream: "RunStream", error: WorkError) -> None:

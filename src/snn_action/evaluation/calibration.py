@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -15,6 +15,7 @@ from snn_action.evaluation.accuracy import average_clips
 from snn_action.evaluation.early_stop import choose_confidence
 from snn_action.evaluation.predictions import ClipPredictions
 from snn_action.evaluation.rejection import SCORES, Score, choose_score, find_threshold, score_videos
+from snn_action.evaluation.segment_calibration import SegmentCalibration, SegmentJudge
 from snn_action.evaluation.temperature import LEAST, MOST, Floats, apply_temperature, fit_temperature
 
 VERSION = 1
@@ -36,6 +37,7 @@ class Calibration:
             it, without these videos.
         auroc: AUROC of each score for classes that were left out, where models without them were trained.
         stop: The confidence at which a clip need not be looked at any further (``early_stop``); None: not known.
+        segments: What was found on streams; None: nothing, segments of streams are not judged.
     """
 
     temperature: float
@@ -47,6 +49,7 @@ class Calibration:
     own_model: bool
     auroc: Mapping[Score, float] | None = None
     stop: float | None = None
+    segments: SegmentCalibration | None = None
 
     @property
     def threshold(self) -> float:
@@ -60,6 +63,12 @@ class Calibration:
     def rate(self, predictions: ClipPredictions) -> Floats:
         """The score of each video (V,), in the order of ``average_clips``."""
         return score_videos(predictions, self.score, self.temperature)
+
+    def make_judge(self, class_names: Sequence[str], background: str | None) -> SegmentJudge | None:
+        """What tells unknown segments of a stream; None where nothing was found on streams."""
+        if self.segments is None:
+            return None
+        return SegmentJudge(class_names, self.segments, self.score, self.known_share, background)
 
     def with_share(self, share: float) -> "Calibration":
         """The same with another share of known videos kept."""
@@ -82,7 +91,8 @@ class Calibration:
 
     def to_content(self) -> dict[str, Any]:
         """Plain values, for JSON; ``threshold`` is for readers, it follows from the rest."""
-        return {"version": VERSION, **self.summary, "known_scores": list(self.known_scores)}
+        segments = None if self.segments is None else self.segments.to_content(self.known_share)
+        return {"version": VERSION, **self.summary, "known_scores": list(self.known_scores), "segments": segments}
 
     def to_json(self) -> str:
         """The text of ``calibration.json``."""
@@ -131,15 +141,13 @@ def parse_calibration(content: Any) -> Calibration:
         raise ValueError("it names no version")
     if version > VERSION:
         raise ValueError("it was written by a newer version of snn-action; update it")
-    temperature, score, share = (content.get(key) for key in ("temperature", "score", "known_share"))
+    temperature = _parse_temperature(content.get("temperature"))
+    score, share = (content.get(key) for key in ("score", "known_share"))
     scores, auroc, stop = content.get("known_scores"), content.get("auroc"), content.get("stop")
     videos, groups, own_model = (content.get(key) for key in ("videos", "groups", "own_model"))
-    if not (_is_number(temperature) and LEAST / 2 <= temperature <= 2 * MOST):
-        raise ValueError(f"the temperature is no number from {LEAST} to {MOST}")
     if score not in SCORES or not (_is_number(share) and 0 < share <= 1):
         raise ValueError("its score or its share of known videos is none")
-    if not (isinstance(scores, list) and scores and all(map(_is_number, scores))):
-        raise ValueError("its scores are no list of numbers")
+    known = _parse_scores(scores)
     if auroc is not None and not (isinstance(auroc, Mapping) and all(_is_number(auroc.get(name)) for name in SCORES)):
         raise ValueError("its AUROC is none")
     if not (_is_count(videos) and _is_count(groups) and isinstance(own_model, bool)):
@@ -147,8 +155,33 @@ def parse_calibration(content: Any) -> Calibration:
     if stop is not None and not (_is_number(stop) and 0 < stop <= 1):
         raise ValueError("the confidence to stop at is none")
     areas = None if auroc is None else {name: float(auroc[name]) for name in SCORES}
-    known = tuple(sorted(map(float, scores)))
-    return Calibration(float(temperature), score, known, float(share), videos, groups, own_model, areas, stop)
+    segments = _parse_segments(content.get("segments"))
+    return Calibration(temperature, score, known, float(share), videos, groups, own_model, areas, stop, segments)
+
+
+def _parse_segments(content: Any) -> SegmentCalibration | None:
+    if content is None:  # a file from before streams were calibrated has none
+        return None
+    if not isinstance(content, Mapping):
+        raise ValueError("what was found on streams is no JSON object")
+    try:
+        return SegmentCalibration(
+            _parse_temperature(content.get("temperature")), _parse_scores(content.get("known_scores"))
+        )
+    except ValueError as error:
+        raise ValueError(f"segments: {error}") from None
+
+
+def _parse_temperature(value: Any) -> float:
+    if not (_is_number(value) and LEAST / 2 <= value <= 2 * MOST):
+        raise ValueError(f"the temperature is no number from {LEAST} to {MOST}")
+    return float(value)
+
+
+def _parse_scores(scores: Any) -> tuple[float, ...]:
+    if not (isinstance(scores, list) and scores and all(map(_is_number, scores))):
+        raise ValueError("its scores are no list of numbers")
+    return tuple(sorted(map(float, scores)))
 
 
 def read_calibration(path: Path) -> Calibration | None:

@@ -15,7 +15,7 @@ where no such models were trained (``runs/calibration.py`` does), it is ``maximu
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -38,12 +38,19 @@ def score_videos(predictions: ClipPredictions, score: Score, temperature: float)
         return np.asarray(1 - apply_temperature(average_clips(predictions).probabilities, temperature).max(1))
     if predictions.totals is None:
         raise ValueError("the energy needs the totals of the logits")
-    powers = take_log(predictions.probabilities) / temperature
-    highest = powers.max(2, keepdims=True)
-    sums = highest[:, :, 0] + np.log(np.exp(powers - highest).sum(2))
-    energy = -(predictions.totals + temperature * sums)
+    energy: Any = measure_energy(predictions.probabilities, predictions.totals, temperature)
     as_class = replace(predictions, probabilities=(energy * predictions.mask)[:, :, None])
     return average_clips(as_class).probabilities[:, 0]
+
+
+def measure_energy(
+    probabilities: npt.NDArray[np.floating], totals: npt.NDArray[np.floating], temperature: float
+) -> Floats:
+    """``-T logsumexp(logits / T)`` (...) of softmax ``probabilities`` (..., K) and ``totals`` (...)."""
+    powers = take_log(probabilities) / temperature
+    highest = powers.max(-1, keepdims=True)
+    sums = highest[..., 0] + np.log(np.exp(powers - highest).sum(-1))
+    return np.asarray(-(totals + temperature * sums))
 
 
 def measure_auroc(known: Floats, unknown: Floats) -> float:

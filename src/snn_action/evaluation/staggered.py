@@ -18,10 +18,17 @@ from snn_action.models import TemporalModel
 
 
 class Said(NamedTuple):
-    """What each of R rows said at T steps: softmax (T, R, K), and the steps it had seen by then (T, R), 1 or more."""
+    """What each of R rows said at T steps.
+
+    Attributes:
+        shares: Softmax (T, R, K).
+        ages: The steps that the row had seen by then (T, R), 1 or more.
+        totals: ``logsumexp`` of the logits (T, R), which the softmax leaves out.
+    """
 
     shares: npt.NDArray[np.float32]
     ages: npt.NDArray[np.int64]
+    totals: npt.NDArray[np.float32]
 
     @property
     def mean(self) -> npt.NDArray[np.float64]:
@@ -59,32 +66,33 @@ class StaggeredRows:
         Raises:
             WorkError: the model's output is not finite.
         """
-        shares, ages, spikes = [], [], []
+        shares, totals, ages, spikes = [], [], [], []
         with torch.inference_mode():
             while len(features):
                 steps = min(len(features), int(self._left.min()))
                 now, features = features[:steps], features[steps:]
                 if self.shows:
                     spikes.append(self._show(now))
-                shares.append(self._run(now))
+                logits = self._run(now)
+                shares.append(logits.softmax(-1).cpu().numpy())
+                totals.append(logits.logsumexp(-1).cpu().numpy())
                 ages.append(self._ages + np.arange(1, steps + 1)[:, None])
                 self._count(steps)
-        said = Said(np.concatenate(shares), np.concatenate(ages))
+        said = Said(np.concatenate(shares), np.concatenate(ages), np.concatenate(totals))
         if not np.isfinite(said.shares).all():
             raise WorkError("the model's output is not finite: does it belong to these features?")
         shown = [part for part in spikes if part is not None]
         self.spikes = np.concatenate(shown) if shown else None
         return said
 
-    def _run(self, features: Tensor) -> npt.NDArray[np.float32]:
-        """Softmax (T, R, K)."""
+    def _run(self, features: Tensor) -> Tensor:
+        """Logits (T, R, K)."""
         if len(features) == 1:
             logits, self._state = self.model.step(features.expand(self.rows, -1), self._state)
             logits = logits.unsqueeze(1)
         else:
             logits, self._state = self.model(features.expand(self.rows, -1, -1), self._state)
-        shares: npt.NDArray[np.float32] = logits.float().softmax(-1).transpose(0, 1).cpu().numpy()
-        return shares
+        return logits.float().transpose(0, 1)
 
     def _show(self, features: Tensor) -> npt.NDArray[np.float32] | None:
         state = None if self._state is None else _take_first(self._state)

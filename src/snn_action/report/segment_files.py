@@ -38,13 +38,16 @@ def write_segments(path: Path, found: Found) -> None:
 
 
 def describe_segment(segment: Segment) -> dict[str, Any]:
-    """For JSON, times in seconds."""
-    return {
+    """For JSON, times in seconds; ``unknown``, ``score`` and ``threshold`` where the run is calibrated for streams."""
+    described: dict[str, Any] = {
         "class": segment.name,
         "start": round(segment.start, 3),
         "end": round(segment.end, 3),
         "confidence": round(segment.confidence, 4),
     }
+    if segment.is_unknown is not None:
+        described |= {"unknown": segment.is_unknown, "score": segment.score, "threshold": segment.threshold}
+    return described
 
 
 def to_json(found: Found) -> str:
@@ -54,20 +57,20 @@ def to_json(found: Found) -> str:
 
 
 def to_csv(found: Found) -> str:
-    """A line a segment; texts are no formulas (``core.tables``)."""
-    header = ("source", "class", "start", "end", "confidence")
-    rows = [
-        (name, one.name, f"{one.start:.3f}", f"{one.end:.3f}", f"{one.confidence:.4f}")
-        for name, segments in found.items()
-        for one in segments
-    ]
-    return write_table([header, *rows])
+    """A line a segment; texts are no formulas (``core.tables``). Where the run is calibrated, ``unknown`` is 1 or 0."""
+    judged = any(one.is_unknown is not None for segments in found.values() for one in segments)
+    rows = [("source", "class", "start", "end", "confidence", *(("unknown",) if judged else ()))]
+    for name, segments in found.items():
+        for one in segments:
+            values = name, one.name, f"{one.start:.3f}", f"{one.end:.3f}", f"{one.confidence:.4f}"
+            rows.append((*values, str(int(bool(one.is_unknown)))) if judged else values)
+    return write_table(rows)
 
 
 def to_vtt(found: Found) -> str:
-    """Subtitles: the class and its confidence while it lasts."""
+    """Subtitles: the class, or that it is unknown, and the confidence while it lasts."""
     cues = [
-        f"{_clock(one.start)} --> {_clock(one.end)}\n{_escape(one.name)} ({100 * one.confidence:.0f} %)\n"
+        f"{_clock(one.start)} --> {_clock(one.end)}\n{_escape(one.words)} ({100 * one.confidence:.0f} %)\n"
         for segments in found.values()
         for one in segments
         if round(1000 * one.end) > round(1000 * one.start)  # a cue that lasts no time is an error

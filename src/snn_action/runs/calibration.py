@@ -8,6 +8,9 @@ Which score tells unknown actions is found by leaving classes out: two more mode
 (every other one) from the same videos, the other half is unknown to them, and the AUROC of each score on the held-out
 videos is averaged over both. Together they cost one training. Where nothing more is to be trained by gradients
 (``evaluation.calibration`` is null), or there are fewer than four classes, nothing is compared.
+
+The same model then reads streams that are joined from clips of the same held-out videos: segments of streams have a
+temperature and a threshold of their own (``evaluation/segment_calibration.py``).
 """
 
 import logging
@@ -27,9 +30,11 @@ from snn_action.evaluation import ClipPredictions, measure_loss, predict_togethe
 from snn_action.evaluation.accuracy import average_clips
 from snn_action.evaluation.calibration import Calibration, calibrate, read_calibration
 from snn_action.evaluation.rejection import SCORES, Score, measure_auroc, score_videos
+from snn_action.evaluation.segment_calibration import SegmentCalibration, calibrate_segments, join_clips
 from snn_action.evaluation.temperature import fit_temperature
 from snn_action.models import TemporalModel, build_model
 from snn_action.runs.data import Data
+from snn_action.runs.streaming import ROWS
 from snn_action.training import Sides, resolve_device, train_model
 
 logger = logging.getLogger(__name__)
@@ -67,25 +72,30 @@ def calibrate_fold(
         progress: Show bars.
     """
     found = distributed.broadcast_object(lambda: load_calibration(config, folder))
-    if found is None:
-        reason = _find_hindrance(config, data, fold, model)
-        if reason is not None:
-            return reason
+    reason = _find_hindrance(config, data, fold, model)
+    if found is None and reason is not None:
+        return reason
+    lacks_segments = data.backbone is not None and (found is None or found.segments is None)
+    if reason is None and (found is None or lacks_segments):
         own = bool(fold.validation) and model.trained_by_gradient
         held_out = fold.validation or fold.baseline
         asked = model if own else _train_without(config, data, fold, held_out, folder / FOLDER / "all", progress)
         trains_more = bool(config.evaluation.calibration) or not model.trained_by_gradient
-        names, background = data.catalog.class_names, config.evaluation.background
-        found = calibrate(
+        names, name = data.catalog.class_names, config.evaluation.background
+        background = None if name is None else names.index(name)
+        found = found or calibrate(
             _predict(config, data, asked, held_out),
             config.evaluation.known_share,
             len({data.catalog.videos[index].group for index in held_out}),
             own_model=own,
             auroc=_compare_scores(config, data, fold, held_out, folder / FOLDER, progress) if trains_more else None,
-            background=None if background is None else names.index(background),
+            background=background,
         )
+        if lacks_segments:
+            found = replace(found, segments=_calibrate_segments(config, data, asked, held_out, found.score, background))
         if distributed.is_main():
             write_atomic(folder / FILE, found.to_json())
+    assert found is not None
     if distributed.is_main():
         for name in MODELS:  # what else lies there is not ours
             shutil.rmtree(folder / FOLDER / name, ignore_errors=True)
@@ -133,6 +143,20 @@ def _compare_scores(
             scores = (score_videos(said, score, temperature) for said in (of_known, of_unknown))
             found[score].append(measure_auroc(*scores))
     return {score: float(np.mean(values)) for score, values in found.items()}
+
+
+def _calibrate_segments(
+    config: Config, data: Data, model: TemporalModel, held_out: tuple[int, ...], score: Score, background: int | None
+) -> SegmentCalibration:
+    """What segments of streams of the held-out videos tell; one process reads them."""
+    was_training = model.training
+    model.eval().to(resolve_device(config.device).main)
+    streams = join_clips(data.features, data.features.clips_of(held_out), config.seed)
+    found = distributed.broadcast_object(
+        lambda: calibrate_segments(model, streams, config.clip.frames, ROWS, score, background)
+    )
+    model.train(was_training)
+    return found
 
 
 def take_classes(data: Data, labels: Sequence[int]) -> Data:

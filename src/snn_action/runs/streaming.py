@@ -17,8 +17,10 @@ import numpy.typing as npt
 
 from snn_action.core.errors import WorkError
 from snn_action.core.malloc import keep_freed_memory
-from snn_action.evaluation.segments import Segment, Segmenter, choose_cost
+from snn_action.evaluation.segment_calibration import SegmentJudge
+from snn_action.evaluation.segments import Segment, Segmenter
 from snn_action.evaluation.staggered import LeakyEvidence, StaggeredRows
+from snn_action.evaluation.stretches import choose_cost
 from snn_action.features.streaming import Views, embed_stream
 from snn_action.video.decode import Frame
 from snn_action.video.feeds import LiveSettings
@@ -43,7 +45,7 @@ class StreamSettings:
 
     Attributes:
         every: Take every n-th frame; None: as far apart as the steps of the training clips.
-        cost: What a change of the class costs, in nats (``evaluation.segments``); None: ``choose_cost``.
+        cost: What a change of the class costs, in nats (``evaluation.stretches``); None: ``choose_cost``.
         spikes: Give the spikes of the hidden units with each moment.
         live: How the source is read.
     """
@@ -64,6 +66,8 @@ class Moment:
         evidence: Of each class (K,), with a leak over a quarter of a training clip's steps; sums to 1.
         latency: Seconds since the frame came (a file's: since it was taken from those that were decoded ahead).
         spikes: Of the hidden units at this step (N,), counted; None where they were not asked for or do not spike.
+        is_unknown: Whether the segment that lasts now, as far as it goes, is none of the known actions; None where the
+            run has no calibration of streams.
     """
 
     frame: int
@@ -71,6 +75,7 @@ class Moment:
     evidence: npt.NDArray[np.float64]
     latency: float
     spikes: npt.NDArray[np.float32] | None = None
+    is_unknown: bool | None = None
 
 
 @dataclass
@@ -233,6 +238,19 @@ class RunStream:
             return 1
         return timing.choose_every(self.rate)
 
+    def _make_judge(self) -> SegmentJudge | None:
+        run = self.recognizer
+        if run.calibration is None:
+            return None
+        judge = run.calibration.make_judge(run.class_names, run.config.evaluation.background)
+        if judge is None:
+            logger.warning(
+                "%s: this run was calibrated on videos, not on streams: no segment is called unknown. `snn-action "
+                "evaluate RUN` adds what is missing, also to a run that is packed afterwards",
+                self.label,
+            )
+        return judge
+
     def _watch(self, frames: Iterator[LiveFrame | None], reader: LiveReader | None) -> Iterator[LiveFrame | None]:
         """The frames, counted; a problem is kept until what came before it has been told."""
         try:
@@ -256,18 +274,24 @@ class RunStream:
         rows = StaggeredRows(run.model, run.config.clip.frames, ROWS, shows=settings.spikes)
         together = together or choose_batch(rows.frames)
         cost = choose_cost(rows.frames) if settings.cost is None else settings.cost
-        segmenter, leak = Segmenter(run.class_names, cost), LeakyEvidence(max(1.0, LEAK * rows.frames))
+        judge = self._make_judge()
+        segmenter = Segmenter(run.class_names, cost, judge=judge)
+        leak = LeakyEvidence(max(1.0, LEAK * rows.frames))
         for part in embed_stream(frames, views, run.config, run.backbone, run.device, together):
-            said = rows.advance(part.features.to(run.device)).mean
+            said = rows.advance(part.features.to(run.device))
+            energies = np.zeros(len(part.frames)) if judge is None else judge.measure(said)
             now = time.monotonic()
-            for place, (frame, shares) in enumerate(zip(part.frames, said, strict=True)):
+            for place, (frame, shares) in enumerate(zip(part.frames, said.mean, strict=True)):
+                found = segmenter.add(frame.time, shares, float(energies[place]))
+                last = segmenter.look() if judge else None
+                is_unknown = None if last is None else last.is_unknown
                 spikes = None if rows.spikes is None else rows.spikes[place]
-                moment = Moment(frame.index, frame.time, leak.add(shares), now - frame.arrived, spikes)
+                moment = Moment(frame.index, frame.time, leak.add(shares), now - frame.arrived, spikes, is_unknown)
                 summary.steps += 1
                 summary.latencies.append(moment.latency)
                 summary.wall = now - begin
                 yield moment
-                for segment in segmenter.add(frame.time, shares):
+                for segment in found:
                     summary.segments += 1
                     yield segment
         for segment in segmenter.end():
