@@ -102,6 +102,9 @@ class TrainingSettings(Settings):
     feature_noise: float = Field(0.0, ge=0, description="Deviation of noise on standardized inputs, new at each step")
     augment: AugmentSettings = Field(AugmentSettings(), description="How training clips are varied; by default not")
     gradient_clip: float | None = Field(None, gt=0, description="Largest norm of the gradient; null: not clipped")
+    weight_bits: int | None = Field(
+        None, ge=2, le=8, description="Train, and end, with matrices of the temporal model rounded to so many bits"
+    )
     validation_share: float = Field(0.2, ge=0, lt=1, description="Share of training groups; 0: the last epoch counts")
     patience: int | None = Field(
         None, ge=1, le=10**6, description="Epochs without improvement before it stops; null: never"
