@@ -11,7 +11,7 @@ from snn_action.core.settings import SettingsError
 from snn_action.evaluation import measure_loss, predict_clips
 from snn_action.models import build_model
 from snn_action.models.rounding import find_matrices, round_matrices, round_matrix
-from snn_action.training import Sides, check_weight_bits
+from snn_action.training import Sides, check_training
 from snn_action.training.checkpoints import UNROUNDED, read_checkpoint, read_training_state
 from snn_action.training.loss import sequence_loss
 
@@ -145,10 +145,10 @@ def test_bits_are_a_whole_number_from_2_to_8(settings, bits):
 
 
 def test_a_model_without_matrices_is_an_error_that_names_the_key(settings):
-    check_weight_bits(settings({"type": "mean_pool"}))
-    check_weight_bits(settings(LMU, weight_bits=4))
+    check_training(settings({"type": "mean_pool"}))
+    check_training(settings(LMU, weight_bits=4))
     with pytest.raises(ConfigError, match=r"training\.weight_bits: MeanPool has no matrices"):
-        check_weight_bits(settings({"type": "mean_pool"}, weight_bits=4))
+        check_training(settings({"type": "mean_pool"}, weight_bits=4))
 
 
 def test_the_configuration_of_before_has_no_rounding():
