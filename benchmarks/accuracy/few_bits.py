@@ -115,7 +115,7 @@ def make_rows(measurements: Measurements, label: str, model: dict[str, Any], see
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("configs", nargs="+", metavar="CONFIG[=SEEDS]")
+    parser.add_argument("configs", nargs="+", metavar="CONFIG[=SEEDS]", help="0 seeds: the small head alone")
     parser.add_argument("--seeds", type=int, default=3, help="of small heads, and where none are given")
     parser.add_argument("--bits", type=int, nargs="+", default=[8, 4])
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep what is measured there, and go on from it")
@@ -135,7 +135,7 @@ def main() -> None:
                 int(seeds or arguments.seeds),
             ),
         )
-        for label, own, number in heads:
+        for label, own, number in (head for head in heads if head[2]):
             table += make_rows(measurements, label, own, number, arguments.bits)
     write_section(
         "Matrices of few bits",
