@@ -35,15 +35,9 @@ from snn_action.runs.tuning.validation import Validation
 
 SMALL = {"units": 256, "order": 1}
 HEADER = (
-    *("head", "seeds", "bits", "video %", "rounded afterwards %", "trained with it %", "afterwards - not rounded"),
-    *(
-        "trained - not rounded",
-        "trained - afterwards",
-        "weights not zero, afterwards",
-        "trained",
-        "45nm, µJ, afterwards",
-    ),
-    "trained",
+    *("head", "seeds", "bits", "not rounded %", "rounded afterwards %", "trained with it %"),
+    *("afterwards - not rounded", "trained - not rounded", "trained - afterwards"),
+    *("weights not zero: not rounded", "afterwards", "trained", "45nm, µJ: not rounded", "afterwards", "trained"),
 )
 
 
@@ -129,21 +123,17 @@ def main() -> None:
         model = json.loads(config.to_json())["model"]
         heads = (
             (f"{model['type']} (256 units, order 1)", {**model, **SMALL}, arguments.seeds),
-            (
-                f"{model['type']}",
-                model,
-                int(seeds or arguments.seeds),
-            ),
+            (model["type"], model, int(seeds or arguments.seeds)),
         )
         for label, own, number in (head for head in heads if head[2]):
             table += make_rows(measurements, label, own, number, arguments.bits)
     write_section(
-        "Matrices of few bits",
-        f"Data: {SET}. Video accuracy in percent; differences in points, video by video, "
-        "averaged over seeds, with their 95 % interval over videos. *Rounded afterwards*: the trained model's matrices "
+        f"Matrices of few bits: {SET}",
+        "Video accuracy in percent; differences in points, video by video, averaged over seeds, with their 95 % "
+        "interval over videos. *Rounded afterwards*: the trained model's matrices "
         "are rounded. *Trained with it*: `training.weight_bits`, the same training otherwise. Nothing was chosen. "
         f"*45nm*: estimated energy of the temporal model for a clip, activations of {BITS} bits, matrices of the given "
-        "ones. Weights that are zero are not stored where that takes less room.",
+        f"ones, those that are not rounded of {BITS}. Weights that are zero are not stored where that takes less room.",
         make_table(HEADER, table),
     )
 
