@@ -26,7 +26,8 @@ LEAST = 1e-12  # of a row's largest weight, so that a row of zeros has a scale
 def round_matrix(weight: Tensor, bits: int) -> Tensor:
     """``q(weight)`` of a matrix (targets, inputs), with ``bits`` from 2: see the module."""
     scale = weight.abs().amax(1, keepdim=True).clamp_min(LEAST) / (2 ** (bits - 1) - 1)
-    return (weight / scale).round() * scale
+    found: Tensor = (weight / scale).round() * scale
+    return found
 
 
 def find_matrices(model: TemporalModel) -> dict[str, nn.Parameter]:
