@@ -20,7 +20,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # the repository
 
@@ -34,6 +33,7 @@ from snn_action.evaluation.energy.count import count_head
 from snn_action.evaluation.energy.layers import Layer, total
 from snn_action.evaluation.energy.targets import load_target
 from snn_action.models import TemporalModel
+from snn_action.models.rounding import round_matrices
 from snn_action.runs import pipeline
 from snn_action.runs.data import Data
 from snn_action.runs.tuning.candidates import GIVEN, JOINED, LATE, Candidate
@@ -127,14 +127,9 @@ def choose(tried: list[tuple[float, float, Candidate]], least: float) -> Candida
 
 
 def quantize(model: TemporalModel, bits: int) -> TemporalModel:
-    """A copy whose matrices have values of ``bits``: symmetric, one scale a row, the largest is kept."""
+    """A copy whose matrices are rounded to ``bits``."""
     model = copy.deepcopy(model)
-    most = 2 ** (bits - 1) - 1
-    with torch.no_grad():
-        for layer in model.modules():
-            if isinstance(layer, nn.Linear):
-                scale = layer.weight.abs().amax(1, keepdim=True).clamp_min(1e-12) / most
-                layer.weight.copy_((layer.weight / scale).round() * scale)
+    round_matrices(model, bits)
     return model
 
 

@@ -22,6 +22,7 @@ from snn_action.video.settings import ClipSettings, FrameAugmentSettings, LimitS
 logger = logging.getLogger(__name__)
 
 LARGEST_FILE, DEEPEST_KEY = 2**24, 20  # bytes, sections
+Rate = Annotated[float, Field(ge=0)]
 
 
 class FeatureSettings(Settings):
@@ -40,7 +41,9 @@ class LossSettings(Settings):
     timestep: float = Field(1.0, ge=0, description="Weight of the loss averaged over time steps")
     clip: float = Field(0.0, ge=0, description="Weight of the loss of the softmax averaged over time")
     spikes: float = Field(0.0, ge=0, description="Weight of the penalty on spikes above spike_target")
-    spike_target: float = Field(0.0, ge=0, description="Spikes a neuron and step that cost nothing")
+    spike_target: Rate | Annotated[dict[str, Rate], Field(min_length=1)] = Field(
+        0.0, description="Spikes a neuron and step that cost nothing: of each population, or by the names of some"
+    )
 
 
 class AugmentSettings(Settings):
@@ -102,10 +105,11 @@ class TrainingSettings(Settings):
     feature_noise: float = Field(0.0, ge=0, description="Deviation of noise on standardized inputs, new at each step")
     augment: AugmentSettings = Field(AugmentSettings(), description="How training clips are varied; by default not")
     gradient_clip: float | None = Field(None, gt=0, description="Largest norm of the gradient; null: not clipped")
-    validation_share: float = Field(0.2, ge=0, lt=1, description="Share of training groups; 0: the last epoch counts")
-    patience: int | None = Field(
-        None, ge=1, le=10**6, description="Epochs without improvement before it stops; null: never"
+    weight_bits: int | None = Field(
+        None, ge=2, le=8, description="Bits of the rounded matrices; null: none are rounded"
     )
+    validation_share: float = Field(0.2, ge=0, lt=1, description="Share of training groups; 0: the last epoch counts")
+    patience: int | None = Field(None, ge=1, le=10**6, description="Epochs without improvement; null: it never stops")
     shuffle: bool = Field(True, description="Draw a new order of the training clips each epoch")
     sorted_batches: int = Field(
         1, ge=1, le=10**6, description="Batches cut together from clips sorted by length: less is padded; 1: as drawn"

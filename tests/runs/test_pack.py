@@ -15,6 +15,7 @@ from snn_action.backbones import build_backbone
 from snn_action.backbones.thresholds import Thresholds
 from snn_action.config import load_config
 from snn_action.core.errors import ConfigError
+from snn_action.models.rounding import round_matrix
 from snn_action.runs import pipeline
 from snn_action.runs.pack import KEY, digest_pack, read_pack
 from snn_action.runs.packing import remove_unfinished, write_pack
@@ -221,3 +222,25 @@ def test_a_coded_backbone_is_packed_with_its_thresholds(video_config, video_set,
 
     with pytest.raises(ConfigError, match="its thresholds are broken"):
         load_run(change(tmp_path / "model.snn", spoil))
+
+
+def test_a_run_of_few_bits_says_so_everywhere_and_its_pack_has_the_rounded_weights(video_config, tmp_path, command):
+    config = load_config(video_config(model={"type": "lmu", "units": 8}, training={"epochs": 1, "weight_bits": 4}))
+    result = pipeline.run(config, run_id="one")
+    energy = result.metrics["energy"]
+    assert (energy["bits"], energy["weight_bits"]) == (8, 4)
+    bits = {layer["name"]: layer.get("weight_bits", 0) for layer in energy["layers"]["head"]}
+    assert {name for name, value in bits.items() if value} == {"encoder", "memory_kernel", "readout"}
+    assert not any(layer.get("weight_bits") for layer in energy["layers"]["baseline"])
+    note = "The model was trained, and tested, with matrices rounded to 4 bits."
+    assert note in result.metrics["notes"]
+    assert "matrices of the temporal model of the 4 bits" in (result.folder / "report.html").read_text()
+    assert "matrices of the 4 bits that the model was trained with" in command("energy", result.folder)[1]
+    write_pack(result.folder, tmp_path / "model.snn")
+    pack = read_pack(tmp_path / "model.snn")
+    assert pack.card["weight_bits"] == 4
+    assert "- Model: `lmu`, its matrices rounded to 4 bits, on `tiny`" in pack.text
+    for name in ("encoder", "memory_kernel", "readout"):
+        weight = pack.tensors[f"model.{name}.weight"]
+        torch.testing.assert_close(round_matrix(weight, 4), weight)
+        assert all(len(row.unique()) <= 15 for row in weight)

@@ -50,7 +50,8 @@ def lines_of(folder: Path) -> list[dict]:
 def state_of(folder: Path, name: str) -> dict:
     """A checkpoint's weights, optimizer and gradient scaler."""
     content = read_checkpoint(folder / "checkpoints" / f"{name}.ckpt")
-    return {key: content[key] for key in ("state_dict", "optimizer_states", "gradient_scaler", "epoch")}
+    keys = "state_dict", "optimizer_states", "gradient_scaler", "epoch", "unrounded"
+    return {key: content.get(key) for key in keys}
 
 
 def assert_same(a, b):
@@ -76,6 +77,8 @@ CASES = [
     (None, {"workers": 1}, "32"),
     (None, {"initial_accuracy": True, "loss": {"timestep": 0.5, "clip": 1.0}, "label_smoothing": 0.1}, "32"),
     (None, {}, "bf16"),
+    (None, {"weight_bits": 3}, "32"),
+    ("lstm", {"weight_bits": 4, "gradient_clip": 0.1}, "bf16"),
     ("lstm", {}, "32"),
     ("rate", {}, "32"),
     ("spike_aware", {}, "32"),

@@ -94,3 +94,29 @@ def test_the_penalty_counts_spikes_a_neuron_and_real_step_above_the_target():
     torch.testing.assert_close(free, torch.tensor((0.2**2 + 0.1**2 + 0.05**2 + 0.3**2) / 4))
     over = spike_penalty(state, mask, populations, 0.1)
     torch.testing.assert_close(over, torch.tensor((1.0**2 + 0 + 0 + 2.0**2) / 4))
+
+
+def test_targets_by_name_are_those_of_the_populations_that_are_named():
+    mask = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0]]).bool()
+    populations = [Population("a", 10, 1), Population("b", 5, 1), Population("c", 4, 1)]
+    counts = [torch.tensor([8.0, 2.0]), torch.tensor([1.0, 3.0]), torch.tensor([9.0, 9.0])]
+    state = tuple(map(Layer, counts))
+    targets = {"b": 0.1, "a": 0.05}
+    expected = []
+    for population, count in zip(populations[:2], counts, strict=False):
+        for number, steps in zip(count.tolist(), (4, 2), strict=True):
+            expected.append(max(number / population.neurons / steps / targets[population.name] - 1, 0) ** 2)
+    found = spike_penalty(state, mask, populations, targets)
+    torch.testing.assert_close(found, torch.tensor(sum(expected) / 4))
+    free = spike_penalty(state, mask, populations, {"a": 0.0, "b": 0.1})
+    torch.testing.assert_close(free, torch.tensor((0.2**2 + 0.1**2 + 2.0**2) / 4))
+    same = spike_penalty(state, mask, populations, dict.fromkeys("abc", 0.1))
+    assert torch.equal(same, spike_penalty(state, mask, populations, 0.1))
+
+
+def test_a_population_without_a_target_has_no_gradient():
+    counts = [torch.tensor([5.0]).requires_grad_() for _ in range(2)]
+    populations = [Population("a", 10, 1), Population("b", 10, 1)]
+    spike_penalty(tuple(map(Layer, counts)), torch.ones(1, 2).bool(), populations, {"b": 0.1}).backward()
+    assert counts[0].grad is None
+    assert counts[1].grad.item() > 0

@@ -42,7 +42,7 @@ def energy(
     rows = [compare(account, one, bits) for one in targets]
     fits = [check_fit(every, one, bits) for one in chips]
     parts = [format_layers(every)] if layers else []
-    parts += [format_rows(rows, bits, account.steps), *map(format_fit, fits)]
+    parts += [format_rows(rows, bits, account.steps, account.weight_bits), *map(format_fit, fits)]
     if sources:
         parts += [
             "\n".join([f"{one.name}: {one.title}", one.derivation, *(f"- {source}" for source in one.sources)])
@@ -53,6 +53,7 @@ def energy(
         found = {
             "steps": account.steps,
             "bits": bits,
+            "weight_bits": account.weight_bits,
             "layers": [layer.to_dict() for layer in every],
             "estimates": [row.to_dict() for row in rows],
             "chips": [fit.to_dict() for fit in fits],

@@ -94,10 +94,11 @@ class EnergyEstimate(Part):
 
 
 class Energy(Part):
-    """What a clip of ``steps`` time steps is estimated to need with numbers of ``bits``."""
+    """What a clip of ``steps`` time steps is estimated to need with numbers of ``bits``, rounded matrices of theirs."""
 
     steps: int
     bits: int
+    weight_bits: int | None = None
     estimates: tuple[EnergyEstimate, ...] = ()
 
     def on(self, target: str) -> EnergyEstimate | None:

@@ -30,7 +30,7 @@ from snn_action.features.extraction.versions import check_versions, check_window
 from snn_action.models.encoder import Encoder
 from snn_action.runs.folder import learned_settings
 from snn_action.runs.split import Split, freeze
-from snn_action.training import check_memory, read_trained_on, resolve_device
+from snn_action.training import check_memory, check_spike_target, read_trained_on, resolve_device
 
 logger = logging.getLogger(__name__)
 
@@ -109,6 +109,8 @@ def load_data(config: Config, split: Split | None = None, *, progress: bool = Fa
         backbone = load_backbone(config)
     check_windows(config, backbone)
     prepare(backbone, config, device)
+    if guard:
+        check_spike_target(config, find_encoder(backbone))
     if guard and (needed := check_memory(config, find_encoder(backbone))):
         logger.info("training from frames: about %s of memory", show_bytes(needed), extra=LINE)
     described = describe_backbone(backbone, config)

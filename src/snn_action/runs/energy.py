@@ -36,8 +36,8 @@ def read_account(run: str | Path) -> Account:
     raise WorkError(f"{path}: has no layers, an older version wrote it; count them with: snn-action evaluate {folder}")
 
 
-def format_rows(rows: Sequence[Row], bits: int, steps: int) -> str:
-    """Estimates of several targets as a table, in microjoules a clip."""
+def format_rows(rows: Sequence[Row], bits: int, steps: int, weight_bits: int | None = None) -> str:
+    """Estimates of several targets as a table, in microjoules a clip; ``weight_bits`` are those of an ``Account``."""
     table = [list(WORDS)]
     for row in rows:
         if row.head is None:
@@ -46,9 +46,11 @@ def format_rows(rows: Sequence[Row], bits: int, steps: int) -> str:
         rate = DASH if row.rate is None else "never" if row.crossover is None else f"{row.crossover:.3g}"
         found = [format_number(getattr(row, part)) for part in PARTS]
         table.append([row.target, *found, "always" if rate == "1" else rate, f"{row.factor:g}"])
+    fewer = weight_bits is not None and weight_bits < bits
+    trained = f", matrices of the {weight_bits} bits that the model was trained with" if fewer else ""
     notes = [
         f"Estimates, not measurements, in microjoules for one clip of {steps} time steps; weights and activations of "
-        f"{bits} bits.",
+        f"{bits} bits{trained}.",
         "The true value is thought to lie between an estimate divided by the factor and multiplied by it.",
     ]
     rate_now = next((row.rate for row in rows if row.rate is not None), None)

@@ -17,7 +17,12 @@ _TIMES = "\N{MULTIPLICATION SIGN}"
 
 
 def make_card(
-    folder: Path, split: Split, sides: Sides, settings: Mapping[str, Any], license_note: str
+    folder: Path,
+    split: Split,
+    sides: Sides,
+    settings: Mapping[str, Any],
+    license_note: str,
+    weight_bits: int | None = None,
 ) -> dict[str, Any]:
     """The card of one fold of a run.
 
@@ -27,6 +32,7 @@ def make_card(
         sides: The fold.
         settings: The pack's.
         license_note: Words about what may be done with the weights.
+        weight_bits: That its matrices were trained to have; None: they are not rounded.
 
     Raises:
         ConfigError: ``metrics.json`` is broken.
@@ -38,6 +44,7 @@ def make_card(
         "written_by": f"snn-action {snn_action.__version__}",
         "license": license_note,
         "model": settings["model"]["type"],
+        "weight_bits": weight_bits,
         "backbone": settings["backbone"]["name"],
         "clip": settings["clip"],
         "classes": list(split.class_names),
@@ -73,13 +80,14 @@ def describe_card(card: Mapping[str, Any], backbone: Mapping[str, Any], calibrat
     """The card as Markdown."""
     clip, results = card["clip"], card["results"]
     where = "in this file" if backbone["packed"] else "not in this file"
+    bits = "" if card["weight_bits"] is None else f", its matrices rounded to {card['weight_bits']} bits,"
     lines = [
         f"# {card['name']}",
         "",
         f"Recognizes {len(card['classes'])} human actions in video: {', '.join(card['classes'])}.",
         "",
         f"- License: {card['license']}. The weights of the backbone have terms of their own.",
-        f"- Model: `{card['model']}` on `{card['backbone']}` (weights {where}: {backbone['weights']}, digest "
+        f"- Model: `{card['model']}`{bits} on `{card['backbone']}` (weights {where}: {backbone['weights']}, digest "
         f"{backbone['digest'][:16]}; trained on {backbone['trained_on']})",
         f"- Clips: {clip['frames']} frames, sampling `{clip['sampling']}`, streams {', '.join(clip['streams'])}, "
         f"images of {backbone['size']} {_TIMES} {backbone['size']}",

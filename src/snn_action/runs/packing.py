@@ -69,7 +69,7 @@ def write_pack(
         "weights": str(provenance.get("weights") or _name_weights(run.config)),
         "trained_on": str(provenance.get("trained_on", "unknown")),
     }
-    card = make_card(folder, split, sides, settings, license_note)
+    card = make_card(folder, split, sides, settings, license_note, run.config.training.weight_bits)
     calibration = None if run.calibration is None else run.calibration.to_content()
     content = {
         "version": VERSION,

@@ -44,6 +44,7 @@ from snn_action.training import (
     check_augment,
     check_loggers,
     check_precision,
+    check_training,
     encode_clips,
     fit_closed_form,
     is_trained,
@@ -185,6 +186,7 @@ def _check_beforehand(config: Config, *, begun: bool = False) -> None:
     check_precision(config)
     check_loggers(config)
     check_model(config.model)
+    check_training(config)
     check_end_to_end(config)
     check_augment(config)
     if begun:

@@ -15,7 +15,7 @@ from snn_action.evaluation import (
     record_spikes,
 )
 from snn_action.evaluation.energy.account import Account
-from snn_action.evaluation.energy.count import count_head
+from snn_action.evaluation.energy.count import count_head, mark_rounded
 from snn_action.evaluation.energy.layers import Layer
 from snn_action.models import TemporalModel, build_model
 from snn_action.report.examples import Shown, choose_videos, say_left_out
@@ -29,7 +29,7 @@ def describe_work(
 ) -> dict[str, Any]:
     """The part of ``metrics.json`` that predictions do not give: operations, seconds, what was left out, notes."""
     clip, _ = data.features.read([find_typical_clip(data)])
-    head = count_head(model.cpu(), clip, spikes)
+    head = mark_rounded(count_head(model.cpu(), clip, spikes), model, config.training.weight_bits)
     backbone = None if data.backbone is None else count_backbone(data.backbone, data.catalog, config, clip.shape[1])
     steps = clip.shape[1]
     account = Account(
@@ -74,8 +74,15 @@ def find_typical_clip(data: Data) -> int:
 
 def note_training(config: Config, catalog: Catalog, model: TemporalModel) -> list[str]:
     """What a reader must know of how the tested weights came about."""
+    bits = config.training.weight_bits
     if config.training.skip:
-        return [f"Nothing was trained: the weights in {config.training.weights} were tested as they are."]
+        how = "as they are" if bits is None else f"with matrices rounded to {bits} bits"
+        return [f"Nothing was trained: the weights in {config.training.weights} were tested {how}."]
+    rounded = [] if bits is None else [f"The model was trained, and tested, with matrices rounded to {bits} bits."]
+    return [*rounded, *_note_groups(config, catalog, model)]
+
+
+def _note_groups(config: Config, catalog: Catalog, model: TemporalModel) -> list[str]:
     if not model.trained_by_gradient:
         return []
     if any(video.group is None for video in catalog.videos):

@@ -2,6 +2,7 @@
 
 from snn_action.training.augment import check_augment
 from snn_action.training.checkpoints import load_shared, load_weights, read_checkpoint, read_trained_on
+from snn_action.training.checks import check_spike_target, check_training
 from snn_action.training.device import Device, resolve_device
 from snn_action.training.encoding import encode_clips, see_clip
 from snn_action.training.fit import (
@@ -26,6 +27,8 @@ __all__ = [
     "check_loggers",
     "check_memory",
     "check_precision",
+    "check_spike_target",
+    "check_training",
     "encode_clips",
     "find_best",
     "fit_closed_form",

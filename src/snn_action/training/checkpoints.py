@@ -5,6 +5,7 @@ import re
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
@@ -24,15 +25,21 @@ _OLD_PART = re.compile(r"^standardiser\.")  # its name in checkpoints of earlier
 LAST = Path("checkpoints", "last.ckpt")  # in the folder of a run or fold: what training goes on from
 NO_TRAINING = "holds no training to go on with"
 TRAINED_ON = "trained_on"  # key of what the weights learned from
+UNROUNDED = "unrounded"  # key of the matrices before they were rounded (training.weight_bits)
 
 
 class TrainingState(NamedTuple):
-    """What a training goes on from: weights, optimizer, gradient scaler (empty where there is none), epochs so far."""
+    """What a training goes on from: weights, optimizer, gradient scaler (empty where there is none), epochs so far.
+
+    ``unrounded`` are the matrices that are rounded (``training.weight_bits``), as they were before; of a state that was
+    read they are among its weights.
+    """
 
     weights: dict[str, Any]
     optimizer: dict[str, Any]
     scaler: dict[str, Any]
     lines: list[dict[str, Any]]
+    unrounded: Mapping[str, Any] = MappingProxyType({})
 
     def to_content(self, trained_on: TrainedOn | None) -> dict[str, Any]:
         """The content of a checkpoint."""
@@ -43,6 +50,8 @@ class TrainingState(NamedTuple):
             "gradient_scaler": self.scaler,
             "lines": self.lines,
         }
+        if self.unrounded:
+            content[UNROUNDED] = {f"{PREFIX}{key}": value for key, value in self.unrounded.items()}
         return content if trained_on is None else {**content, TRAINED_ON: trained_on.to_content()}
 
 
@@ -53,7 +62,10 @@ def read_training_state(model: TemporalModel, path: Path) -> TrainingState:
         ConfigError: as ``load_weights``, or the file holds weights alone.
     """
     content = read_checkpoint(path)
-    weights = check_fit(model, content, path)
+    unrounded = content.get(UNROUNDED, {})
+    if not isinstance(unrounded, dict) or not all(isinstance(key, str) for key in unrounded):
+        raise ConfigError(f"{path}: holds weights, but no training to go on with")
+    weights = check_fit(model, {"state_dict": content["state_dict"] | unrounded}, path)
     try:
         lines = content["lines"] if "lines" in content else content["callbacks"]["EpochRecorder"]["lines"]
         scaler = content.get("gradient_scaler") or content.get("MixedPrecision") or {}

@@ -17,6 +17,7 @@ from snn_action.datasets.trained_on import TrainedOn
 from snn_action.features.feature_set import FeatureSet
 from snn_action.models import TemporalModel
 from snn_action.models.end_to_end import EndToEnd
+from snn_action.models.rounding import round_matrices, rounded
 from snn_action.training.augment import make_augmenter
 from snn_action.training.checkpoints import (
     LAST,
@@ -180,6 +181,8 @@ def is_fitted_at_once(model: TemporalModel, config: Config) -> bool:
 def set_weights(model: TemporalModel, features: FeatureSet, sides: Sides, config: Config) -> None:
     """Give a model its weights without gradients: those that were named, or what it is fitted or prepared to.
 
+    With ``training.weight_bits`` its matrices end rounded.
+
     Raises:
         ConfigError: ``training.weights`` and the model, or ``training.skip``, do not go together.
     """
@@ -197,6 +200,8 @@ def set_weights(model: TemporalModel, features: FeatureSet, sides: Sides, config
         _prepare(model, features, sides.train, config)
     else:
         _fit(model, _read_training(features, sides.train, config), features, sides.validation)
+    if settings.weight_bits is not None:
+        round_matrices(model, settings.weight_bits)
 
 
 def fit_closed_form(
@@ -212,7 +217,12 @@ def _fit(model: TemporalModel, train: Side, features: FeatureSet, validation: Se
 
 
 def _prepare(model: TemporalModel, features: FeatureSet, clips: Sequence[int], config: Config) -> None:
-    """Let the model, or the temporal model inside it, fit to training clips what gradients do not learn."""
+    """Let the model, or the temporal model inside it, fit to training clips what gradients do not learn.
+
+    With ``training.weight_bits`` it is fitted to what matrices of few bits give.
+    """
+    if config.training.weight_bits is not None:
+        round_matrices(model, config.training.weight_bits)
     if not isinstance(model, EndToEnd):
         model.prepare(*_read_training(features, clips, config))
         return
@@ -274,7 +284,8 @@ def _fit_epochs(
                 _prepare(model, features, sides.train, config)
         share_weights(model)
         if settings.initial_accuracy and sides.test:
-            lines = [{**extra, "epoch": -1, "test": measure(sides.test)}]
+            with rounded(model, settings.weight_bits):
+                lines = [{**extra, "epoch": -1, "test": measure(sides.test)}]
     done = lines[-1]["epoch"] + 1 if lines else 0
     generators = [device.main] if device.accelerator == "cuda" else []
     with (

@@ -20,6 +20,7 @@ from snn_action.core.reading import naming
 from snn_action.features.feature_set import FeatureSet
 from snn_action.models import TemporalModel
 from snn_action.models.end_to_end import EndToEnd
+from snn_action.models.rounding import rounded
 from snn_action.training.augment import make_augmenter
 from snn_action.training.batch_norm import share_statistics
 from snn_action.training.checkpoints import LAST, NO_TRAINING, TrainingState, begin_anew
@@ -103,7 +104,8 @@ def train_epochs(
     parallel, stepper = fabric.setup(objective, optimizer)
 
     def pack(lines: list[dict[str, Any]]) -> TrainingState:
-        return TrainingState(model.state_dict(), optimizer.state_dict(), precision.state_dict(), lines)
+        states = (optimizer.state_dict(), precision.state_dict())
+        return TrainingState(model.state_dict(), *states, lines, unrounded)
 
     recomputes = isinstance(model, EndToEnd) and model.settings.recompute  # parts, of which processes may have fewer
     shared = nn.Module() if recomputes else model
@@ -119,23 +121,25 @@ def train_epochs(
                 group["lr"] = learning_rate(epoch * steps + index, steps, settings) * group.get("factor", 1.0)
             inputs, mask, label = (part.to(device.main, non_blocking=True) for part in batch[:3])
             mixed = batch.mixed and tuple(part.to(device.main) for part in batch.mixed)
-            with share_statistics(shared, counts=bool(batch.weight)):
+            whole = share_statistics(shared, counts=bool(batch.weight))
+            with rounded(model, settings.weight_bits), whole:
                 loss, logits = parallel(inputs, mask, label, mixed)
-            if not bool(loss.isfinite()):
-                raise WorkError(
-                    f"the loss is {loss.item()} in epoch {epoch}: lower training.learning_rate, "
-                    "set training.gradient_clip, or use precision '32'"
-                )
-            if batch.weight:
-                counts.add(logits, mask, label, loss.detach())
-            stepper.zero_grad()
-            fabric.backward(loss * batch.weight)
+                if not bool(loss.isfinite()):
+                    raise WorkError(
+                        f"the loss is {loss.item()} in epoch {epoch}: lower training.learning_rate, "
+                        "set training.gradient_clip, or use precision '32'"
+                    )
+                if batch.weight:
+                    counts.add(logits, mask, label, loss.detach())
+                stepper.zero_grad()
+                fabric.backward(loss * batch.weight)
             if settings.gradient_clip is not None:
                 fabric.clip_gradients(parallel, stepper, max_norm=settings.gradient_clip, error_if_nonfinite=False)
             stepper.step()
         seconds = time.perf_counter() - begin
         rate = learning_rate(epoch * steps, steps, settings)
-        recorder.finish({"epoch": epoch, "learning_rate": rate, "train": counts.take()}, seconds, pack)
+        with rounded(model, settings.weight_bits) as unrounded:
+            recorder.finish({"epoch": epoch, "learning_rate": rate, "train": counts.take()}, seconds, pack)
     model.cpu()
 
 

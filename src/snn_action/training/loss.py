@@ -1,6 +1,6 @@
 """The loss of a sequence of predictions."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -53,14 +53,19 @@ def sequence_loss(
     return loss
 
 
-def spike_penalty(state: Any, mask: Tensor, populations: Sequence[Population], target: float) -> Tensor:
+def spike_penalty(
+    state: Any, mask: Tensor, populations: Sequence[Population], target: float | Mapping[str, float]
+) -> Tensor:
     """``mean over clips and populations of max(r / target - 1, 0)^2``, or of ``r^2`` where ``target`` is 0.
 
-    ``r`` is a clip's spikes a neuron and real step, from the fields ``spikes`` of ``state``.
+    ``r`` is a clip's spikes a neuron and real step, from the fields ``spikes`` of ``state``. Where targets are given by
+    name, the mean is over the populations that are named, at least one; the others may spike as they like.
     """
     steps = mask.sum(1)
-    rates = [
-        count / (population.neurons * steps) for count, population in zip(find_spikes(state), populations, strict=True)
-    ]
-    stacked = torch.stack(rates)
-    return (stacked.square() if target == 0 else (stacked / target - 1).relu().square()).mean()
+    costs = []
+    for count, population in zip(find_spikes(state), populations, strict=True):
+        own = target.get(population.name) if isinstance(target, Mapping) else target
+        if own is not None:
+            rate = count / (population.neurons * steps)
+            costs.append(rate.square() if own == 0 else (rate / own - 1).relu().square())
+    return torch.stack(costs).mean()

@@ -245,3 +245,15 @@ def test_a_user_gives_the_path_of_an_own_chip(tmp_path):
     path.write_text(json.dumps({**raw, "nurons": 7}))
     with pytest.raises(ConfigError, match=r"mine\.json: nurons: unknown key; did you mean 'neurons'"):
         load_chip(str(path))
+
+
+def test_weights_that_were_trained_to_have_fewer_bits_need_those():
+    encoder, *rest = spiking()
+    layers = [replace(encoder, weight_bits=4), *rest]  # 600 weights of 4 bits, 150 of 8
+    report = check_fit(layers, chip(memory_bytes=449, weight_bits=4), 8)
+    memory = find(report, "memory_bytes")
+    assert (memory.needed, memory.fits) == (450, False)
+    assert "450 bytes of weights of 4 and 8 bits; 449 fit: keep 748 weights or fewer" in memory.advice
+    assert find(report, "weight_bits").needed == 8
+    every = [replace(layer, weight_bits=4) if layer.kind == "synapses" else layer for layer in layers]
+    assert check_fit(every, chip(memory_bytes=375, weight_bits=4), 8).broken == ()

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from snn_action.evaluation.energy.count import CARRIED, count_head, count_network
+from snn_action.evaluation.energy.count import CARRIED, count_head, count_network, mark_rounded
 from snn_action.evaluation.energy.layers import Layer, total
 from snn_action.evaluation.operations import Operations
 from snn_action.models import build_model
@@ -145,3 +145,30 @@ def test_weights_of_two_streams_are_two_layers():
     one, other = layers["parts.0.encoders"], layers["parts.1.encoders"]
     assert one.parameters == other.parameters == 6 * 8
     assert one.steps == other.steps == T
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"type": "lmu", **MEMORY}, {"encoder", "memory_kernel", "readout"}),
+        ({"type": "spiking_lmu", **MEMORY}, {"encoder", "memory_kernel", "hidden spikes"}),
+        (
+            {"type": "spiking_lmu", **MEMORY, "spiking_input": True, "spiking_memory": True},
+            {"encoder", "memory_kernel", "hidden spikes"},
+        ),
+        ({"type": "late_fusion", "streams": 1, "model": {"type": "spiking_lmu", **MEMORY}}, {
+            "parts.0.encoder", "parts.0.memory_kernel", "stream 1: hidden spikes",
+        }),
+        ({"type": "lstm", "units": 3, "layers": 1, "readout_units": 4}, {
+            "lstm.weight_ih_l0", "lstm.weight_hh_l0", "fc", "readout",
+        }),
+    ],
+)  # fmt: skip
+def test_rounded_are_the_layers_of_matrices_and_what_spikes_meet_in_them(settings, expected):
+    model = build_model(settings, D, K, seed=0)
+    layers = count_head(model, torch.ones(1, T, D), None)
+    assert mark_rounded(layers, model, None) == layers
+    marked = mark_rounded(layers, model, 3)
+    assert {layer.name for layer in marked if layer.weight_bits} == expected
+    assert {layer.weight_bits for layer in marked} == {0, 3}
+    assert [Layer.from_dict(layer.to_dict()) for layer in marked] == marked

@@ -1,5 +1,7 @@
 """Bytes of layers against counts by hand."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -96,3 +98,28 @@ def test_more_inputs_move_more(inputs, outputs, active, bits):
     assert some.weights_read <= all_.weights_read == measure_traffic(make(0), bits, "dense").weights_read
     assert some.activations_read <= all_.activations_read
     assert (some + some).local == pytest.approx(2 * some.local)
+
+
+def test_weights_that_were_trained_to_have_fewer_bits_are_read_with_those():
+    rounded, rest = replace(LINEAR, weight_bits=4), measure_traffic(LINEAR, 8, "dense")
+    moved = measure_traffic(rounded, 8, "dense")
+    assert moved == replace(rest, weights_read=rest.weights_read / 2)  # activations and sums as they were
+    assert measure_traffic(rounded, 8, "events").weights_read == 20 * 4 / 2
+    assert measure_traffic(rounded, 32, "dense").weights_read == 28 * T / 2
+    assert size_of_weights([rounded, LINEAR], 8) == 14 + 28
+    assert measure_traffic(replace(LINEAR, weight_bits=8), 4, "dense") == measure_traffic(LINEAR, 4, "dense")
+
+
+def test_addresses_weigh_more_beside_few_bits():
+    few = replace(LINEAR, nonzero=8)  # 8 (8 + 16) < 28 8, but not 8 (4 + 16) < 28 4
+    assert is_stored_sparse(few, 8)
+    assert not is_stored_sparse(replace(few, weight_bits=4), 8)
+
+
+def test_a_shared_weight_is_read_beside_the_arithmetic_with_its_bits():
+    shared = replace(LINEAR, dense_macs=4 * LINEAR.dense_macs)
+    assert is_shared(shared)
+    dense = [measure_traffic(one, 8, "dense").local for one in (shared, replace(shared, weight_bits=4))]
+    assert dense == [960 * 2, 960 * 1.5]
+    events = [measure_traffic(one, 8, "events").local for one in (shared, replace(shared, weight_bits=4))]
+    assert events == [80 * (1 + 4), 80 * (0.5 + 4)]

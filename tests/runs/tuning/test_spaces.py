@@ -87,3 +87,9 @@ def test_a_candidate_changes_streams_and_model(config, source, streams, kind):
 def test_a_candidate_survives_its_text():
     candidate = Candidate({"type": "lmu", "units": 16}, "late", {"epochs": 7}, (0.25, 0.75))
     assert Candidate.parse(candidate.to_text()) == candidate
+
+
+def test_the_baseline_is_tried_without_rounding_as_it_has_no_matrices(config):
+    few = config.model_copy(update={"training": config.training.model_copy(update={"weight_bits": 4})})
+    found = {kind: Candidate({"type": kind}, "given").apply(few).training.weight_bits for kind in ("mean_pool", "lmu")}
+    assert found == {"mean_pool": None, "lmu": 4}

@@ -113,3 +113,11 @@ def test_a_folder_that_cannot_be_made_is_named(config, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(WorkError, match="name another folder with --out"):
         tune(config, out=tmp_path / "file" / "tuning", **QUICK)
+
+
+def test_targets_of_one_models_populations_are_refused_before_work_begins(config, monkeypatch):
+    monkeypatch.setattr("snn_action.runs.tuning.tune.load_data", lambda *_, **__: pytest.fail("work began"))
+    loss = config.training.loss.model_copy(update={"spike_target": {"hidden": 0.1}})
+    named = config.model_copy(update={"training": config.training.model_copy(update={"loss": loss})})
+    with pytest.raises(ConfigError, match=r"training\.loss\.spike_target: .*; give one number"):
+        tune(named, **QUICK)

@@ -33,6 +33,11 @@ class Account:
         """The head with numbers in the place of spikes; None: it does not spike."""
         return tuple(make_twin(self.head)) if spike_rate(self.head) is not None else None
 
+    @property
+    def weight_bits(self) -> int | None:
+        """Bits of matrices of the head that was trained to have so few; None: those of the estimate."""
+        return next((layer.weight_bits for layer in self.head if layer.weight_bits), None)
+
     def to_dict(self) -> dict[str, Any]:
         """For ``metrics.json``: layers, and the estimates of all targets with ``BITS`` bits."""
         parts = ("head", "backbone", "baseline")
@@ -41,7 +46,8 @@ class Account:
             for part in parts
         }
         rows = [compare(self, load_target(name), BITS) for name in list_targets()]
-        return {"steps": self.steps, "bits": BITS, "layers": layers, "estimates": [row.to_dict() for row in rows]}
+        widths = {"bits": BITS, "weight_bits": self.weight_bits}
+        return {"steps": self.steps, **widths, "layers": layers, "estimates": [row.to_dict() for row in rows]}
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> "Account":

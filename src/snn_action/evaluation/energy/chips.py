@@ -119,7 +119,8 @@ def check_fit(
     Args:
         layers: Of the network, as counted.
         chip: From ``load_chip``.
-        bits: Width of the weights; states are thought to need as many at least.
+        bits: Width of the weights, but of those that were trained with fewer; states are thought to need as many at
+            least.
         whole: Also the layers of the backbone; else those of the head alone.
         recurrent: Whether neurons are connected in loops, which counts do not tell; None: not known.
 
@@ -130,11 +131,12 @@ def check_fit(
         raise ConfigError(f"bits: must be 1 or more (got {bits})")
     chosen = [layer for layer in layers if whole or layer.part == "head"]
     synapses = [layer for layer in chosen if layer.kind == "synapses"]
+    widths = [layer.find_weight_bits(bits) for layer in synapses]
     checks = (
         _check_neurons([layer for layer in chosen if layer.kind == "neurons"], chip),
         *_check_weights(synapses, chip, bits),
         *_check_connections(synapses, chip),
-        _check_width("weight_bits", "weights", bits if synapses else 0, chip.weight_bits),
+        _check_width("weight_bits", "weights", max(widths, default=0), chip.weight_bits),
         _check_width("state_bits", "states", bits if any(layer.states for layer in chosen) else 0, chip.state_bits),
         _check_numbers(chosen, chip),
         _check_recurrence(recurrent, chip),
@@ -164,9 +166,12 @@ def _check_weights(synapses: Sequence[Layer], chip: Chip, bits: int) -> list[Che
     weights = sum(layer.nonzero for layer in synapses)
     most = chip.synapses or 0
     of_all = f"{weights:,} weights that are not zero; at most {most:,} fit: keep {most:,} or fewer, by fewer units or "
-    size, room = math.ceil(weights * bits / 8), chip.memory_bytes or 0
-    kept, width = room * 8 // bits, room * 8 // weights if weights else 0
-    of_memory = f"{size:,} bytes of weights of {bits} bits; {room:,} fit: keep {kept:,} weights or fewer"
+    stored = sum(layer.nonzero * layer.find_weight_bits(bits) for layer in synapses)
+    size, room = math.ceil(stored / 8), chip.memory_bytes or 0
+    kept, width = room * 8 * weights // stored if stored else 0, room * 8 // weights if weights else 0
+    widths = sorted({layer.find_weight_bits(bits) for layer in synapses})
+    shown = " and ".join(map(str, widths)) or str(bits)
+    of_memory = f"{size:,} bytes of weights of {shown} bits; {room:,} fit: keep {kept:,} weights or fewer"
     if width:
         of_memory += f", or quantize them to {width} bit{'s' if width > 1 else ''} or fewer"
     largest = max(synapses, key=lambda layer: layer.nonzero, default=Layer("", "head", "synapses", 0))

@@ -1,6 +1,7 @@
 """Layers of a temporal model and of a backbone, counted on real input; see ``evaluation.operations``."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from snn_action.evaluation.energy.counter import Counter, evaluating
 from snn_action.evaluation.energy.layers import Layer
 from snn_action.models import TemporalModel, find_spikes
+from snn_action.models.rounding import find_matrices
 
 HEAD, BACKBONE = "head", "backbone"
 CARRIED = "carried values"
@@ -100,6 +102,24 @@ def count_head(model: TemporalModel, clip: Tensor, spikes: Mapping[str, Any] | N
     if carried or counter.updates:
         layers.append(Layer(CARRIED, HEAD, "states", float(steps), states=carried, state_updates=counter.updates))
     return layers
+
+
+def mark_rounded(layers: Sequence[Layer], model: TemporalModel, bits: int | None) -> list[Layer]:
+    """Layers of ``model``, those whose weights are rounded matrices with their ``bits``; None: it has none of those.
+
+    The synapses behind a population have its name in the place of the weights': theirs is the matrix of their shape.
+    """
+    if bits is None:
+        return [*layers]
+    matrices = find_matrices(model)
+    shapes = {tuple(weight.shape) for weight in matrices.values()}
+
+    def is_rounded(layer: Layer) -> bool:
+        if layer.by_spikes:
+            return (layer.outputs, layer.fan_in) in shapes
+        return layer.name in matrices or f"{layer.name}.weight" in matrices
+
+    return [replace(layer, weight_bits=bits) if is_rounded(layer) else layer for layer in layers]
 
 
 def _find_neurons(state: Any) -> Iterator[int]:

@@ -25,6 +25,7 @@ class Layer:
         steps: How often it works in the clip: its time steps, or the images of the clip.
         parameters: Weights and biases, zeros among them.
         nonzero: Those that are not zero.
+        weight_bits: That a weight has, as the model was trained with so few; 0: those of the estimate.
         fan_in: Weights of one target.
         fan_out: Weights that a single input meets, on average over inputs.
         outputs: Values, or neurons, that one step makes.
@@ -47,6 +48,7 @@ class Layer:
     steps: float
     parameters: int = 0
     nonzero: int = 0
+    weight_bits: int = 0
     fan_in: int = 0
     fan_out: float = 0.0
     outputs: int = 0
@@ -61,6 +63,10 @@ class Layer:
     state_updates: float = 0.0
     states: int = 0
     spikes: float = 0.0
+
+    def find_weight_bits(self, bits: int) -> int:
+        """Bits of a weight in an estimate with numbers of ``bits``."""
+        return min(self.weight_bits, bits) if self.weight_bits else bits
 
     @property
     def stored_fan_out(self) -> float:

@@ -2,9 +2,10 @@
 
 The memory model. A network runs one step after another, at batch 1, on a machine with three levels: a *local* buffer or
 register file beside the arithmetic, memory *on chip*, and memory *off chip* (DRAM). One word is read or written once
-for each time that the text below says. A number, be it weight or activation, has ``bits``; a state or a partial sum has
-``STATE_BITS[bits]``; a spike is an event of ``EVENT_BITS``, its neuron's address; a change that is sent (sigma-delta
-coding) is an event with a number of ``bits``. A layer is run in one of two ways:
+for each time that the text below says. A number, be it weight or activation, has ``bits``; a weight that was trained to
+have fewer has those (``Layer.weight_bits``); a state or a partial sum has ``STATE_BITS[bits]``; a spike is an event of
+``EVENT_BITS``, its neuron's address; a change that is sent (sigma-delta coding) is an event with a number of ``bits``.
+A layer is run in one of two ways:
 
 dense   Every stored weight and every input is read once a step, and their products are made, whatever the inputs are.
         Sums are kept in registers until they are complete (output-stationary); each product reads its input from the
@@ -79,23 +80,24 @@ def measure_traffic(layer: Layer, bits: int, way: Way, *, skips_zeros: bool = Tr
     Weights that are zero are left out where ``skips_zeros``.
     """
     number, state, event = bits / 8, STATE_BITS[bits] / 8, EVENT_BITS / 8
+    weight = layer.find_weight_bits(bits) / 8
     if layer.kind != "synapses":
         moved, sent = layer.states * layer.steps * state, event + (number if layer.by_changes else 0)
         return Traffic(states_read=moved, states_written=moved, activations_written=layer.spikes * sent)
     written = layer.outputs * layer.steps * number
     listed = skips_zeros and is_stored_sparse(layer, bits)
-    word = number + (event if listed else 0)
+    word = weight + (event if listed else 0)
     if way == "dense":
         return Traffic(
             weights_read=(layer.nonzero if listed else layer.parameters) * layer.steps * word,
             activations_read=layer.values * (1 / 8 if layer.by_spikes else number),  # a spike or none: one bit
             activations_written=written,
-            local=count_dense(layer, bits, skips_zeros=skips_zeros) * number * (2 if is_shared(layer) else 1),
+            local=count_dense(layer, bits, skips_zeros=skips_zeros) * (number + (weight if is_shared(layer) else 0)),
         )
     done = layer.effective_macs + layer.effective_acs
     met = done if listed else layer.active * layer.fan_out
     if is_shared(layer):
-        used, local = min(layer.nonzero * layer.steps, met), done * (number + 2 * state)
+        used, local = min(layer.nonzero * layer.steps, met), done * (weight + 2 * state)
     else:
         used, local = met, done * 2 * state
     return Traffic(
@@ -119,12 +121,14 @@ def is_shared(layer: Layer) -> bool:
 
 def is_stored_sparse(layer: Layer, bits: int) -> bool:
     """Whether a list of the weights that are not zero takes less room than all of them."""
-    return layer.nonzero * (bits + EVENT_BITS) < layer.parameters * bits
+    width = layer.find_weight_bits(bits)
+    return layer.nonzero * (width + EVENT_BITS) < layer.parameters * width
 
 
 def size_of_weights(layers: Sequence[Layer], bits: int) -> float:
     """Bytes of all weights of ``layers``, each stored in the way that takes less room."""
-    return sum(min(layer.nonzero * (bits + EVENT_BITS), layer.parameters * bits) / 8 for layer in layers)
+    widths = [(layer, layer.find_weight_bits(bits)) for layer in layers]
+    return sum(min(layer.nonzero * (width + EVENT_BITS), layer.parameters * width) / 8 for layer, width in widths)
 
 
 def size_of_states(layer: Layer, bits: int) -> float:

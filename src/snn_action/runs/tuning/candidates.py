@@ -60,6 +60,8 @@ class Candidate:
             raw["clip"]["streams"] = [self.source]
         raw["model"] = model
         raw["training"] = {**raw["training"], **self.training}
+        if self.kind == "mean_pool":  # which has no matrices
+            raw["training"]["weight_bits"] = None
         return make_config(raw)
 
     def to_text(self) -> str:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -133,6 +133,10 @@ def tune(
         raise ConfigError(
             "tune: tries temporal models on cached features, model 'end_to_end' is trained from frames; name another "
             "model, such as -o model.type=mean_pool, tune, and begin end to end from what it chose"
+        )
+    if isinstance(config.training.loss.spike_target, Mapping):
+        raise ConfigError(
+            "training.loss.spike_target: names populations of one model, but tune tries several; give one number"
         )
     kinds = _choose_kinds(models, spiking)
     if not seconds > 0 or inner_folds < 2 or (trials is not None and trials < 1):
