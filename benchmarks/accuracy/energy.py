@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # the repository
 
@@ -44,6 +45,7 @@ LOSSES = (0.3, 0.0)  # points that a smaller head may lose on validation
 TARGETS = ("45nm", "loihi2")
 UNTRAINED = {"epochs": 0, "validation_share": 0}
 RATES = (1000.0, 300.0, 150.0)
+THRESHOLDS = (None, 0.5, 1.0)  # of input and memory that are sent as changes
 HEADER = (
     *("set", "head", "video %", "with 8 bits", "with 4 bits", "spikes / neuron / step", "effective, M"),
     *("updates, M", "weights read, MB", "45nm, µJ", "times lmu's", "loihi2, µJ", "crossover"),
@@ -70,15 +72,17 @@ def read_head(config: Config, kind: str) -> Candidate:
 
 
 def list_smaller(given: Candidate, size: int) -> Iterator[Candidate]:
-    """Heads with fewer units, a memory of one value a feature, and spikes at lower rates."""
+    """Heads with fewer units, a memory of one value a feature, what is sent as changes, and spikes at lower rates."""
     for units in (size // 2, size, 2 * size, 4 * size):
         for order in (1, 2):
-            changed = {**given.model, "units": units, "order": order, "memory_d": size}
-            if given.kind == "lmu":
-                yield Candidate(changed, given.source, UNTRAINED)
-                continue
-            for rate in RATES:
-                yield Candidate({**changed, "max_rates": (rate, rate)}, given.source, UNTRAINED)
+            for sent in THRESHOLDS:
+                coded = {} if sent is None else {"input_threshold": sent, "memory_threshold": sent}
+                changed = {**given.model, "units": units, "order": order, "memory_d": size, **coded}
+                if given.kind == "lmu":
+                    yield Candidate(changed, given.source, UNTRAINED)
+                    continue
+                for rate in RATES:
+                    yield Candidate({**changed, "max_rates": (rate, rate)}, given.source, UNTRAINED)
 
 
 def measure(candidate: Candidate, config: Config, data: Data) -> tuple[float, float]:
@@ -93,11 +97,11 @@ def measure(candidate: Candidate, config: Config, data: Data) -> tuple[float, fl
 
 
 def count(validation: Validation) -> list[Layer]:
-    """Layers of the last model on a clip that it was tested on."""
+    """Layers of the last model on a clip that it was tested on; its matrices are rounded, as the estimate takes them."""
     assert validation.model is not None
     seen = validation._seen
     clip, _ = seen.read(seen.clips_of(validation.inner[-1].test)[:1])
-    return count_head(validation.model.cpu(), clip, None)
+    return count_head(quantize(validation.model.cpu(), BITS), clip, None)
 
 
 def price(layers: list[Layer], target: str) -> Row:
@@ -113,7 +117,7 @@ def try_smaller(given: Candidate, config: Config, data: Data) -> list[tuple[floa
     for candidate in list_smaller(given, size):
         accuracy, energy = measure(candidate, config, data)
         tried.append((accuracy, energy, candidate))
-        words = {key: candidate.model.get(key) for key in ("units", "order", "max_rates")}
+        words = {key: candidate.model.get(key) for key in ("units", "order", "input_threshold", "max_rates")}
         print(f"  {candidate.kind} {words}: {100 * accuracy:.2f} %, {energy:.2f} µJ", file=sys.stderr, flush=True)
     return tried
 
@@ -127,9 +131,10 @@ def choose(tried: list[tuple[float, float, Candidate]], least: float) -> Candida
 
 
 def quantize(model: TemporalModel, bits: int) -> TemporalModel:
-    """A copy whose matrices are rounded to ``bits``."""
+    """A copy whose matrices are rounded to ``bits``; ``mean_pool`` has none."""
     model = copy.deepcopy(model)
-    round_matrices(model, bits)
+    if any(isinstance(layer, nn.Linear | nn.RNNBase) for layer in model.modules()):
+        round_matrices(model, bits)
     return model
 
 
@@ -216,6 +221,8 @@ def test_set(name: str, config: Config, seeds: int, trained: int) -> list[list[s
             chosen = choose(tried, accuracy - loss / 100)
             words = f"{chosen.model['units']} units, order {chosen.model['order']}"
             words += f", {chosen.model['max_rates'][0]:.0f} spikes/s" if head is spiking else ""
+            sent = chosen.model.get("input_threshold")
+            words += "" if sent is None else f", changes of {sent:g}"
             heads[f"{label}, frugal at {loss:g} ({words})"] = chosen
     found = {}
     for label, head in heads.items():
@@ -245,7 +252,8 @@ def main() -> None:
         "training by gradients; its readout is solved, its other weights are as they were made, nearly all of them "
         "zero. *Frugal*: the cheapest of a list of smaller ones whose validation is at most so many points below that "
         "of the LMU (untrained). *With 8 bits, with 4 bits*: accuracy with matrices rounded to so many bits, nothing "
-        "trained after it. *Effective*: multiplications and accumulates whose input and weight are not zero. "
+        "trained after it. Energy is counted on the one of 8 bits. *Changes*: from which on input and memory are "
+        "sent. *Effective*: multiplications and accumulates whose input and weight are not zero. "
         "*Crossover*: spikes a neuron and step below which the head needs less than the same head with numbers in the "
         "place of spikes.",
         make_table(HEADER, table),

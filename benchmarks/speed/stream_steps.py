@@ -27,19 +27,17 @@ from benchmarks.lib.table import ROOT, make_table, write_section
 from benchmarks.lib.timing import turns_of
 from snn_action.config import load_config
 from snn_action.datasets.catalog import Fold
-from snn_action.evaluation.energy.account import Account, compare
 from snn_action.evaluation.energy.count import count_head
 from snn_action.evaluation.energy.layers import Layer, total
-from snn_action.evaluation.energy.targets import load_target
 from snn_action.models import TemporalModel, stream_step
 from snn_action.runs import pipeline
 from snn_action.runs.tuning.candidates import GIVEN, JOINED, Candidate
 from snn_action.runs.tuning.validation import Validation, divide
 
-TARGET, BITS, CLIPS, HELD = "45nm", 8, 10, 1
+CLIPS, HELD = 10, 1
 HEADER = (
     *("set", "head", "threshold", "sent of input %", "sent of memory %", "spikes / neuron / step", "validation %"),
-    *("test %", f"{TARGET}, µJ", "PyTorch's operations, ms", "step, ms", "times lmu's"),
+    *("test %", "PyTorch's operations, ms", "step, ms", "times lmu's"),
 )
 
 
@@ -95,7 +93,6 @@ def test_set(name: str, path: str, overrides: list[str], thresholds: list[float]
         places = seen.clips_of(validation.inner[-1].test)[:CLIPS]
         clips = [seen.read([place])[0][0] for place in places]
         layers = [count_head(model, clip.unsqueeze(0), None) for clip in clips]
-        row = compare(Account(1, tuple(layers[0]), None, ()), load_target(TARGET), BITS)
         joined = [layer for each in layers for layer in each]
         fired = [layer for layer in joined if layer.name == "hidden neurons"]
         rate = total(fired, "spikes") / total(fired, "neuron_updates") if fired else None
@@ -106,7 +103,6 @@ def test_set(name: str, path: str, overrides: list[str], thresholds: list[float]
             *(show_sent(layers[0], part) for part in ("input", "memory")),
             "-" if rate is None else f"{rate:.3f}",
             *accuracies,
-            f"{row.head or 0:.3g}",
         ]
         frames = sum(len(clip) for clip in clips)
         for plain in (True, False):
@@ -138,8 +134,7 @@ def main() -> None:
         "*PyTorch's operations*: each part as a call of PyTorch. *Step*: what `step` does where it can: compiled code "
         "that reads the weights behind spikes and changes alone. *Threshold*: of sigma-delta coded input and memory "
         "(`input_threshold`, `memory_threshold`), in units of a frame's root mean square; *sent*: shares of the values "
-        f"that reached it, of the first of these clips. *Validation*: on held-out training groups. *{TARGET}*: an "
-        f"estimate of that clip's energy, memory counted, {BITS} bits. One seed.",
+        "that reached it, of the first of these clips. *Validation*: on held-out training groups. One seed.",
         make_table(HEADER, table),
     )
 
