@@ -97,7 +97,7 @@ def measure(candidate: Candidate, config: Config, data: Data) -> tuple[float, fl
 
 
 def count(validation: Validation) -> list[Layer]:
-    """Layers of the last model on a clip that it was tested on; its matrices are rounded, as the estimate takes them."""
+    """Layers of the last model on a clip that it was tested on; matrices are rounded, as the estimate has them."""
     assert validation.model is not None
     seen = validation._seen
     clip, _ = seen.read(seen.clips_of(validation.inner[-1].test)[:1])
