@@ -52,6 +52,7 @@ def main() -> None:
                 ]
                 stops = [run["early_stop"] for run in runs]
                 looked, of = (statistics.mean(stop[key] for stop in stops) for key in ("steps", "of"))
+                first = [step for stop in stops for step in stop["earliest"]]
                 chosen = [confidence for stop in stops for confidence in stop["confidence"]]
                 rows.append(
                     [
@@ -62,17 +63,29 @@ def main() -> None:
                         f"{looked:.1f} of {of:.0f}",
                         f"{100 * looked / of:.0f}",
                         f"{min(chosen):.2f} to {max(chosen):.2f}",
+                        f"{min(first)} to {max(first)}",
                     ]
                 )
                 print(*rows[-1], file=sys.stderr, flush=True)
     write_section(
         "Fewer frames: clips that end early",
         "A clip is looked at until the mean probability of one class reaches a confidence, which is the lowest one "
-        "that loses no video of held-out training groups. What is not looked at costs nothing, in backbone and head. "
-        "Video accuracy over all test videos of all folds; *steps*: means over test clips. Readouts are solved, "
-        f"nothing is trained by gradients; {arguments.seeds} seed(s).",
+        "that loses no video of held-out training groups, but not before the step from which on nine tenths of what is "
+        "right in the end is right. What is not looked at costs nothing, in backbone and head. Video accuracy over all "
+        "test videos of all folds; *steps*: means over test clips. Readouts are solved, nothing is trained by "
+        f"gradients; {arguments.seeds} seed(s).",
         make_table(
-            ("set", "model", "all frames, video %", "ended early, video %", "steps looked at", "%", "confidence"), rows
+            (
+                "set",
+                "model",
+                "all frames, video %",
+                "ended early, video %",
+                "steps looked at",
+                "%",
+                "confidence",
+                "not before",
+            ),
+            rows,
         ),
     )
 

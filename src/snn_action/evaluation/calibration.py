@@ -12,7 +12,7 @@ import numpy as np
 from snn_action.core.errors import ConfigError
 from snn_action.core.reading import parse_json, read_text, reading
 from snn_action.evaluation.accuracy import average_clips
-from snn_action.evaluation.early_stop import choose_confidence
+from snn_action.evaluation.early_stop import Stop, choose_stop
 from snn_action.evaluation.predictions import ClipPredictions
 from snn_action.evaluation.rejection import SCORES, Score, choose_score, find_threshold, score_videos
 from snn_action.evaluation.segment_calibration import SegmentCalibration, SegmentJudge
@@ -36,7 +36,7 @@ class Calibration:
         own_model: True: the fold's model itself was asked, of its validation videos. False: one more was trained like
             it, without these videos.
         auroc: AUROC of each score for classes that were left out, where models without them were trained.
-        stop: The confidence at which a clip need not be looked at any further (``early_stop``); None: not known.
+        stop: When a clip need not be looked at any further (``early_stop``); None: not known.
         segments: What was found on streams; None: nothing, segments of streams are not judged.
     """
 
@@ -48,7 +48,7 @@ class Calibration:
     groups: int
     own_model: bool
     auroc: Mapping[Score, float] | None = None
-    stop: float | None = None
+    stop: Stop | None = None
     segments: SegmentCalibration | None = None
 
     @property
@@ -86,7 +86,8 @@ class Calibration:
             "groups": self.groups,
             "own_model": self.own_model,
             "auroc": None if self.auroc is None else dict(self.auroc),
-            "stop": self.stop,
+            "stop": None if self.stop is None else self.stop.confidence,
+            "earliest": None if self.stop is None else self.stop.earliest,
         }
 
     def to_content(self) -> dict[str, Any]:
@@ -123,7 +124,7 @@ def calibrate(
     scores = score_videos(predictions, score, temperature)
     known = videos.label != background
     chosen = np.sort(scores[known] if known.any() else scores)
-    stop = choose_confidence(predictions)
+    stop = choose_stop(predictions)
     fitted = tuple(chosen.tolist()), share, len(videos.label), groups, own_model, auroc, stop
     return Calibration(temperature, score, *fitted)
 
@@ -152,11 +153,13 @@ def parse_calibration(content: Any) -> Calibration:
         raise ValueError("its AUROC is none")
     if not (_is_count(videos) and _is_count(groups) and isinstance(own_model, bool)):
         raise ValueError("what it was fitted on is not said")
-    if stop is not None and not (_is_number(stop) and 0 < stop <= 1):
-        raise ValueError("the confidence to stop at is none")
+    earliest: Any = 1 if content.get("earliest") is None else content["earliest"]  # as in older files
+    if stop is not None and not (_is_number(stop) and 0 < stop <= 1 and _is_count(earliest) and earliest >= 1):
+        raise ValueError("the confidence to stop at is none, or the step")
+    when = None if stop is None else Stop(float(stop), earliest)
     areas = None if auroc is None else {name: float(auroc[name]) for name in SCORES}
     segments = _parse_segments(content.get("segments"))
-    return Calibration(temperature, score, known, float(share), videos, groups, own_model, areas, stop, segments)
+    return Calibration(temperature, score, known, float(share), videos, groups, own_model, areas, when, segments)
 
 
 def _parse_segments(content: Any) -> SegmentCalibration | None:

@@ -147,21 +147,18 @@ def _describe_calibration(folds: Sequence[FoldResult]) -> dict[str, Any]:
 
 
 def _describe_early_stop(folds: Sequence[FoldResult], videos: int) -> dict[str, Any] | None:
-    """Steps that are looked at, and accuracy, where each fold's clips end at its confidence; None where one has none.
+    """Steps that are looked at, and accuracy, where each fold's clips end early as it says; None where one has none.
 
     ``steps`` and ``of`` are means over clips: steps that are looked at, and all.
     """
-    confidences = [fold.calibration.stop if isinstance(fold.calibration, Calibration) else None for fold in folds]
-    stopped = [
-        stop_early(fold.model, confidence)
-        for fold, confidence in zip(folds, confidences, strict=True)
-        if confidence is not None
-    ]
+    stops = [fold.calibration.stop if isinstance(fold.calibration, Calibration) else None for fold in folds]
+    stopped = [stop_early(fold.model, stop) for fold, stop in zip(folds, stops, strict=True) if stop is not None]
     if len(stopped) < len(folds):
         return None
     joined, whole = join_folds(stopped, videos), join_folds([fold.model for fold in folds], videos)
     return {
-        "confidence": confidences,
+        "confidence": [stop.confidence for stop in stops if stop is not None],
+        "earliest": [stop.earliest for stop in stops if stop is not None],
         "steps": float(joined.mask.sum(1).mean()),
         "of": float(whole.mask.sum(1).mean()),
         "accuracy": accuracy.measure_accuracy(joined),
