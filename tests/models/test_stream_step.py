@@ -136,4 +136,8 @@ def test_what_is_none_for_compiled_code_is_left_to_pytorch():
         assert stream_step.find_plan(model.train(), x[:2]) is None
         assert stream_step.find_plan(model.eval(), x[:2].double()) is None
         assert stream_step.find_plan(make({"type": "lmu", "input_to_hidden": True}), x[:2]) is None
+        handle = model.neuron.register_forward_hook(lambda *_: None)
+        assert stream_step.find_plan(model, x[:2]) is None  # it would not be called
+        handle.remove()
+        assert stream_step.find_plan(model, x[:2]) is not None
     assert stream_step.find_plan(model, x[:2]) is None  # gradients may be asked for
