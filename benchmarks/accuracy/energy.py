@@ -217,13 +217,15 @@ def test_set(name: str, config: Config, seeds: int, trained: int) -> list[list[s
     print(f"{name}: lmu, validation {100 * accuracy:.2f} %, {energy:.2f} µJ", file=sys.stderr, flush=True)
     for label, head in (("lmu", lmu), ("spiking_lmu", spiking)):
         tried = try_smaller(head, config, data)
-        for loss in LOSSES:
-            chosen = choose(tried, accuracy - loss / 100)
-            words = f"{chosen.model['units']} units, order {chosen.model['order']}"
-            words += f", {chosen.model['max_rates'][0]:.0f} spikes/s" if head is spiking else ""
-            sent = chosen.model.get("input_threshold")
-            words += "" if sent is None else f", changes of {sent:g}"
-            heads[f"{label}, frugal at {loss:g} ({words})"] = chosen
+        plain = [one for one in tried if one[2].model.get("input_threshold") is None]
+        for sent, some in (("", plain), (", changes", tried)):
+            for loss in LOSSES:
+                chosen = choose(some, accuracy - loss / 100)
+                words = f"{chosen.model['units']} units, order {chosen.model['order']}"
+                words += f", {chosen.model['max_rates'][0]:.0f} spikes/s" if head is spiking else ""
+                threshold = chosen.model.get("input_threshold")
+                words += "" if threshold is None else f", changes of {threshold:g}"
+                heads[f"{label}, frugal{sent} at {loss:g} ({words})"] = chosen
     found = {}
     for label, head in heads.items():
         found[label] = test(head, config, data, min(seeds, trained) if head.training.get("epochs") else seeds)
@@ -252,10 +254,10 @@ def main() -> None:
         "training by gradients; its readout is solved, its other weights are as they were made, nearly all of them "
         "zero. *Frugal*: the cheapest of a list of smaller ones whose validation is at most so many points below that "
         "of the LMU (untrained). *With 8 bits, with 4 bits*: accuracy with matrices rounded to so many bits, nothing "
-        "trained after it. Energy is counted on the one of 8 bits. *Changes*: from which on input and memory are "
-        "sent. *Effective*: multiplications and accumulates whose input and weight are not zero. "
-        "*Crossover*: spikes a neuron and step below which the head needs less than the same head with numbers in the "
-        "place of spikes.",
+        "trained after it. Energy is counted on the one of 8 bits. *Changes*: chosen from a list that also has heads "
+        "whose input and memory are sent as changes, from the size that is named on. *Effective*: multiplications and "
+        "accumulates whose input and weight are not zero. *Crossover*: spikes a neuron and step below which the head "
+        "needs less than the same head with numbers in the place of spikes.",
         make_table(HEADER, table),
     )
 
