@@ -49,6 +49,15 @@ def test_it_is_written_and_read_again(said, tmp_path):
     assert read_calibration(tmp_path / "other.json") is None
 
 
+def assert_refused(content, tmp_path, says):
+    path = tmp_path / "calibration.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(ConfigError, match=says) as caught:
+        read_calibration(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert "remove it" in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("key", "value", "says"),
     [
@@ -63,18 +72,15 @@ def test_it_is_written_and_read_again(said, tmp_path):
         ("auroc", {"energy": 1}, "AUROC"),
         ("videos", 0, "fitted on"),
         ("own_model", 1, "fitted on"),
+        ("stop", 1.5, "to stop at"),
+        ("earliest", 0, "to stop at"),
     ],
 )
 def test_what_is_none_is_refused_by_its_name(said, tmp_path, key, value, says):
     content = calibrate(said, 0.9, 7, own_model=False).to_content() | {key: value}
     with pytest.raises(ValueError, match=says):
         parse_calibration(content)
-    path = tmp_path / "calibration.json"
-    path.write_text(json.dumps(content))
-    with pytest.raises(ConfigError, match=says) as caught:
-        read_calibration(path)
-    assert str(caught.value).startswith(f"{path}: ")
-    assert "remove it" in str(caught.value)
+    assert_refused(content, tmp_path, says)
 
 
 def test_what_streams_told_is_written_and_read_again(said, tmp_path):
@@ -111,12 +117,7 @@ def test_a_file_from_before_streams_were_calibrated_is_read(said):
 )
 def test_what_streams_cannot_have_told_is_refused(said, tmp_path, value, says):
     content = calibrate(said, 0.9, 7, own_model=False).to_content() | {"segments": value}
-    path = tmp_path / "calibration.json"
-    path.write_text(json.dumps(content))
-    with pytest.raises(ConfigError, match=says) as caught:
-        read_calibration(path)
-    assert str(caught.value).startswith(f"{path}: ")
-    assert "remove it" in str(caught.value)
+    assert_refused(content, tmp_path, says)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", "[" * 5000, '{"version": NaN}'])
