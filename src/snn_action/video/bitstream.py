@@ -1,8 +1,9 @@
 """How many frames a packet gives, told from its bytes, where that is sure without decoding it.
 
-A packet need not give a frame: MPEG-4 placeholders (a VOP that is "not coded", or one byte), hidden reference frames of
-VP8, VP9 and AV1, one of two fields of an interlaced picture, pictures that lean on what was cut off. Here stands which
-packets surely give one frame, or none. Of all others, and of codecs that are not here, only the decoder knows.
+A packet need not give a frame: in MPEG-4 there are packets without a picture (a VOP that is "not coded", or one byte),
+in VP8, VP9 and AV1 hidden reference frames, elsewhere one of two fields of an interlaced picture, or a picture that
+leans on what was cut off. Here stands which packets surely give one frame, or none. Of all others, and of codecs that
+are not here, only the decoder knows.
 
 Sources: ISO/IEC 14496-2 6.2.5 (MPEG-4), 13818-2 6.2.3 (MPEG-2), ITU-T H.264 7.3, H.265 7.3, RFC 6386 9.1 (VP8), the VP9
 bitstream specification 6.2 and annex B, the AV1 bitstream specification 5.3 and 5.9.
@@ -14,7 +15,7 @@ from itertools import pairwise
 
 Count = Callable[[bytes], int | None]
 
-_TINY = 32  # bytes: an MPEG-4 frame that is less may be a placeholder
+_TINY = 32  # bytes: an MPEG-4 frame that is less may have no picture
 _START = re.compile(b"\x00\x00\x01")
 
 
@@ -61,7 +62,7 @@ def _whole(data: bytes) -> int | None:
 
 
 class _Mpeg:
-    """MPEG-1, -2 and -4: one picture a packet, which is no field and no placeholder, and whose references are there."""
+    """MPEG-1, -2 and -4: one picture a packet, which is there and no field, and whose references are there."""
 
     def __init__(self, codec: str) -> None:
         self._read = _type_of_vop if codec == "mpeg4" else _type_of_picture
