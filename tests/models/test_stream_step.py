@@ -94,6 +94,15 @@ def test_weights_that_change_count_at_once(monkeypatch):
         model.readout.weight.data = 2 * model.readout.weight.data
     expected, _ = run(model, x, compiled=False, monkeypatch=monkeypatch)
     torch.testing.assert_close(run(model, x, compiled=True, monkeypatch=monkeypatch)[0], expected, rtol=1e-4, atol=2e-4)
+    weights = [*model.parameters()]
+    for _ in range(3):  # as `model.half().float()` does, whose memory may come to lie where that of before was
+        model.half().float()
+        with torch.no_grad():
+            for weight in weights:
+                weight.data = weight.data.clone()
+        expected, _ = run(model, x, compiled=False, monkeypatch=monkeypatch)
+        found, _ = run(model, x, compiled=True, monkeypatch=monkeypatch)
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=2e-4)
     copied = copy.deepcopy(model)
     with torch.no_grad():
         copied.readout.bias.add_(1.0)

@@ -46,6 +46,7 @@ class Plan(NamedTuple):
 
     Attributes:
         made_of: These weights: what they are, where they lie, and how often they were changed.
+        alive: The same, so that nothing else can come to lie where they are.
         enter: From the input to the memory.
         a: Of the memory.
         b: Of the memory.
@@ -55,6 +56,7 @@ class Plan(NamedTuple):
     """
 
     made_of: tuple[Any, ...]
+    alive: tuple[Tensor, ...]
     enter: Product
     a: Array
     b: Array
@@ -86,8 +88,8 @@ def find_plan(model: Any, x: Tensor) -> Plan | None:
         a, b = (_read(matrix) for matrix in model.memory.matrices(x))
         enter = _prepare(model.encoder, model.settings.input_threshold, x)
         through = _prepare(leave, model.settings.memory_threshold, x)
-        last = _read(read_out.weight.T), _read(read_out.bias)
-        _plans[model] = known = Plan(made_of, enter, a, b, through, *last)
+        last, alive = (_read(read_out.weight.T), _read(read_out.bias)), tuple(weight.detach() for weight in weights)
+        _plans[model] = known = Plan(made_of, (*weights, *alive), enter, a, b, through, *last)
     return known
 
 

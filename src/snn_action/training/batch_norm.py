@@ -76,7 +76,7 @@ def _normalize(norm: _BatchNorm, counts: bool, x: Tensor) -> Tensor:
             norm.num_batches_tracked += 1
             momentum = 1 / float(norm.num_batches_tracked) if norm.momentum is None else norm.momentum
             norm.running_mean.lerp_(mean.to(norm.running_mean), momentum)
-            norm.running_var.lerp_((variance * number / (number - 1)).to(norm.running_var), momentum)
+            norm.running_var.lerp_((variance * number / (number - 1).clamp(min=1)).to(norm.running_var), momentum)
     normalized = centered * (variance + norm.eps).rsqrt().view(shape)
     if norm.affine:
         normalized = normalized * norm.weight.view(shape) + norm.bias.view(shape)
