@@ -20,7 +20,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # the repository
 
@@ -34,7 +33,7 @@ from snn_action.evaluation.energy.count import count_head
 from snn_action.evaluation.energy.layers import Layer, total
 from snn_action.evaluation.energy.targets import load_target
 from snn_action.models import TemporalModel
-from snn_action.models.rounding import round_matrices
+from snn_action.models.rounding import has_matrices, round_matrices
 from snn_action.runs import pipeline
 from snn_action.runs.data import Data
 from snn_action.runs.tuning.candidates import GIVEN, JOINED, LATE, Candidate
@@ -105,7 +104,7 @@ def count(validation: Validation) -> list[Layer]:
 
 
 def price(layers: list[Layer], target: str) -> Row:
-    return compare(Account(1, tuple(layers), None, ()), load_target(target), BITS)
+    return compare(Account(1, {BITS: tuple(layers)}, None, ()), load_target(target), BITS)
 
 
 def try_smaller(given: Candidate, config: Config, data: Data) -> list[tuple[float, float, Candidate]]:
@@ -133,7 +132,7 @@ def choose(tried: list[tuple[float, float, Candidate]], least: float) -> Candida
 def quantize(model: TemporalModel, bits: int) -> TemporalModel:
     """A copy whose matrices are rounded to ``bits``; ``mean_pool`` has none."""
     model = copy.deepcopy(model)
-    if any(isinstance(layer, nn.Linear | nn.RNNBase) for layer in model.modules()):
+    if has_matrices(model):
         round_matrices(model, bits)
     return model
 

@@ -42,7 +42,7 @@ def run(config: Config) -> tuple[float, float, Account]:
 
 
 def describe(account: Account, dense: float) -> list[str]:
-    layers: list[Layer] = [*account.head, *(account.backbone or ())]
+    layers: list[Layer] = [*account.head(), *(account.backbone or ())]
     effective = total(layers, "effective_macs") + total(layers, "effective_acs")
     coded = [layer for layer in account.backbone or () if layer.kind == "neurons"]
     updates = total(coded, "neuron_updates")
@@ -71,7 +71,7 @@ def main() -> None:
             with tempfile.TemporaryDirectory() as folder:
                 common += [f"save_dir={folder}"]
                 baseline, head, account = run(load_config(Path(path), common))
-                layers = [*account.head, *(account.backbone or ())]
+                layers = [*account.head(), *(account.backbone or ())]
                 dense = total(layers, "dense_macs") + total(layers, "effective_acs")
                 accuracies = [f"{100 * baseline:.1f}", f"{100 * head:.1f}"]
                 rows.append([f"`{network}`", "no", *accuracies, "-", *describe(account, dense)])

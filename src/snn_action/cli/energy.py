@@ -38,7 +38,7 @@ def energy(
     account = read_account(run)
     targets = [load_target(name) for name in choose(target, list_targets())]
     chips = [load_chip(name) for name in (list_chips() if chip == ["all"] else choose(chip, []))]
-    every = [*account.head, *(account.backbone or ())]
+    every = [*account.head(bits), *(account.backbone or ())]
     rows = [compare(account, one, bits) for one in targets]
     fits = [check_fit(every, one, bits) for one in chips]
     parts = [format_layers(every)] if layers else []

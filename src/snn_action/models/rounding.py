@@ -36,17 +36,27 @@ def find_matrices(model: TemporalModel) -> dict[str, nn.Parameter]:
     Raises:
         ConfigError: it has none.
     """
+    found = _list_matrices(model)
+    if not found:
+        inner = model.model if isinstance(model, EndToEnd) else model
+        raise ConfigError(f"{type(inner).__name__} has no matrices whose weights could be rounded")
+    return found
+
+
+def has_matrices(model: TemporalModel) -> bool:
+    """Whether ``find_matrices`` finds any."""
+    return bool(_list_matrices(model))
+
+
+def _list_matrices(model: TemporalModel) -> dict[str, nn.Parameter]:
     prefix, inner = ("model.", model.model) if isinstance(model, EndToEnd) else ("", model)
-    found = {
+    return {
         f"{prefix}{place}{'.' if place else ''}{name}": weight
         for place, layer in inner.named_modules()
         if isinstance(layer, nn.Linear | nn.RNNBase)
         for name, weight in layer.named_parameters(recurse=False)
         if weight.ndim == 2
     }
-    if not found:
-        raise ConfigError(f"{type(inner).__name__} has no matrices whose weights could be rounded")
-    return found
 
 
 @torch.no_grad()

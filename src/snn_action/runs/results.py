@@ -15,7 +15,7 @@ from snn_action.evaluation import (
     record_spikes,
 )
 from snn_action.evaluation.energy.account import Account
-from snn_action.evaluation.energy.count import count_head, mark_rounded
+from snn_action.evaluation.energy.count import AS_THEY_ARE, count_head, count_heads
 from snn_action.evaluation.energy.layers import Layer
 from snn_action.models import TemporalModel, build_model
 from snn_action.report.examples import Shown, choose_videos, say_left_out
@@ -29,17 +29,17 @@ def describe_work(
 ) -> dict[str, Any]:
     """The part of ``metrics.json`` that predictions do not give: operations, seconds, what was left out, notes."""
     clip, _ = data.features.read([find_typical_clip(data)])
-    head = mark_rounded(count_head(model.cpu(), clip, spikes), model, config.training.weight_bits)
+    heads = count_heads(model.cpu(), clip, spikes, config.training.weight_bits)
     backbone = None if data.backbone is None else count_backbone(data.backbone, data.catalog, config, clip.shape[1])
     steps = clip.shape[1]
     account = Account(
         steps,
-        tuple(head),
+        heads,
         None if backbone is None else tuple(backbone),
         _count_baseline(see_clip(model, clip), len(data.catalog.class_names)),
     )
     operations = {
-        "model": Operations.of(head).to_dict(),
+        "model": Operations.of(heads[AS_THEY_ARE]).to_dict(),
         "backbone": None if backbone is None else Operations.of(backbone).to_dict(),
     }
     folders = [fold_folder(folder, name, data.fold_names) for name in data.fold_names]

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from snn_action.evaluation.energy.count import CARRIED, count_head, count_network, mark_rounded
+from snn_action.evaluation.energy.count import CARRIED, count_head, count_heads, count_network, mark_rounded
 from snn_action.evaluation.energy.layers import Layer, total
 from snn_action.evaluation.operations import Operations
 from snn_action.models import build_model
@@ -172,3 +172,27 @@ def test_rounded_are_the_layers_of_matrices_and_what_spikes_meet_in_them(setting
     assert {layer.name for layer in marked if layer.weight_bits} == expected
     assert {layer.weight_bits for layer in marked} == {0, 3}
     assert [Layer.from_dict(layer.to_dict()) for layer in marked] == marked
+
+
+def test_weights_are_counted_as_so_many_bits_leave_them():
+    model = build_model({"type": "lmu", **MEMORY}, D, K, seed=0)
+    with torch.no_grad():
+        model.readout.weight.fill_(1e-3)  # of the largest in each row: zero with 8 bits, not with 16
+        model.readout.weight[:, 0] = 1.0
+    clip = torch.randn(1, T, D, generator=torch.Generator().manual_seed(1))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    heads = count_heads(model, clip, None, trained=None)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert heads[32] == tuple(count_head(model, clip, None))
+    readouts = {bits: next(layer for layer in head if layer.name == "readout") for bits, head in heads.items()}
+    assert {bits: layer.nonzero for bits, layer in readouts.items()} == {4: K, 8: K, 16: 7 * K, 32: 7 * K}
+    assert readouts[8].effective_macs < readouts[16].effective_macs == readouts[32].effective_macs
+
+
+def test_a_model_that_was_trained_with_few_bits_or_has_no_matrices_has_one_count():
+    clip = torch.ones(1, T, D)
+    model = build_model({"type": "lmu", **MEMORY}, D, K, seed=0)
+    trained = count_heads(model, clip, None, trained=8)
+    assert all(head == tuple(mark_rounded(count_head(model, clip, None), model, 8)) for head in trained.values())
+    plain = count_heads(build_model({"type": "mean_pool"}, D, K), clip, None, trained=None)
+    assert len(set(map(id, plain.values()))) == 1

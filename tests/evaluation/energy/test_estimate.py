@@ -1,5 +1,6 @@
 """Estimates against sums by hand, on a target whose figures are easy to tell apart."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -123,7 +124,7 @@ def test_more_spikes_never_cost_less(factor):
 
 @pytest.mark.parametrize("name", list_targets())
 def test_every_target_prices_a_spiking_head(name):
-    row = compare(Account(T, HEAD, None, ()), load_target(name), 8)
+    row = compare(Account(T, {8: HEAD}, None, ()), load_target(name), 8)
     assert row.problem is None
     assert row.head is not None
     assert row.head > 0
@@ -132,19 +133,37 @@ def test_every_target_prices_a_spiking_head(name):
 
 
 def test_an_account_comes_back_from_its_file():
-    account = Account(T, HEAD, (replace(SPIKES, part="backbone"),), (SPIKES,))
+    few = (NEURONS, replace(SPIKES, nonzero=3))
+    account = Account(T, {4: few, 8: HEAD, 16: HEAD, 32: HEAD}, (replace(SPIKES, part="backbone"),), (SPIKES,))
     raw = account.to_dict()
-    assert Account.from_dict(raw) == account
+    assert raw["layers"]["heads"].keys() == {"4"}  # the others are that of 8 bits
+    assert Account.from_dict(json.loads(json.dumps(raw))) == account
     assert {row["target"] for row in raw["estimates"]} == set(list_targets())
     (row,) = (row for row in raw["estimates"] if row["target"] == "45nm")
     assert row["chain"] == row["head"] + row["backbone"]
     assert row["twin"] > 0
 
 
+def test_an_account_of_an_older_version_has_one_count_for_all_bits():
+    raw = Account(T, dict.fromkeys((4, 8, 16, 32), HEAD), None, (SPIKES,)).to_dict()
+    assert raw["layers"].pop("heads") == {}
+    account = Account.from_dict(raw)
+    assert all(account.head(bits) == HEAD for bits in (4, 8, 16, 32))
+
+
+def test_weights_that_rounding_sets_to_zero_cost_nothing_with_so_few_bits():
+    few = (NEURONS, replace(SPIKES, nonzero=3, dense_macs=SPIKES.dense_macs, effective_acs=3.0))
+    account = Account(T, {4: few, 8: HEAD}, None, ())
+    target = TARGET.model_copy(update={name: {"4": 1.0, "8": 1.0} for name in ("mac", "ac", "neuron_update")})
+    cheap, dear = compare(account, target, 4), compare(account, target, 8)
+    assert cheap.head < dear.head
+    assert cheap.twin < dear.twin
+
+
 def test_a_backbone_that_does_not_fit_leaves_the_head():
     small = TARGET.model_copy(update={"off_chip_byte": None})
     big = replace(SPIKES, part="backbone", parameters=20_000, nonzero=20_000)
-    row = compare(Account(T, HEAD, (big,), ()), small, 8)
+    row = compare(Account(T, {8: HEAD}, (big,), ()), small, 8)
     assert row.head is not None
     assert row.backbone is None
     assert "weights of the backbone need" in row.problem

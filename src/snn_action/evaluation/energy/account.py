@@ -8,6 +8,7 @@ from snn_action.core.errors import ConfigError
 from snn_action.evaluation.energy.estimate import Estimate, estimate, find_crossover, make_twin, spike_rate
 from snn_action.evaluation.energy.layers import Layer
 from snn_action.evaluation.energy.targets import Target, list_targets, load_target
+from snn_action.evaluation.energy.traffic import STATE_BITS
 
 BITS = 8  # both networks quantized, as the strictest comparison asks for
 
@@ -18,33 +19,36 @@ class Account:
 
     Attributes:
         steps: Time steps of the clip.
-        head: Of the temporal model.
+        heads: Of the temporal model, by bits that its matrices are rounded to for it (``count_heads``).
         backbone: Of the network before it, for all images of the clip; None: features came with the dataset.
         baseline: Of ``mean_pool`` on the same features.
     """
 
     steps: int
-    head: tuple[Layer, ...]
+    heads: Mapping[int, tuple[Layer, ...]]
     backbone: tuple[Layer, ...] | None
     baseline: tuple[Layer, ...]
 
-    @property
-    def twin(self) -> tuple[Layer, ...] | None:
+    def head(self, bits: int = BITS) -> tuple[Layer, ...]:
+        """Of the temporal model with weights of so many ``bits``."""
+        return self.heads[bits]
+
+    def twin(self, bits: int = BITS) -> tuple[Layer, ...] | None:
         """The head with numbers in the place of spikes; None: it does not spike."""
-        return tuple(make_twin(self.head)) if spike_rate(self.head) is not None else None
+        head = self.head(bits)
+        return tuple(make_twin(head)) if spike_rate(head) is not None else None
 
     @property
     def weight_bits(self) -> int | None:
         """Bits of matrices of the head that was trained to have so few; None: those of the estimate."""
-        return next((layer.weight_bits for layer in self.head if layer.weight_bits), None)
+        return next((layer.weight_bits for layer in self.head() if layer.weight_bits), None)
 
     def to_dict(self) -> dict[str, Any]:
         """For ``metrics.json``: layers, and the estimates of all targets with ``BITS`` bits."""
-        parts = ("head", "backbone", "baseline")
-        layers = {
-            part: None if (found := getattr(self, part)) is None else [_shorten(layer) for layer in found]
-            for part in parts
-        }
+        found = {"head": self.head(), "backbone": self.backbone, "baseline": self.baseline}
+        layers: dict[str, Any] = {part: None if one is None else [*map(_shorten, one)] for part, one in found.items()}
+        others = {bits: head for bits, head in self.heads.items() if head != self.head()}
+        layers["heads"] = {str(bits): [*map(_shorten, head)] for bits, head in others.items()}
         rows = [compare(self, load_target(name), BITS) for name in list_targets()]
         widths = {"bits": BITS, "weight_bits": self.weight_bits}
         return {"steps": self.steps, **widths, "layers": layers, "estimates": [row.to_dict() for row in rows]}
@@ -60,11 +64,14 @@ class Account:
         if not isinstance(steps, int) or isinstance(steps, bool) or not 0 < steps < 2**63:
             raise ValueError(f"steps of a clip are {steps!r}")
 
-        def read(part: str) -> tuple[Layer, ...] | None:
-            found = raw["layers"].get(part)
-            return None if found is None else tuple(Layer.from_dict(layer) for layer in found)
+        def read(found: Sequence[dict[str, Any]] | None) -> tuple[Layer, ...]:
+            return tuple(Layer.from_dict(layer) for layer in found or ())
 
-        return cls(steps, read("head") or (), read("backbone"), read("baseline") or ())
+        layers = raw["layers"]
+        others = layers.get("heads", {})  # runs of older versions have one count for all
+        heads = {bits: read(others.get(str(bits), layers["head"])) for bits in STATE_BITS}
+        backbone = layers.get("backbone")
+        return cls(steps, heads, None if backbone is None else read(backbone), read(layers.get("baseline")))
 
 
 @dataclass(frozen=True)
@@ -109,15 +116,16 @@ class Row:
 
 def compare(account: Account, target: Target, bits: int) -> Row:
     """The head on ``target`` beside its twin, the baseline and the backbone, all with numbers of ``bits``."""
-    row = Row(target.name, target.title, target.factor, rate=spike_rate(account.head))
+    counted, without_spikes = account.head(bits), account.twin(bits)
+    row = Row(target.name, target.title, target.factor, rate=spike_rate(counted))
 
     def price(layers: Sequence[Layer] | None) -> Estimate | None:
         return None if layers is None else estimate(layers, target, bits)
 
     try:
-        head, twin, baseline = price(account.head), price(account.twin), price(account.baseline)
+        head, twin, baseline = price(counted), price(without_spikes), price(account.baseline)
         assert head is not None
-        crossover = None if account.twin is None else find_crossover(account.head, account.twin, target, bits)
+        crossover = None if without_spikes is None else find_crossover(counted, without_spikes, target, bits)
     except ConfigError as error:
         return Row(**{**asdict(row), "problem": str(error)})
     try:

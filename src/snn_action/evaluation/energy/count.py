@@ -9,11 +9,13 @@ from torch import Tensor, nn
 
 from snn_action.evaluation.energy.counter import Counter, evaluating
 from snn_action.evaluation.energy.layers import Layer
+from snn_action.evaluation.energy.traffic import STATE_BITS
 from snn_action.models import TemporalModel, find_spikes
-from snn_action.models.rounding import find_matrices
+from snn_action.models.rounding import find_matrices, has_matrices, rounded
 
 HEAD, BACKBONE = "head", "backbone"
 CARRIED = "carried values"
+AS_THEY_ARE = 32  # bits of weights that are not rounded
 _COUNTS = {"spikes", "steps", "number"}  # fields of states that only count
 
 
@@ -102,6 +104,24 @@ def count_head(model: TemporalModel, clip: Tensor, spikes: Mapping[str, Any] | N
     if carried or counter.updates:
         layers.append(Layer(CARRIED, HEAD, "states", float(steps), states=carried, state_updates=counter.updates))
     return layers
+
+
+def count_heads(
+    model: TemporalModel, clip: Tensor, spikes: Mapping[str, Any] | None, trained: int | None
+) -> dict[int, tuple[Layer, ...]]:
+    """``count_head`` by bits that weights may have, each with the model's matrices rounded to them for the count.
+
+    Rounding sets small weights to zero, and these are neither stored nor multiplied. With 32 bits the model is counted
+    as it is, and with any number of bits if it was ``trained`` to have fewer or has no matrices.
+    """
+    plain = tuple(mark_rounded(count_head(model, clip, spikes), model, trained))
+    heads = dict.fromkeys(STATE_BITS, plain)
+    if trained is None and has_matrices(model):
+        for bits in STATE_BITS:
+            if bits < AS_THEY_ARE:
+                with rounded(model, bits):
+                    heads[bits] = tuple(count_head(model, clip, spikes))
+    return heads
 
 
 def mark_rounded(layers: Sequence[Layer], model: TemporalModel, bits: int | None) -> list[Layer]:
