@@ -37,11 +37,11 @@ def test_imports_in_a_fresh_process(names, then):
 
 def test_does_nothing_where_torchvision_is_whole(monkeypatch):
     whole = types.ModuleType("torchvision")
-    declared = len(compat._libraries)
+    declared = len(compat._declared)
     monkeypatch.delitem(sys.modules, "torchvision", raising=False)
     monkeypatch.setattr(compat.importlib, "import_module", lambda _: whole)
     assert compat.import_torchvision() is whole
-    assert len(compat._libraries) == declared
+    assert len(compat._declared) == declared
 
 
 def test_another_failure_is_not_hidden(monkeypatch):

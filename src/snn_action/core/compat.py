@@ -24,7 +24,7 @@ _SCHEMAS = (
     "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
     "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
 )
-_libraries: list[Any] = []  # a torch.library.Library takes its schemas with it when it is collected
+_declared: list[Any] = []  # what declares operators takes them with it when it is collected
 
 
 def import_torchvision() -> ModuleType:
@@ -43,12 +43,12 @@ def import_torchvision() -> ModuleType:
             raise
     for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
         del sys.modules[name]
-    import torch
+    from torch.library import Library
 
-    library = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
+    operators = Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
     for schema in _SCHEMAS:
-        library.define(schema)  # type: ignore[no-untyped-call]
-    _libraries.append(library)
+        operators.define(schema)  # type: ignore[no-untyped-call]
+    _declared.append(operators)
     return importlib.import_module("torchvision")
 
 

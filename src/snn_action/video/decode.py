@@ -18,6 +18,7 @@ import av
 import numpy as np
 import numpy.typing as npt
 import PIL
+from av import library_versions
 from av.filter import Graph
 from av.video.frame import PictureType
 from av.video.reformatter import VideoReformatter
@@ -35,7 +36,7 @@ Result = TypeVar("Result")
 
 DECODER_VERSION = "2 av {} libavcodec {} libswscale {} pillow {}".format(
     av.__version__,
-    *(".".join(map(str, av.library_versions[name])) for name in ("libavcodec", "libswscale")),
+    *(".".join(map(str, library_versions[name])) for name in ("libavcodec", "libswscale")),
     PIL.__version__,
 )
 

@@ -151,13 +151,15 @@ def test_an_account_of_an_older_version_has_one_count_for_all_bits():
     assert all(account.head(bits) == HEAD for bits in (4, 8, 16, 32))
 
 
-def test_weights_that_rounding_sets_to_zero_cost_nothing_with_so_few_bits():
-    few = (NEURONS, replace(SPIKES, nonzero=3, dense_macs=SPIKES.dense_macs, effective_acs=3.0))
-    account = Account(T, {4: few, 8: HEAD}, None, ())
-    target = TARGET.model_copy(update={name: {"4": 1.0, "8": 1.0} for name in ("mac", "ac", "neuron_update")})
-    cheap, dear = compare(account, target, 4), compare(account, target, 8)
-    assert cheap.head < dear.head
-    assert cheap.twin < dear.twin
+def test_the_head_is_priced_by_the_count_of_its_bits():
+    few = (NEURONS, replace(SPIKES, nonzero=3, active=5.0, effective_acs=20.0))
+    account = Account(T, {8: HEAD, 32: few}, None, ())
+    wide = {name: {"32": 1.0} for name in ("mac", "ac", "neuron_update", "state_update")}
+    target = TARGET.model_copy(update=wide)
+    assert compare(account, TARGET, 8).head == estimate(HEAD, TARGET, 8).total
+    assert compare(account, TARGET, 8).twin == estimate(make_twin(HEAD), TARGET, 8).total
+    assert compare(account, target, 32).head == estimate(few, target, 32).total != estimate(HEAD, target, 32).total
+    assert compare(account, target, 32).twin == estimate(make_twin(few), target, 32).total
 
 
 def test_a_backbone_that_does_not_fit_leaves_the_head():
