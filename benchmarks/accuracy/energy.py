@@ -1,10 +1,11 @@
 """What heads cost and reach: accuracy against estimated energy, memory counted, of LMUs with spikes and without.
 
-    python benchmarks/accuracy/energy.py NAME=CONFIG... [--seeds 5] [--trained-seeds 2]
+    python benchmarks/accuracy/energy.py NAME=CONFIG... [--seeds 5] [--trained-seeds 2] [--inner 4]
+        [--widths 0.5 1 2 4] [--thresholds 0 0.5 1]
 
 A configuration names a set and its store of features. The heads are those of ``configs/`` for this kind of set, as they
 come and without their training by gradients (*untrained*: only the readout is solved), and the *frugal* ones: of a list
-of smaller heads the cheapest on the target 45nm whose accuracy on held-out training groups, in 4 inner folds of each
+of smaller heads the cheapest on the target 45nm whose accuracy on held-out training groups, in inner folds of each
 fold, is at most 0.3 points, or not at all, below that of the LMU (untrained). The same rules choose among LMUs and
 among spiking ones. Test videos choose nothing. What is counted is said in ``src/snn_action/evaluation/energy``.
 """
@@ -39,16 +40,24 @@ from snn_action.runs.data import Data
 from snn_action.runs.tuning.candidates import GIVEN, JOINED, LATE, Candidate
 from snn_action.runs.tuning.validation import Validation, divide
 
-BITS, INNER = 8, 4
+BITS = 8
 LOSSES = (0.3, 0.0)  # points that a smaller head may lose on validation
 TARGETS = ("45nm", "loihi2")
 UNTRAINED = {"epochs": 0, "validation_share": 0}
 RATES = (1000.0, 300.0, 150.0)
-THRESHOLDS = (None, 0.5, 1.0)  # of input and memory that are sent as changes
 HEADER = (
-    *("set", "head", "video %", "with 8 bits", "with 4 bits", "spikes / neuron / step", "effective, M"),
+    *("head", "video %", "with 8 bits", "with 4 bits", "spikes / neuron / step", "effective, M"),
     *("updates, M", "weights read, MB", "45nm, µJ", "times lmu's", "loihi2, µJ", "crossover"),
 )
+
+
+@dataclass(frozen=True)
+class Search:
+    """What smaller heads are tried: units as multiples of the inputs, thresholds of changes (0: all is sent)."""
+
+    inner: int
+    widths: list[float]
+    thresholds: list[float]
 
 
 @dataclass
@@ -70,13 +79,13 @@ def read_head(config: Config, kind: str) -> Candidate:
     return Candidate(raw["model"], GIVEN if prefix == "ucf101_features" else JOINED, raw["training"])
 
 
-def list_smaller(given: Candidate, size: int) -> Iterator[Candidate]:
+def list_smaller(given: Candidate, size: int, search: Search) -> Iterator[Candidate]:
     """Heads with fewer units, a memory of one value a feature, what is sent as changes, and spikes at lower rates."""
-    for units in (size // 2, size, 2 * size, 4 * size):
+    for width in search.widths:
         for order in (1, 2):
-            for sent in THRESHOLDS:
-                coded = {} if sent is None else {"input_threshold": sent, "memory_threshold": sent}
-                changed = {**given.model, "units": units, "order": order, "memory_d": size, **coded}
+            for sent in search.thresholds:
+                coded = {"input_threshold": sent, "memory_threshold": sent} if sent else {}
+                changed = {**given.model, "units": round(width * size), "order": order, "memory_d": size, **coded}
                 if given.kind == "lmu":
                     yield Candidate(changed, given.source, UNTRAINED)
                     continue
@@ -84,15 +93,16 @@ def list_smaller(given: Candidate, size: int) -> Iterator[Candidate]:
                     yield Candidate({**changed, "max_rates": (rate, rate)}, given.source, UNTRAINED)
 
 
-def measure(candidate: Candidate, config: Config, data: Data) -> tuple[float, float]:
-    """Accuracy on held-out training groups, and energy on the first target, means over folds."""
-    accuracies, energies = [], []
+def measure(candidate: Candidate, config: Config, data: Data, inner: int) -> tuple[float, float]:
+    """Accuracy on held-out training groups, a mean over folds, and energy on the first target, in the first fold."""
+    accuracies, energy = [], None
     for fold in data.catalog.folds:
-        validation = Validation(config, data, divide(data.catalog, fold, INNER, config.seed))
+        validation = Validation(config, data, divide(data.catalog, fold, inner, config.seed))
         right = np.concatenate([score.right for score in validation.test(candidate)])
         accuracies.append(float(right.mean()))
-        energies.append(price(count(validation), TARGETS[0]).head or float("inf"))
-    return statistics.mean(accuracies), statistics.mean(energies)
+        if energy is None:
+            energy = price(count(validation), TARGETS[0]).head
+    return statistics.mean(accuracies), float("inf") if energy is None else energy
 
 
 def count(validation: Validation) -> list[Layer]:
@@ -107,14 +117,14 @@ def price(layers: list[Layer], target: str) -> Row:
     return compare(Account(1, {BITS: tuple(layers)}, None, ()), load_target(target), BITS)
 
 
-def try_smaller(given: Candidate, config: Config, data: Data) -> list[tuple[float, float, Candidate]]:
+def try_smaller(given: Candidate, config: Config, data: Data, search: Search) -> list[tuple[float, float, Candidate]]:
     """Accuracy on validation and energy of all smaller heads."""
     size = data.features.dim // (len(config.clip.streams) if given.source == LATE else 1)
     lags, inputs = len(given.model.get("lags", [1])), given.model.get("inputs", ["features"])
     size *= sum(1 if name == "features" else lags for name in inputs)
     tried = []
-    for candidate in list_smaller(given, size):
-        accuracy, energy = measure(candidate, config, data)
+    for candidate in list_smaller(given, size, search):
+        accuracy, energy = measure(candidate, config, data, search.inner)
         tried.append((accuracy, energy, candidate))
         words = {key: candidate.model.get(key) for key in ("units", "order", "input_threshold", "max_rates")}
         print(f"  {candidate.kind} {words}: {100 * accuracy:.2f} %, {energy:.2f} µJ", file=sys.stderr, flush=True)
@@ -167,7 +177,7 @@ def test(candidate: Candidate, config: Config, data: Data, seeds: int) -> Found:
     return found
 
 
-def format_row(name: str, label: str, found: Found, reference: float) -> list[str]:
+def format_row(label: str, found: Found, reference: float) -> list[str]:
     """A line of the table; what is counted is a mean over seeds and folds."""
 
     def mean(values: list[float]) -> float:
@@ -181,7 +191,6 @@ def format_row(name: str, label: str, found: Found, reference: float) -> list[st
     crossings = [row.crossover for row in found.rows[TARGETS[0]] if row.rate is not None]
     crossing = "-" if not rates else "never" if None in crossings else f"{mean([c for c in crossings if c]):.3f}"
     return [
-        name,
         label,
         show(found.accuracy),
         *(show(found.quantized[bits]) for bits in (8, 4)),
@@ -203,7 +212,7 @@ def find_read(layers: list[Layer]) -> float:
     return sum(layer.traffic.weights_read for layer in estimate(layers, load_target(TARGETS[0]), BITS).layers)
 
 
-def test_set(name: str, config: Config, seeds: int, trained: int) -> list[list[str]]:
+def test_set(name: str, config: Config, search: Search, seeds: int, trained: int) -> list[list[str]]:
     """The rows of one set."""
     data = pipeline.load_data(config)
     lmu, spiking = (read_head(config, kind) for kind in ("lmu", "spiking_lmu"))
@@ -212,12 +221,12 @@ def test_set(name: str, config: Config, seeds: int, trained: int) -> list[list[s
     for label, head in (("lmu", lmu), ("spiking_lmu", spiking)):
         if head.training.get("epochs"):
             heads[f"{label}, untrained"] = Candidate(head.model, head.source, UNTRAINED)
-    accuracy, energy = measure(heads.get("lmu, untrained", lmu), config, data)
+    accuracy, energy = measure(heads.get("lmu, untrained", lmu), config, data, search.inner)
     print(f"{name}: lmu, validation {100 * accuracy:.2f} %, {energy:.2f} µJ", file=sys.stderr, flush=True)
     for label, head in (("lmu", lmu), ("spiking_lmu", spiking)):
-        tried = try_smaller(head, config, data)
-        plain = [one for one in tried if one[2].model.get("input_threshold") is None]
-        for sent, some in (("", plain), (", changes", tried)):
+        tried = try_smaller(head, config, data, search)
+        whole = [one for one in tried if one[2].model.get("input_threshold") is None]
+        for sent, some in (("", whole), (", changes", tried))[: 1 if whole == tried else 2]:
             for loss in LOSSES:
                 chosen = choose(some, accuracy - loss / 100)
                 words = f"{chosen.model['units']} units, order {chosen.model['order']}"
@@ -225,12 +234,14 @@ def test_set(name: str, config: Config, seeds: int, trained: int) -> list[list[s
                 threshold = chosen.model.get("input_threshold")
                 words += "" if threshold is None else f", changes of {threshold:g}"
                 heads[f"{label}, frugal{sent} at {loss:g} ({words})"] = chosen
-    found = {}
+    found: dict[str, Found] = {}
     for label, head in heads.items():
-        found[label] = test(head, config, data, min(seeds, trained) if head.training.get("epochs") else seeds)
+        same = [label for label, other in heads.items() if label in found and other == head]
+        runs = min(seeds, trained) if head.training.get("epochs") else seeds
+        found[label] = found[same[0]] if same else test(head, config, data, runs)
         print(name, label, show(found[label].accuracy), file=sys.stderr, flush=True)
     reference = statistics.mean([row.head or 0.0 for row in found["lmu"].rows[TARGETS[0]]])
-    return [format_row(name, label, each, reference) for label, each in found.items()]
+    return [format_row(label, each, reference) for label, each in found.items()]
 
 
 def main() -> None:
@@ -238,27 +249,37 @@ def main() -> None:
     parser.add_argument("sets", nargs="+", metavar="NAME=CONFIG")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--trained-seeds", type=int, default=2, help="of heads that are trained by gradients")
+    parser.add_argument("--inner", type=int, default=4, help="inner folds")
+    parser.add_argument("--widths", type=float, nargs="+", default=[0.5, 1, 2, 4], help="units by input")
+    parser.add_argument("--thresholds", type=float, nargs="+", default=[0, 0.5, 1], help="of changes; 0: all is sent")
     parser.add_argument("-o", "--override", action="append", default=[])
     arguments = parser.parse_args()
-    table: list[list[str]] = []
+    search = Search(arguments.inner, arguments.widths, arguments.thresholds)
     for text in arguments.sets:
         name, _, path = text.partition("=")
-        table += test_set(name, load_config(path, arguments.override), arguments.seeds, arguments.trained_seeds)
-    write_section(
-        "Accuracy and estimated energy of heads",
-        f"One clip, the temporal model alone, {arguments.seeds} seeds, of heads that are trained by "
-        f"gradients {arguments.trained_seeds}; video accuracy over all test videos. *Energy*: "
-        f"an estimate, not a measurement, memory counted, of weights and activations of {BITS} bits; how, and how far "
-        "to trust it, is said in [Energy](explanation/energy.md). *Untrained*: the head of `configs/` without its "
-        "training by gradients; its readout is solved, its other weights are as they were made, nearly all of them "
-        "zero. *Frugal*: the cheapest of a list of smaller ones whose validation is at most so many points below that "
-        "of the LMU (untrained). *With 8 bits, with 4 bits*: accuracy with matrices rounded to so many bits, nothing "
-        "trained after it. Energy is counted on the one of 8 bits. *Changes*: chosen from a list that also has heads "
-        "whose input and memory are sent as changes, from the size that is named on. *Effective*: multiplications and "
-        "accumulates whose input and weight are not zero. *Crossover*: spikes a neuron and step below which the head "
-        "needs less than the same head with numbers in the place of spikes.",
-        make_table(HEADER, table),
-    )
+        config = load_config(path, arguments.override)
+        table = test_set(name, config, search, arguments.seeds, arguments.trained_seeds)
+        write_section(
+            f"Accuracy and estimated energy of heads: {name}",
+            f"One clip, the temporal model alone, {arguments.seeds} seeds, of heads that are trained by gradients "
+            f"{arguments.trained_seeds}; video accuracy over all test videos. *Energy*: an estimate, not a "
+            f"measurement, memory counted, of weights and activations of {BITS} bits; how, and how far to trust it, is "
+            "said in [Energy](explanation/energy.md). *Untrained*: the head of `configs/` without its training by "
+            "gradients; its readout is solved, its other weights are as they were made, nearly all of them zero. "
+            "*Frugal*: the cheapest of a list of smaller ones whose validation is at most so many points below that of "
+            f"the LMU (untrained), in {search.inner} inner folds: units {show_list(search.widths)} times the inputs, "
+            f"order 1 or 2, spikes at up to {show_list(list(RATES))} a second. *With 8 bits, with 4 bits*: accuracy "
+            "with matrices rounded to so many bits, nothing trained after it. Energy is counted on the one of 8 bits. "
+            "*Changes*: chosen from a list that also has heads whose input and memory are sent as changes, from the "
+            f"size that is named on (of {show_list([one for one in search.thresholds if one])}). *Effective*: "
+            "multiplications and accumulates whose input and weight are not zero. *Crossover*: spikes a neuron and "
+            "step below which the head needs less than the same head with numbers in the place of spikes.",
+            make_table(HEADER, table),
+        )
+
+
+def show_list(values: list[float]) -> str:
+    return ", ".join(f"{value:g}" for value in values) or "none"
 
 
 if __name__ == "__main__":
