@@ -165,6 +165,18 @@ def test_a_budget_too_small_for_one_head_is_said(validation, address, monkeypatc
         search(open_study(address, "one", {}, seed=0), validation, replace(PLAN, seconds=0.001))
 
 
+def test_the_first_head_is_tested_to_its_end_and_the_budget_is_said_to_be_too_small(
+    validation, address, monkeypatch, caplog
+):
+    clock = iter([0.0, 1.0, *range(20, 100)])
+    monkeypatch.setattr(searching.time, "monotonic", lambda: next(clock))
+    study = open_study(address, "one", {}, seed=0)
+    search(study, validation, replace(PLAN, seconds=10.0))
+    assert [outcome.candidate.kind for outcome in list_outcomes(study)] == ["mean_pool", "lmu"]
+    said = [record.message for record in caplog.records if "the budget is too small" in record.message]
+    assert len(said) == 1
+
+
 def test_a_head_that_is_under_way_at_the_end_of_the_budget_is_put_back(validation, address, monkeypatch):
     study = open_study(address, "one", {}, seed=0)
     search(study, validation, replace(PLAN, trials=1))

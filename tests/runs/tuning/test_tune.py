@@ -94,6 +94,11 @@ def test_what_cannot_be_followed_is_said_before_work_begins(config, options, say
         tune(config, **options)
 
 
+def test_what_the_inner_folds_cannot_say_is_said(config, tmp_path, caplog):
+    tune(config, out=tmp_path / "tuning", test=False, **QUICK | {"models": ["lmu"], "trials": 1, "inner_folds": 20})
+    assert "inner folds, not 20: there are too few groups of training videos" in caplog.text
+
+
 def test_several_processes_of_torchrun_are_refused(config, monkeypatch):
     monkeypatch.setattr("snn_action.core.distributed.world_size", lambda: 2)
     with pytest.raises(ConfigError, match="start the command several times instead"):

@@ -8,7 +8,7 @@ from snn_action.core.errors import ConfigError
 from snn_action.datasets.catalog import Catalog, Fold, Video
 from snn_action.runs.data import load_data
 from snn_action.runs.tuning.candidates import Candidate
-from snn_action.runs.tuning.validation import Validation, divide
+from snn_action.runs.tuning.validation import Validation, divide, list_limits
 
 
 def make_catalog(groups: int, classes: int = 3, clips: int = 2) -> Catalog:
@@ -43,7 +43,11 @@ def test_no_test_video_of_the_fold_plays_a_part():
 
 def test_there_are_no_more_folds_than_groups():
     catalog = make_catalog(4)
-    assert len(divide(catalog, catalog.folds[0], 10, seed=0)) == 3
+    inner = divide(catalog, catalog.folds[0], 10, seed=0)
+    assert len(inner) == 3
+    (said,) = list_limits(catalog, catalog.folds[0], inner, 10)
+    assert said == "3 inner folds, not 10: there are too few groups of training videos"
+    assert not list_limits(catalog, catalog.folds[0], inner, 3)
 
 
 def test_videos_of_a_class_that_lies_in_one_group_always_train():
@@ -57,6 +61,8 @@ def test_videos_of_a_class_that_lies_in_one_group_always_train():
         folds=(replace(fold, train=(*fold.train, len(catalog.videos))),),
     )
     inner = divide(whole, whole.folds[0], 4, seed=0)
+    (said,) = list_limits(whole, whole.folds[0], inner, 4)
+    assert said.startswith("1 of 4 classes have training videos of too few groups to hold one out (c3): ")
     place = len(catalog.videos)
     assert all(place in part.train and place not in part.test for part in inner)
 

@@ -191,7 +191,7 @@ def _try(
 ) -> None:
     """Test a candidate; it is given up where it is worse than most were after as many folds, or cannot be trained.
 
-    One that is under way at the deadline is put back into the queue.
+    One that is under way at the deadline is put back into the queue, unless it is the first.
     """
     known = _find_tested(study).get(candidate.to_text())
     if known is not None:
@@ -200,6 +200,7 @@ def _try(
         study.tell(trial, known.value)
         return
     scores: list[FoldScore] = []
+    late = False
     try:
         for step, score in enumerate(validation.test(candidate), 1):
             scores.append(score)
@@ -207,10 +208,14 @@ def _try(
             if step < len(validation.inner) and trial.should_prune():
                 study.tell(trial, state=TrialState.PRUNED)
                 return
-            if step < len(validation.inner) and time.monotonic() >= deadline and _has_head(study):
-                study.tell(trial, state=TrialState.FAIL)
-                study.enqueue_trial(trial.params)
-                return
+            if step < len(validation.inner) and time.monotonic() >= deadline:
+                if _has_head(study):
+                    study.tell(trial, state=TrialState.FAIL)
+                    study.enqueue_trial(trial.params)
+                    return
+                if not late:
+                    logger.warning("the budget is too small for one head; this one is still tested to its end")
+                late = True
         for key, value in _describe(candidate, scores, validation.count()).items():
             trial.set_user_attr(key, value)
     except optuna.exceptions.OptunaError:

@@ -27,7 +27,7 @@ from snn_action.runs.tuning.choice import Choice, Outcome, choose, format_rows, 
 from snn_action.runs.tuning.search import Plan, list_outcomes, open_study, search
 from snn_action.runs.tuning.spaces import BASELINE, DEFAULT, SPIKING
 from snn_action.runs.tuning.storage import explain_storage
-from snn_action.runs.tuning.validation import Validation, divide
+from snn_action.runs.tuning.validation import Validation, divide, list_limits
 
 logger = logging.getLogger(__name__)
 
@@ -144,6 +144,9 @@ def tune(
     folder = out or config.save_dir / config.name / "tuning"
     data = load_data(config, progress=progress, guard=True)
     inner = {fold.name: divide(data.catalog, fold, inner_folds, config.seed) for fold in data.catalog.folds}
+    for fold in data.catalog.folds:
+        for limit in list_limits(data.catalog, fold, inner[fold.name], inner_folds):
+            logger.warning("split %s: %s", fold.name, limit)
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     found = []
     for fold, name in zip(data.catalog.folds, plain_names([*inner]), strict=True):

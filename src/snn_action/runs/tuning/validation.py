@@ -81,6 +81,22 @@ def divide(catalog: Catalog, fold: Fold, number: int, seed: int) -> tuple[Fold, 
     return tuple(inner)
 
 
+def list_limits(catalog: Catalog, fold: Fold, inner: Sequence[Fold], asked: int) -> list[str]:
+    """What the inner folds of ``fold`` cannot say, in words: classes that they never validate, fewer folds."""
+    validated = {catalog.videos[index].label for part in inner for index in part.test}
+    left_out = sorted({catalog.videos[index].label for index in fold.learned} - validated)
+    found = []
+    if left_out:
+        names = ", ".join(catalog.class_names[label] for label in left_out[:5]) + (", ..." if len(left_out) > 5 else "")
+        found.append(
+            f"{len(left_out)} of {len(catalog.class_names)} classes have training videos of too few groups to hold one "
+            f"out ({names}): the choice says nothing of them; add videos of other persons or scenes"
+        )
+    if len(inner) < asked:
+        found.append(f"{len(inner)} inner folds, not {asked}: there are too few groups of training videos")
+    return found
+
+
 def choose_features(features: FeatureSet, config: Config, candidate: Candidate) -> FeatureSet:
     """The features that a candidate sees."""
     if candidate.source in (GIVEN, JOINED, LATE):
