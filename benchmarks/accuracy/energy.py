@@ -1,7 +1,7 @@
 """What heads cost and reach: accuracy against estimated energy, memory counted, of LMUs with spikes and without.
 
     python benchmarks/accuracy/energy.py NAME=CONFIG... [--seeds 5] [--trained-seeds 2] [--inner 4]
-        [--widths 0.5 1 2 4] [--thresholds 0 0.5 1]
+        [--widths 0.5 1 2 4] [--thresholds 0 0.5 1] [--encoders on_off selected]
 
 A configuration names a set and its store of features. The heads are those of ``configs/`` for this kind of set, as they
 come and without their training by gradients (*untrained*: only the readout is solved), and the *frugal* ones: of a list
@@ -17,6 +17,7 @@ import statistics
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +59,7 @@ class Search:
     inner: int
     widths: list[float]
     thresholds: list[float]
+    encoders: list[str]
 
 
 @dataclass
@@ -80,17 +82,19 @@ def read_head(config: Config, kind: str) -> Candidate:
 
 
 def list_smaller(given: Candidate, size: int, search: Search) -> Iterator[Candidate]:
-    """Heads with fewer units, a memory of one value a feature, what is sent as changes, and spikes at lower rates."""
-    for width in search.widths:
-        for order in (1, 2):
-            for sent in search.thresholds:
-                coded = {"input_threshold": sent, "memory_threshold": sent} if sent else {}
-                changed = {**given.model, "units": round(width * size), "order": order, "memory_d": size, **coded}
-                if given.kind == "lmu":
-                    yield Candidate(changed, given.source, UNTRAINED)
-                    continue
-                for rate in RATES:
-                    yield Candidate({**changed, "max_rates": (rate, rate)}, given.source, UNTRAINED)
+    """Heads with fewer units and inputs, few coefficients, what is sent as changes, and spikes at lower rates."""
+    for width, order, sent, encoders in product(search.widths, (1, 2), search.thresholds, search.encoders):
+        units = round(width * size)
+        memories = size if encoders == "on_off" else units // (2 * order)
+        if not 0 < memories <= size:
+            continue
+        coded = {"input_threshold": sent, "memory_threshold": sent} if sent else {}
+        changed = {**given.model, "units": units, "order": order, "encoders": encoders, "memory_d": memories, **coded}
+        if given.kind == "lmu":
+            yield Candidate(changed, given.source, UNTRAINED)
+            continue
+        for rate in RATES:
+            yield Candidate({**changed, "max_rates": (rate, rate)}, given.source, UNTRAINED)
 
 
 def measure(candidate: Candidate, config: Config, data: Data, inner: int) -> tuple[float, float]:
@@ -126,7 +130,9 @@ def try_smaller(given: Candidate, config: Config, data: Data, search: Search) ->
     for candidate in list_smaller(given, size, search):
         accuracy, energy = measure(candidate, config, data, search.inner)
         tried.append((accuracy, energy, candidate))
-        words = {key: candidate.model.get(key) for key in ("units", "order", "input_threshold", "max_rates")}
+        words = {
+            key: candidate.model.get(key) for key in ("units", "order", "memory_d", "input_threshold", "max_rates")
+        }
         print(f"  {candidate.kind} {words}: {100 * accuracy:.2f} %, {energy:.2f} µJ", file=sys.stderr, flush=True)
     return tried
 
@@ -230,6 +236,8 @@ def test_set(name: str, config: Config, search: Search, seeds: int, trained: int
             for loss in LOSSES:
                 chosen = choose(some, accuracy - loss / 100)
                 words = f"{chosen.model['units']} units, order {chosen.model['order']}"
+                if chosen.model["encoders"] == "selected":
+                    words += f", {chosen.model['memory_d']} inputs selected"
                 words += f", {chosen.model['max_rates'][0]:.0f} spikes/s" if head is spiking else ""
                 threshold = chosen.model.get("input_threshold")
                 words += "" if threshold is None else f", changes of {threshold:g}"
@@ -251,10 +259,11 @@ def main() -> None:
     parser.add_argument("--trained-seeds", type=int, default=2, help="of heads that are trained by gradients")
     parser.add_argument("--inner", type=int, default=4, help="inner folds")
     parser.add_argument("--widths", type=float, nargs="+", default=[0.5, 1, 2, 4], help="units by input")
+    parser.add_argument("--encoders", nargs="+", choices=["on_off", "selected"], default=["on_off", "selected"])
     parser.add_argument("--thresholds", type=float, nargs="+", default=[0, 0.5, 1], help="of changes; 0: all is sent")
     parser.add_argument("-o", "--override", action="append", default=[])
     arguments = parser.parse_args()
-    search = Search(arguments.inner, arguments.widths, arguments.thresholds)
+    search = Search(arguments.inner, arguments.widths, arguments.thresholds, arguments.encoders)
     for text in arguments.sets:
         name, _, path = text.partition("=")
         config = load_config(path, arguments.override)
@@ -268,8 +277,9 @@ def main() -> None:
             "gradients; its readout is solved, its other weights are as they were made, nearly all of them zero. "
             "*Frugal*: the cheapest of a list of smaller ones whose validation is at most so many points below that of "
             f"the LMU (untrained), in {search.inner} inner folds: units {show_list(search.widths)} times the inputs, "
-            f"order 1 or 2, spikes at up to {show_list(list(RATES))} a second. *With 8 bits, with 4 bits*: accuracy "
-            "with matrices rounded to so many bits, nothing trained after it. Energy is counted on the one of 8 bits. "
+            f"order 1 or 2, encoders {' or '.join(search.encoders)}, spikes at up to {show_list(list(RATES))} a "
+            "second. *With 8 bits, with 4 bits*: accuracy with matrices rounded to so many bits, nothing trained after "
+            "it. Energy is counted on the one of 8 bits. "
             "*Changes*: chosen from a list that also has heads whose input and memory are sent as changes, from the "
             f"size that is named on (of {show_list([one for one in search.thresholds if one])}). *Effective*: "
             "multiplications and accumulates whose input and weight are not zero. *Crossover*: spikes a neuron and "

@@ -18,14 +18,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from snn_action.core.errors import ConfigError
 from snn_action.models import stream_step
 from snn_action.models.base import InputStandardizer, TemporalModel, perturb
 from snn_action.models.differences import Past, start_past, subtract_past
+from snn_action.models.elimination import eliminate
 from snn_action.models.lmu_loop import Weights, run_lmu
 from snn_action.models.reading import read, read_once, start_receivers
-from snn_action.models.readout import solve_readout
+from snn_action.models.readout import average_clips, solve_readout
 from snn_action.models.selection import project
-from snn_action.models.settings import Input, LMUSettings, ReaderSettings, Readout, Scaling
+from snn_action.models.settings import Encoders, Input, LMUSettings, ReaderSettings, Readout, Scaling
 from snn_action.models.transmission import Received
 from snn_action.snn.legendre import LegendreMemory
 from snn_action.snn.masks import take_last
@@ -77,7 +79,7 @@ class LMU(TemporalModel):
             input_noise: float = 0.0,
             dropout: float = 0.5,
             differences: int = 0,
-            encoders: Literal["random", "on_off"] = "random",
+            encoders: Encoders = "random",
             readout: Readout = "random",
             readout_strength: float = 0.3,
             opposed: bool = False,
@@ -120,14 +122,16 @@ class LMU(TemporalModel):
             glorot(self.input_kernel, seen, s.units)
         if self.recurrent_kernel is not None:
             nn.init.orthogonal_(self.recurrent_kernel.weight)
-        if s.encoders == "on_off":
-            prefer_coefficients(self.encoder, self.memory_kernel)
+        if s.encoders != "random":
+            prefer_coefficients(self.encoder, self.memory_kernel, s.encoders)
         glorot(self.readout, s.units, self.num_classes)
         nn.init.zeros_(self.readout.bias)
 
     def prepare(self, features: Tensor, mask: Tensor, labels: Tensor) -> None:
-        """Also solve the output weights where ``readout`` says so: see ``readout``."""
+        """Also select inputs and solve the output weights where settings say so: see ``elimination``, ``readout``."""
         super().prepare(features, mask, labels)
+        if self.settings.encoders == "selected":
+            select_inputs(self, features, mask, labels)
         regression = self.settings.readout, self.settings.readout_strength, self.settings.opposed
         solve_readout(self, self.readout, self._represent, features, mask, labels, *regression)
 
@@ -234,17 +238,44 @@ def enter(
 
 
 @torch.no_grad()
-def prefer_coefficients(encoder: nn.Linear, memory_kernel: nn.Linear) -> None:
+def prefer_coefficients(encoder: nn.Linear, memory_kernel: nn.Linear, encoders: Encoders = "on_off") -> None:
     """Memories of features, and units in pairs, one for and one against one coefficient of one memory.
 
     As ON and OFF cells of a retina: what is above the mean and what is below it become units of their own, so that a
     linear readout of their mean over time also sees how much a coefficient varies. Memories are of the features
-    themselves where there are as many, else of orthonormal projections of them.
+    themselves where there are as many, else of orthonormal projections of them. Where they are ``selected`` they are
+    of the first features, until ``select_inputs`` chooses.
+
+    Raises:
+        ConfigError: more features are to be selected than there are.
     """
-    if encoder.in_features == encoder.out_features:
+    if encoders == "selected" and encoder.out_features > encoder.in_features:
+        raise ConfigError(
+            f"memory_d: {encoder.out_features} values cannot be selected of {encoder.in_features} (encoders 'selected')"
+        )
+    if encoders == "selected" or encoder.in_features == encoder.out_features:
         nn.init.eye_(encoder.weight)
     else:
         nn.init.orthogonal_(encoder.weight)
     unit = torch.arange(memory_kernel.out_features)
     memory_kernel.weight.zero_()
     memory_kernel.weight[unit, unit // 2 % memory_kernel.in_features] = 1.0 - 2.0 * (unit % 2)
+
+
+@torch.no_grad()
+def select_inputs(model: Any, features: Tensor, mask: Tensor, labels: Tensor) -> None:
+    """Let the memories be of the inputs that a readout of training clips needs most: see ``elimination``.
+
+    What is read of an input are its coefficients, for and against, as ``prefer_coefficients`` has them.
+    """
+    s: ReaderSettings = model.settings
+
+    def represent(x: Tensor, state: Any, real: Tensor | None) -> Tensor:
+        entered, _ = enter(x, state.past, real, s, training=False)
+        coefficients = model.memory(entered, None, real)[0]
+        return torch.cat([coefficients.relu(), (-coefficients).relu()], -1).flatten(2)
+
+    means = average_clips(model, represent, features, mask)
+    kept = eliminate(means.view(len(means), model.in_features, -1), labels, s.memory_d, model.num_classes, s)
+    model.encoder.weight.zero_()
+    model.encoder.weight[torch.arange(s.memory_d), kept] = 1.0

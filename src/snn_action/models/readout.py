@@ -47,18 +47,30 @@ def solve_readout(
     """
     if method == "random":
         return
+    means = average_clips(model, represent, features, mask)
+    means = means[:, ::2] - means[:, 1::2] if opposed else means
+    weight, bias = solve(means, labels, layer.out_features, method, strength)
+    weight = torch.stack([weight, -weight], 2).flatten(1) if opposed else weight
+    layer.weight.copy_(weight)
+    layer.bias.copy_(bias)
+
+
+def solve(means: Tensor, labels: Tensor, num_classes: int, method: Readout, strength: float) -> tuple[Tensor, Tensor]:
+    """``W`` (K, N) and ``c`` (K,) of ``solve_readout``, from the clips' means (C, N)."""
+    unit = (means.var(0, correction=0).sum()).sqrt().clamp(min=1e-12)
+    fit = fit_logistic if method == "logistic" else fit_least_squares
+    weight, bias = fit(means / unit, labels, num_classes, strength)
+    return weight / unit, bias
+
+
+@torch.no_grad()
+def average_clips(model: TemporalModel, represent: Represent, features: Tensor, mask: Tensor) -> Tensor:
+    """Each clip's mean over time (C, N), float64, of what ``represent`` gives in evaluation mode."""
     training = model.training
     model.eval()
     means = []
     for some, real in zip(torch.split(features, CLIPS), torch.split(mask, CLIPS), strict=True):
-        values = represent(*model.receive(some.to(layer.weight), None, real))
-        values = values[..., ::2] - values[..., 1::2] if opposed else values
+        values = represent(*model.receive(some.to(model.standardizer.mean), None, real))
         means.append(((values * real.unsqueeze(-1)).sum(1) / real.sum(1, keepdim=True)).double())
     model.train(training)
-    represented = torch.cat(means)
-    unit = (represented.var(0, correction=0).sum()).sqrt().clamp(min=1e-12)
-    fit = fit_logistic if method == "logistic" else fit_least_squares
-    weight, bias = fit(represented / unit, labels, layer.out_features, strength)
-    weight = torch.stack([weight, -weight], 2).flatten(1) if opposed else weight
-    layer.weight.copy_(weight / unit)
-    layer.bias.copy_(bias)
+    return torch.cat(means)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 Scaling = Literal["feature", "global"]
 Readout = Literal["random", "logistic", "least_squares"]
+Encoders = Literal["random", "on_off", "selected"]
 Input = Literal["features", "difference", "second_difference", "mean"]
 Window = Annotated[int, Field(ge=2, le=1024)]
 Lag = Annotated[int, Field(ge=1, le=64)]
@@ -104,10 +105,10 @@ class ReaderSettings(MemorySettings):
     differences: int = Field(
         0, ge=0, le=64, description="The input is its difference to this many steps before, for motion; 0: as it is"
     )
-    encoders: Literal["random", "on_off"] = Field(
+    encoders: Encoders = Field(
         "random",
-        description="At the start: random projections and units; or memories of features, units in pairs for and "
-        "against one coefficient",
+        description="At the start: random projections and units; memories of features, units in pairs for and against "
+        "one coefficient (on_off); or the same of the 'memory_d' features that a readout needs most (selected)",
     )
     readout: Readout = Field(
         "random", description="Output weights at the start: drawn, or solved by a regression on the hidden units"
@@ -134,8 +135,8 @@ class ReaderSettings(MemorySettings):
 
     @model_validator(mode="after")
     def _opposed_are_pairs(self) -> Self:
-        if self.opposed and (self.encoders != "on_off" or self.units % 2):
-            raise ValueError("opposed: needs units in pairs: encoders 'on_off' and an even number of units")
+        if self.opposed and (self.encoders == "random" or self.units % 2):
+            raise ValueError("opposed: needs units in pairs: encoders 'on_off' or 'selected', an even number of units")
         return self
 
 

@@ -28,7 +28,7 @@ of their rates (``spike_aware``) where the neuron has one, and with ``gradient: 
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -37,10 +37,10 @@ from torch.nn import functional as F
 from snn_action.models import stream_step
 from snn_action.models.base import InputStandardizer, Population, TemporalModel, drop
 from snn_action.models.differences import Past, start_past
-from snn_action.models.lmu import enter, prefer_coefficients
+from snn_action.models.lmu import enter, prefer_coefficients, select_inputs
 from snn_action.models.reading import enter_memory, leave_memory, read_once, start_receivers
 from snn_action.models.readout import solve_readout
-from snn_action.models.settings import Input, Readout, Scaling, SpikingLMUSettings
+from snn_action.models.settings import Encoders, Input, Readout, Scaling, SpikingLMUSettings
 from snn_action.models.transmission import Received
 from snn_action.models.value_ensembles import Activity, Ensembles
 from snn_action.snn.counting import Connection, count_as, count_elsewhere, count_updates
@@ -96,7 +96,7 @@ class SpikingLMU(TemporalModel):
             input_noise: float = 0.0,
             dropout: float = 0.5,
             differences: int = 0,
-            encoders: Literal["random", "on_off"] = "random",
+            encoders: Encoders = "random",
             readout: Readout = "random",
             readout_strength: float = 0.3,
             opposed: bool = False,
@@ -161,8 +161,8 @@ class SpikingLMU(TemporalModel):
         directions.div_(directions.norm(dim=1, keepdim=True).clamp_min(1e-12)).mul_(math.sqrt(s.order))  # may be large
         with torch.no_grad():
             self.memory_kernel.weight.copy_(directions)
-            if s.encoders == "on_off":
-                prefer_coefficients(self.encoder, self.memory_kernel)
+            if s.encoders != "random":
+                prefer_coefficients(self.encoder, self.memory_kernel, s.encoders)
             self.memory_kernel.weight.mul_(gain.unsqueeze(1))
             self.memory_kernel.bias.copy_(bias)
             if self.input_kernel is not None:
@@ -187,8 +187,10 @@ class SpikingLMU(TemporalModel):
         )
 
     def prepare(self, features: Tensor, mask: Tensor, labels: Tensor) -> None:
-        """Also solve the output weights where ``readout`` says so: see ``readout``."""
+        """Also select inputs and solve the output weights where settings say so: see ``elimination``, ``readout``."""
         super().prepare(features, mask, labels)
+        if self.settings.encoders == "selected":
+            select_inputs(self, features, mask, labels)
         regression = self.settings.readout, self.settings.readout_strength, self.settings.opposed
         solve_readout(self, self.readout, self._filter_spikes, features, mask, labels, *regression)
 
