@@ -1,7 +1,7 @@
 """What more clips of each video give: every way to vary training clips, beside the clips as they are.
 
     python benchmarks/accuracy/augment.py NAME=CONFIG... [--seeds 3] [--inner 4] [--held 2] [--cases ...] [--validate]
-        [--keep FOLDER] [-o key=value]
+        [--keep FOLDER] [--left-right CLASS ...] [-o key=value]
 
 A case is chosen by its validation: the training videos of each fold are dealt to ``--inner`` folds of whole groups, and
 on ``--held`` of these a model is tested that has learned from all the others. Then, unless ``--validate`` is given,
@@ -64,11 +64,14 @@ def load(path: str, overrides: tuple[str, ...]) -> Data:
     return pipeline.load_data(load_config(path, overrides), guard=True)
 
 
-def choose_overrides(case: str, copies: int) -> list[str]:
-    """What a case changes of the configuration."""
+def choose_overrides(case: str, copies: int, left_right: Sequence[str] = ()) -> list[str]:
+    """What a case changes of the configuration; frames of ``left_right`` classes are not flipped."""
     if case == SEGMENTS:
         return ["clip.sampling=segments", "clip.clips=3"]
-    return [f"training.augment={json.dumps({'copies': copies, **CASES[case]})}"]
+    changes = dict(CASES[case])
+    if left_right and "frames" in changes:
+        changes["frames"] = {**changes["frames"], "left_right": [*left_right]}
+    return [f"training.augment={json.dumps({'copies': copies, **changes})}"]
 
 
 def test(path: str, overrides: Sequence[str], seed: int, inner: tuple[int, int] | None) -> tuple[Right, float]:
@@ -127,6 +130,7 @@ def main() -> None:
     parser.add_argument("--copies", type=int, default=1, help="of each clip, for what is solved at once")
     parser.add_argument("--cases", nargs="+", choices=[*CASES, SEGMENTS], default=[*CASES])
     parser.add_argument("--validate", action="store_true", help="leave the test closed")
+    parser.add_argument("--left-right", nargs="+", default=[], help="classes whose frames are not flipped")
     parser.add_argument("--keep", type=Path, help="folder for results; default: they are not kept")
     parser.add_argument("-o", "--override", action="append", default=[])
     arguments = parser.parse_args()
@@ -141,7 +145,7 @@ def main() -> None:
         cases = [PLAIN, *(case for case in arguments.cases if case != PLAIN)]
         for side in sides:  # validation of all cases first
             for case in list(cases):
-                overrides = [*arguments.override, *choose_overrides(case, arguments.copies)]
+                overrides = [*arguments.override, *choose_overrides(case, arguments.copies, arguments.left_right)]
                 try:
                     runs = [keep_result(arguments.keep, path, overrides, seed, side) for seed in range(arguments.seeds)]
                 except ConfigError as error:
