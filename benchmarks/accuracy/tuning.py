@@ -34,8 +34,8 @@ from snn_action.runs.tuning.tune import tune
 FIXED = ("lmu", "spiking_lmu", "ensemble_array")
 BASE, SPIKES, NO_SPIKES = "baseline, best streams", "tuned, spiking", "tuned, without spikes"
 HEADER = (
-    *("head", "video %", "against baseline", "against without spikes", "validation %", "random order %"),
-    "chosen",
+    *("head", "video %", "groups apart %", "against baseline", "against without spikes", "validation %"),
+    *("random order %", "chosen"),
 )
 
 
@@ -46,6 +46,7 @@ class Row:
     right: dict[int, dict[str, bool]] = field(default_factory=dict)
     validation: list[float] = field(default_factory=list)
     shuffled: list[float] = field(default_factory=list)
+    apart: list[float] = field(default_factory=list)
     heads: list[str] = field(default_factory=list)
 
     def add(self, folder: Path, metrics: dict[str, Any], seed: int) -> None:
@@ -55,6 +56,8 @@ class Row:
                 self.right.setdefault(seed, {})[line["video"]] = line["correct"] == "1"
         if metrics.get("controls"):
             self.shuffled.append(100 * metrics["controls"]["shuffled"]["accuracy"]["video"])
+        if metrics["leakage"].get("unshared"):  # test videos whose group has no training video
+            self.apart.append(100 * metrics["leakage"]["unshared"]["accuracy"])
 
     def share(self) -> npt.NDArray[np.float64]:
         """The share of seeds that are right about each video, in the order of videos' names."""
@@ -126,6 +129,7 @@ def format_rows(rows: dict[str, Row], groups: dict[str, str]) -> list[list[str]]
             [
                 label,
                 f"{np.mean(reached):.1f}{spread}",
+                f"{np.mean(row.apart):.1f}" if row.apart else "",
                 "" if label == BASE else against(label, BASE),
                 against(label, NO_SPIKES) if label == SPIKES else "",
                 f"{np.mean(row.validation):.1f}" if row.validation else "",
@@ -162,9 +166,10 @@ def describe(arguments: argparse.Namespace) -> str:
     return (
         "Each head is trained on all training videos of a fold and tested once; video accuracy over all test videos, "
         f"the mean over {arguments.seeds} seed(s) ± the standard deviation over them. A seed is a repetition of "
-        "everything: other validation groups, another search, other weights. *Against*: points more than another head "
-        "on the same videos, with the 95 % interval where groups are drawn anew (of the mean over seeds). The "
-        "baseline sees the streams on which it did best in validation. *Fixed*: the heads of "
+        "everything: other validation groups, another search, other weights. *Groups apart*: of the test videos whose "
+        "group (a film, say) has no training video, where a split shares groups between both sides. *Against*: points "
+        "more than another head on the same videos, with the 95 % interval where groups are drawn anew (of the mean "
+        "over seeds). The baseline sees the streams on which it did best in validation. *Fixed*: the heads of "
         "`configs/folder_<model>.json`, the same for every set. *Tuned*: what `snn-action tune` chose; where nothing "
         "beats the baseline by more than noise, that is the baseline. *Best head*: the best of validation in any case. "
         "*Without spikes*: the best of validation of all that does not spike, the baseline among it. *Validation*: "
