@@ -43,9 +43,9 @@ def import_torchvision() -> ModuleType:
             raise
     for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
         del sys.modules[name]
-    from torch.library import Library
+    from torch import library
 
-    operators = Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
+    operators = library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
     for schema in _SCHEMAS:
         operators.define(schema)  # type: ignore[no-untyped-call]
     _declared.append(operators)
