@@ -1,35 +1,51 @@
-"""What every registered backbone must do, and one that stands for torchvision's; with random weights."""
+"""What every backbone must do: the registered ones, one of images and one of videos of torchvision, and videos' of
+Hugging Face; with random weights.
+"""
 
 import copy
 import io
 import json
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from snn_action.backbones import Backbone, BackboneSettings, build_backbone, infer
 from snn_action.backbones.weights import digest_weights
+from snn_action.config import Config
 from snn_action.core import registry
 from snn_action.core.compat import import_torchvision
 from snn_action.core.settings import describe_settings
+from snn_action.features.extraction.embed import extract_frames, find_windows, prepare
+from snn_action.video.array import read_array
+from snn_action.video.settings import ClipSettings
+from snn_action.video.transforms import normalize
 
-OF_TORCHVISION = "squeezenet1_1"
 OF_EXTRAS = ("timm", "transformers")
+OF_VIDEOS = ("facebook/vjepa2-vitl-fpc64-256", "MCG-NJU/videomae-base")
+GIVEN = [
+    *({"name": name} for name, _ in registry.items("backbone")),
+    *({"name": name} for name in ("squeezenet1_1", "r3d_18")),
+    *({"name": "transformers", "model": model} for model in OF_VIDEOS),
+]
+SMALLER = {"r3d_18": 32, "res_cnn_encoder": 64}  # sides of images, in the place of those that a network was made for: tests are short
 
 
-@pytest.fixture(scope="module", params=[*(name for name, _ in registry.items("backbone")), OF_TORCHVISION])
+@pytest.fixture(scope="module", params=GIVEN, ids=lambda given: given.get("model", given["name"]))
 def settings(request: pytest.FixtureRequest) -> BackboneSettings:
-    if request.param in OF_EXTRAS:
+    if request.param["name"] in OF_EXTRAS:
         import_torchvision()  # made importable before they import it
-        pytest.importorskip(request.param, reason=f"the extra {request.param} is not installed")
-    parsed: BackboneSettings = registry.parse("backbone", {"name": request.param, "weights": "random"})
+        pytest.importorskip(request.param["name"], reason=f"the extra {request.param['name']} is not installed")
+    parsed: BackboneSettings = registry.parse("backbone", {**request.param, "weights": "random"})
     return parsed
 
 
 @pytest.fixture(scope="module")
 def backbone(settings: BackboneSettings) -> Backbone:
-    return build_backbone(settings, seed=1)
+    built = build_backbone(settings, seed=1)
+    built.input_size = SMALLER.get(built.name, built.input_size)
+    return built
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +81,23 @@ def test_features_of_an_image_do_not_depend_on_the_batch(backbone: Backbone, ima
     alone = torch.cat([infer(backbone, image.unsqueeze(0)) for image in images])
     for other in (alone, infer(backbone, images.flip(0)).flip(0)):
         assert (other - features).norm() <= 1e-5 * features.norm()
+
+
+def test_a_video_goes_through_it(settings: BackboneSettings, backbone: Backbone) -> None:
+    """Prepared as before an extraction: a network of videos has weights of another rank than one of images."""
+    clip = ClipSettings(frames=3, size=backbone.input_size)
+    config = Config.model_construct(seed=0, clip=clip, backbone=settings)
+    video = np.random.default_rng(0).integers(0, 256, (3, clip.size, clip.size, 3), dtype=np.uint8)
+    prepared = copy.deepcopy(backbone)
+    prepare(prepared, config, "cpu")
+    features, mask, _ = extract_frames(read_array(video), "video", config, prepared, "cpu")
+    assert bool(mask.all())
+    frames = normalize(torch.from_numpy(video).permute(0, 3, 1, 2), backbone.mean, backbone.std)
+    windows, _ = find_windows([np.arange(3)], backbone.window)
+    wanted = infer(backbone, frames[windows[:, 0] if backbone.window == 1 else windows])
+    assert (features[0] - wanted).norm() <= 1e-5 * wanted.norm()
+    assert prepared.fingerprint == backbone.fingerprint
+    assert digest_weights(prepared.network) == backbone.digest
 
 
 def test_a_seed_decides_the_weights_and_leaves_the_global_generator(

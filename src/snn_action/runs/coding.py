@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from snn_action.backbones import build_backbone
+from snn_action.backbones.base import lay_out
 from snn_action.backbones.thresholds import Thresholds, choose_thresholds, count_steps, read_thresholds
 from snn_action.config import Config
 from snn_action.core.errors import ConfigError, WorkError
@@ -49,7 +50,7 @@ def calibrate_coding(
     plain = config.backbone.model_copy(update={"coding": "none", "thresholds": None, "engine": "torch"})
     backbone = build_backbone(plain, config.seed)
     device = resolve_device(config.device).main
-    backbone.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    lay_out(backbone, device)
     size = config.clip.size or backbone.input_size
     clips: list[Tensor] = []
     for video in chosen:

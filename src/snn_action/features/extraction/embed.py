@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from snn_action.backbones import Backbone, infer, infer_next
+from snn_action.backbones.base import lay_out
 from snn_action.backbones.cut import FrozenPart
 from snn_action.config import Config
 from snn_action.core.errors import ConfigError, WorkError
@@ -34,7 +35,7 @@ def prepare(backbone: Backbone, config: Config, device: torch.device | str) -> N
     engine = config.backbone.engine
     if engine == "onnx" and torch.device(device).type != "cpu":
         raise ConfigError(f"backbone.engine: 'onnx' runs on the processor, not on {device}: set it to 'torch'")
-    backbone.eval().to(device=torch.device(device), memory_format=torch.channels_last)  # type: ignore[call-overload]
+    lay_out(backbone.eval(), device)
     size = config.clip.size or backbone.input_size
     if isinstance(backbone, FrozenPart) and backbone.is_empty:
         return
