@@ -6,6 +6,7 @@ For each set (a configuration names it, its clips, its backbone and its store) t
 gradients for as many epochs: on the features of the frozen backbone, and with the backbone learning from each of the
 layers named on, or all of it (``all``), or only a new layer behind it (``head``). Each takes the weights of the epoch
 that does best on groups of training videos that are held out, and is tested once. ``--folds`` keeps to some folds.
+Training clips are varied as the configuration says (``-o training.augment.KEY=VALUE``), the same for all.
 """
 
 import argparse
@@ -73,7 +74,9 @@ def configure(given: Config, case: str, arguments: argparse.Namespace, fold: str
         if case == HEAD:
             model["head"] = [arguments.units]
     raw = json.loads(given.to_json())
-    raw |= {"model": model, "training": {**TRAINING, "epochs": arguments.epochs}, "seed": seed, "save_dir": str(folder)}
+    varied = raw["training"]["augment"]
+    raw |= {"model": model, "training": {**TRAINING, "epochs": arguments.epochs, "augment": varied}}
+    raw |= {"seed": seed, "save_dir": str(folder)}
     raw["evaluation"] |= {"test_curve": False, "controls": False}
     if fold:
         raw["dataset"]["split"] = int(fold) if fold.isdecimal() else fold
@@ -118,6 +121,7 @@ def main() -> None:
                     row.add([do(configure(given, case, arguments, fold, seed, folder)) for fold in folds])
                 print(name, case, show(row.validation), show(row.test), file=sys.stderr, flush=True)
         plain = rows[FROZEN].line_up()
+        varied = given.training.augment.model_dump_json(exclude_defaults=True)
         table = [
             [
                 *(case, show(row.validation), show(row.test), show(row.baseline)),
@@ -133,7 +137,8 @@ def main() -> None:
             f"of {MODEL['units']} units, trained for {arguments.epochs} epochs, at the best epoch of validation (mean "
             f"of folds). The backbone's learning rate: {arguments.rate:g} of the rest's. *Averaging*: logistic "
             "regression on the mean of the features that the trained layers give. *To frozen*: points on the test, "
-            "with the 95 % interval over videos. *Seconds*: of training, all folds of one seed.",
+            "with the 95 % interval over videos. *Seconds*: of training, all folds of one seed."
+            + (f" Training clips are varied: `{varied}`." if varied != "{}" else ""),
             make_table(
                 ("learns from", "validation %", "test %", "averaging, test %", "to frozen, points", "seconds"), table
             ),
