@@ -5,7 +5,8 @@
 
 A case is chosen by its validation: the training videos of each fold are dealt to ``--inner`` folds of whole groups, and
 on ``--held`` of these a model is tested that has learned from all the others. Then, unless ``--validate`` is given,
-each case is trained on all training videos and tested once. A configuration on videos names its store of features
+each case is trained on all training videos and tested once; where a split shares groups between both sides, the test
+videos of groups that have no training video stand in a column of their own. A configuration names its store of features
 (``-o features.store=FOLDER``), where changed frames and all frames are extracted once. With ``--keep`` results stay in
 a folder: started again, the script goes on where it was cut.
 """
@@ -158,6 +159,17 @@ def main() -> None:
         report(name, path, cases, sides, found, arguments)
 
 
+def find_apart(config: Config) -> list[int]:
+    """Test videos whose group has no training video, where others share theirs; none where no group is shared."""
+    catalog = config.dataset.build(config.seed)
+    apart, shared = [], []
+    for fold in catalog.folds:
+        known = {catalog.videos[video].group for video in fold.learned}
+        for video in fold.test:
+            (shared if catalog.videos[video].group in known else apart).append(video)
+    return apart if shared else []
+
+
 def report(
     name: str,
     path: str,
@@ -167,19 +179,24 @@ def report(
     arguments: argparse.Namespace,
 ) -> None:
     """Write the section of a set."""
+    config = load_config(path, arguments.override)
+    apart = [] if arguments.validate else find_apart(config)
     rows = []
     for case in cases:
         row = [case]
         for side in sides:
             own, plain = line_up(found[case, side]), line_up(found[PLAIN, side])
             row += [show([float(right.mean()) for right in own]), "" if case == PLAIN else compare(own, plain)]
+        if apart:
+            row.append(show([float(np.mean([right[video] for video in apart])) for right, _ in found[case, None]]))
         row.append(f"{np.mean([seconds for _, seconds in found[case, sides[-1]]]):.0f}")
         rows.append(row)
     header = ["training clips", "validation %", "to plain, points", "test %", "to plain, points"]
-    header = [*header[: 1 + 2 * len(sides)], "seconds"]
-    model = load_config(path, arguments.override).model.model_dump()["type"]
+    header = [*header[: 1 + 2 * len(sides)], *(["groups apart %"] if apart else []), "seconds"]
+    model = config.model.model_dump()["type"]
     validated = len(next(iter(found.values()))[0][0])
     tested = "" if arguments.validate else f"; test: {len(found[PLAIN, None][0][0])} videos"
+    tested += f", {len(apart)} of groups without a training video (*groups apart*)" if apart else ""
     write_section(
         f"More from each video: {name}, {model}",
         f"`video` accuracy of `{Path(path).stem}` by how its training clips are varied (`training.augment`; copies: "

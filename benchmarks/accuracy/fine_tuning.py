@@ -30,6 +30,7 @@ from snn_action.config import Config, load_config
 from snn_action.runs import pipeline
 
 FROZEN, HEAD = "frozen", "head"
+HEADER = ("learns from", "validation %", "test %", "averaging, test %", "to frozen, points")
 MODEL = {"type": "lmu", "units": 128, "order": 6, "memory_d": 64, "dropout": 0.3}
 TRAINING = {"batch_size": 8, "learning_rate": 1e-3, "weight_decay": 0.01, "validation_share": 0.25}
 
@@ -42,6 +43,7 @@ class Row:
     test: list[float] = field(default_factory=list)
     validation: list[float] = field(default_factory=list)
     baseline: list[float] = field(default_factory=list)
+    apart: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
 
     def add(self, runs: Sequence[tuple[Path, dict[str, Any]]]) -> None:
@@ -54,6 +56,9 @@ class Row:
         self.test.append(float(np.mean([*right.values()])))
         self.validation.append(float(np.mean([_read_validation(folder) for folder, _ in runs])))
         self.baseline.append(float(np.mean([headline(metrics, of="baseline") for _, metrics in runs])))
+        shares = [metrics["leakage"].get("unshared", {}).get("accuracy") for _, metrics in runs]
+        if all(metrics["leakage"].get("shared", {}).get("videos") for _, metrics in runs) and None not in shares:
+            self.apart.append(float(np.mean(shares)))
         self.seconds.append(sum(metrics["seconds"]["train"] for _, metrics in runs))
 
     def line_up(self) -> list[np.ndarray]:
@@ -126,6 +131,7 @@ def main() -> None:
             [
                 *(case, show(row.validation), show(row.test), show(row.baseline)),
                 "" if case == FROZEN else compare(row.line_up(), plain),
+                *([show(row.apart)] if row.apart else []),
                 f"{np.mean(row.seconds):.0f}",
             ]
             for case, row in rows.items()
@@ -138,10 +144,9 @@ def main() -> None:
             f"of folds). The backbone's learning rate: {arguments.rate:g} of the rest's. *Averaging*: logistic "
             "regression on the mean of the features that the trained layers give. *To frozen*: points on the test, "
             "with the 95 % interval over videos. *Seconds*: of training, all folds of one seed."
+            + (" *Groups apart*: test videos of groups without a training video." if rows[FROZEN].apart else "")
             + (f" Training clips are varied: `{varied}`." if varied != "{}" else ""),
-            make_table(
-                ("learns from", "validation %", "test %", "averaging, test %", "to frozen, points", "seconds"), table
-            ),
+            make_table([*HEADER, *(["groups apart %"] if rows[FROZEN].apart else []), "seconds"], table),
         )
 
 
