@@ -29,7 +29,7 @@ GIVEN = [
     *({"name": name} for name in ("squeezenet1_1", "r3d_18")),
     *({"name": "transformers", "model": model} for model in OF_VIDEOS),
 ]
-SMALLER = {"r3d_18": 32, "res_cnn_encoder": 64}  # sides of images, in the place of those that a network was made for: tests are short
+SMALLER = {"r3d_18": 32, "res_cnn_encoder": 64}  # sides of images that cost less than those of the network's weights
 
 
 @pytest.fixture(scope="module", params=GIVEN, ids=lambda given: given.get("model", given["name"]))

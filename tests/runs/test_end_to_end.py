@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from snn_action.config import load_config
+from snn_action.config import AugmentSettings, load_config
 from snn_action.core.errors import ConfigError
 from snn_action.evaluation.segments import Segment
 from snn_action.features.store.store import FeatureStore
@@ -95,9 +95,44 @@ def test_images_are_kept_in_whole_numbers_and_serve_every_backbone(spiking, vide
     store.close()
 
 
-def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(video_config, monkeypatch):
+VARIED = {"frames": {"versions": 2, "color": 0.2, "crop": 0.2}, "speed": [0.5, 2], "jitter": 0.5, "mixup": 0.2}
+
+
+def test_frames_are_changed_before_the_layers_that_learn(video_set, spiking):
+    (video_set / "Right").rename(video_set / "There")
+    flip = AugmentSettings(frames={"versions": 3, "crop": 0, "color": 0, "flip": True, "left_right": ["Left"]})
+    varied = spiking.training.model_copy(update={"augment": flip})
+    features = pipeline.load_data(spiking.model_copy(update={"training": varied})).features
+    seen = []
+    for version in features.versions:
+        for clip in np.flatnonzero(version.length):  # those of test videos have none
+            plain, changed = (one.read([clip])[0].view(8, 2, 3, 24, 24) for one in (features, version))
+            flipped = bool((changed - plain.flip(-1)).abs().max() <= 1)  # resized and rounded the other way round
+            assert flipped or torch.equal(changed, plain)
+            seen.append((int(features.label[clip]), flipped))
+    assert set(seen) == {(0, False), (1, False), (1, True)}
+
+
+@pytest.mark.parametrize("train_from", ["all", "convolutions.4", "head"])
+def test_clips_are_varied(video_config, train_from):
+    model = {"type": "end_to_end", "model": LMU, "train_from": train_from, "head": [9]}
+
+    def train(**augment):
+        training = {"epochs": 1, "batch_size": 4, "augment": augment}
+        folder = pipeline.train(make_partial(video_config, model=model, clip={"frames": 4}, training=training))
+        return read_checkpoint(folder / "checkpoints" / "last.ckpt")["state_dict"]
+
+    plain = train()
+    for augment in (VARIED, {"redraw": True, "drop": 0.2}):
+        weights = train(**augment)
+        assert all(bool(value.isfinite().all()) for value in weights.values())
+        assert any(not torch.equal(value, plain[key]) for key, value in weights.items())
+
+
+@pytest.mark.parametrize("augment", [{}, VARIED], ids=["plain", "varied"])
+def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(video_config, monkeypatch, augment):
     model = {"type": "end_to_end", "model": LMU, "train_from": "linear", "head": [9], "rates": {"backbone": 0.5}}
-    config = make_partial(video_config, model=model, training={"epochs": 3, "batch_size": 4})
+    config = make_partial(video_config, model=model, training={"epochs": 3, "batch_size": 4, "augment": augment})
     whole = pipeline.train(config, run_id="whole")
     finish = EpochRecorder.finish
 
@@ -191,7 +226,11 @@ def test_what_is_held_out_for_calibration_is_not_learned_by_its_own_encoder(vide
         ),
         (
             {"model": {"type": "end_to_end", "model": LMU}, "training": {"epochs": 1, "augment": {"noise": 0.1}}},
-            "training.augment: of features",
+            "training.augment.noise: of features",
+        ),
+        (
+            {"model": {"type": "end_to_end", "model": LMU}, "training": {"epochs": 0, "augment": {"jitter": 0.5}}},
+            "training.augment: training.epochs is 0",
         ),
         (
             {"backbone": {"name": "tiny", "coding": "sigma_delta"}, "model": {"type": "end_to_end", "model": LMU}},

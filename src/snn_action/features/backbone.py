@@ -45,10 +45,15 @@ def check_end_to_end(config: Config, *, has_videos: bool = True) -> None:
         return
     if config.backbone.coding != "none":
         raise ConfigError("backbone.coding: of a frozen backbone, but model 'end_to_end' trains it; set it to 'none'")
-    if config.training.augment.is_active:
+    if config.training.augment.noise:
         raise ConfigError(
-            "training.augment: of features, but model 'end_to_end' is given frames; switch it off (model.shift and "
-            "model.zoom move frames)"
+            "training.augment.noise: of features, but model 'end_to_end' is given frames; set it to 0, and noise of "
+            "the temporal model in model.model (input_noise), where it has that"
+        )
+    if config.training.augment.is_active and not config.training.epochs and not config.training.skip:
+        raise ConfigError(
+            "training.augment: training.epochs is 0, and model 'end_to_end' sees varied clips in epochs alone: switch "
+            "it off, or set training.epochs"
         )
     if config.training.feature_noise:
         raise ConfigError(
