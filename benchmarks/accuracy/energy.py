@@ -25,13 +25,13 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # the repository
 
+from benchmarks.lib.counting import CLIPS, count_mean
 from benchmarks.lib.table import ROOT, make_table, show, write_section
 from snn_action.config import Config, load_config, make_config
 from snn_action.datasets.catalog import Fold
 from snn_action.evaluation import predict_clips
 from snn_action.evaluation.accuracy import average_clips
 from snn_action.evaluation.energy.account import Account, Row, compare
-from snn_action.evaluation.energy.count import count_head
 from snn_action.evaluation.energy.layers import Layer, total
 from snn_action.evaluation.energy.targets import load_target
 from snn_action.models import TemporalModel
@@ -42,6 +42,7 @@ from snn_action.runs.tuning.candidates import GIVEN, JOINED, LATE, Candidate
 from snn_action.runs.tuning.validation import Validation, divide
 
 BITS = 8
+BATCH = 16
 LOSSES = (0.3, 0.0)  # points that a smaller head may lose on validation
 TARGETS = ("45nm", "loihi2")
 UNTRAINED = {"epochs": 0, "validation_share": 0}
@@ -110,11 +111,11 @@ def measure(candidate: Candidate, config: Config, data: Data, inner: int) -> tup
 
 
 def count(validation: Validation) -> list[Layer]:
-    """Layers of the last model on a clip that it was tested on; matrices are rounded, as the estimate has them."""
+    """Layers of the last model on a mean clip of its test; matrices are rounded, as the estimate has them."""
     assert validation.model is not None
     seen = validation._seen
-    clip, _ = seen.read(seen.clips_of(validation.inner[-1].test)[:1])
-    return count_head(quantize(validation.model.cpu(), BITS), clip, None)
+    clips, model = seen.clips_of(validation.inner[-1].test), quantize(validation.model.cpu(), BITS)
+    return count_mean(model, seen, clips, predict_clips(model, seen, clips, BATCH, torch.device("cpu")))
 
 
 def price(layers: list[Layer], target: str) -> Row:
@@ -279,7 +280,8 @@ def main() -> None:
             f"the LMU (untrained), in {search.inner} inner folds: units {show_list(search.widths)} times the inputs, "
             f"order 1 or 2, encoders {' or '.join(search.encoders)}, spikes at up to {show_list(list(RATES))} a "
             "second. *With 8 bits, with 4 bits*: accuracy with matrices rounded to so many bits, nothing trained after "
-            "it. Energy is counted on the one of 8 bits. "
+            "it. Energy is counted on the one of 8 bits, spikes are the mean over all test clips and other counts over "
+            f"{CLIPS} of them. "
             "*Changes*: chosen from a list that also has heads whose input and memory are sent as changes, from the "
             f"size that is named on (of {show_list([one for one in search.thresholds if one])}). *Effective*: "
             "multiplications and accumulates whose input and weight are not zero. *Crossover*: spikes a neuron and "

@@ -20,13 +20,14 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[2]))  # the repository
 
 from benchmarks.accuracy.energy import BITS, TARGETS, price, quantize
+from benchmarks.lib.counting import count_mean
 from benchmarks.lib.paired import compare
 from benchmarks.lib.table import SET, make_table, show, write_section
 from snn_action.config import Config, load_config, make_config
 from snn_action.datasets.catalog import Fold
 from snn_action.evaluation import predict_clips
 from snn_action.evaluation.accuracy import average_clips
-from snn_action.evaluation.energy.count import count_head, mark_rounded
+from snn_action.evaluation.energy.count import mark_rounded
 from snn_action.evaluation.energy.layers import total
 from snn_action.models import TemporalModel
 from snn_action.runs import pipeline
@@ -80,8 +81,9 @@ class Measurements:
     def _test(self, validation: Validation, model: TemporalModel, bits: int | None) -> Measured:
         seen, config = validation._seen, self.config
         clips = seen.clips_of(self.data.catalog.folds[0].test)
-        tested = average_clips(predict_clips(model, seen, clips, config.evaluation.batch_size, torch.device("cpu")))
-        layers = mark_rounded(count_head(model, seen.read(clips[:1])[0], None), model, bits)
+        predictions = predict_clips(model, seen, clips, config.evaluation.batch_size, torch.device("cpu"))
+        tested = average_clips(predictions)
+        layers = mark_rounded(count_mean(model, seen, clips, predictions), model, bits)
         right = tested.correct[np.argsort(tested.video)].tolist()
         return Measured(right, total(layers, "nonzero"), price(layers, TARGETS[0]).head or 0.0)
 

@@ -9,6 +9,7 @@ import torch
 from snn_action.config import load_config
 from snn_action.core.errors import ConfigError, WorkError
 from snn_action.evaluation import record_spikes
+from snn_action.evaluation.energy.count import count_head
 from snn_action.models import build_model
 from snn_action.report import read_run
 from snn_action.report.metrics import LEAKED, MARK
@@ -24,6 +25,24 @@ def config(features_file, write_config):
 
 def without_timings(metrics):
     return {key: value for key, value in metrics.items() if key not in ("seconds", "videos_per_second")}
+
+
+def test_what_is_sent_as_changes_is_counted_as_the_mean_of_several_clips(features_file, write_config):
+    """Each of the twelve test clips has six steps: eight of them are counted."""
+    model = {"type": "lmu", "units": 8, "order": 2, "theta": 6.0, "memory_d": 3, "input_threshold": 0.5}
+    path = write_config({"type": "features", "path": str(features_file)}, model=model)
+    config = load_config(path)
+    run = pipeline.run(config, run_id="one")
+    data = pipeline.load_data(config)
+    model = build_model(config.model, data.features.dim, 3, 0).eval()
+    load_weights(model, run.folder / "checkpoints" / "best.ckpt")
+    sent = []
+    for clip in data.features.clips_of(data.catalog.folds[0].test)[:8]:
+        layers = count_head(model, data.features.read([clip])[0], None)
+        sent.append(sum(layer.spikes for layer in layers))
+    (senders,) = (layer for layer in run.metrics["energy"]["layers"]["head"] if layer.get("spikes"))
+    assert len(set(sent)) > 1
+    assert senders["spikes"] == pytest.approx(np.mean(sent))
 
 
 @pytest.mark.real_figures

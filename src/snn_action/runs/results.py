@@ -16,20 +16,23 @@ from snn_action.evaluation import (
 )
 from snn_action.evaluation.energy.account import Account
 from snn_action.evaluation.energy.count import AS_THEY_ARE, count_head, count_heads
-from snn_action.evaluation.energy.layers import Layer
+from snn_action.evaluation.energy.layers import Layer, average_layers
 from snn_action.models import TemporalModel, build_model
 from snn_action.report.examples import Shown, choose_videos, say_left_out
 from snn_action.runs.data import Data
 from snn_action.runs.folder import fold_folder
 from snn_action.training import find_best, read_lines, see_clip, write_lines
 
+COUNTED = 8  # test clips, of whose changes the mean is counted
+
 
 def describe_work(
     config: Config, data: Data, folder: Path, model: TemporalModel, spikes: dict[str, Any] | None
 ) -> dict[str, Any]:
     """The part of ``metrics.json`` that predictions do not give: operations, seconds, what was left out, notes."""
-    clip, _ = data.features.read([find_typical_clip(data)])
-    heads = count_heads(model.cpu(), clip, spikes, config.training.weight_bits)
+    clips = find_typical_clips(data)
+    clip, _ = data.features.read(clips[:1])
+    heads = _count_model(model.cpu(), data, clips, spikes, config.training.weight_bits)
     backbone = None if data.backbone is None else count_backbone(data.backbone, data.catalog, config, clip.shape[1])
     steps = clip.shape[1]
     account = Account(
@@ -65,11 +68,27 @@ def _count_baseline(clip: Tensor, classes: int) -> tuple[Layer, ...]:
     return tuple(count_head(baseline, clip, None))
 
 
-def find_typical_clip(data: Data) -> int:
-    """The test clip whose length is nearest to the mean of all test clips, as spikes are counted a mean clip."""
-    tested = sorted({clip for fold in data.catalog.folds for clip in data.features.clips_of(fold.test)})
+def _count_model(
+    model: TemporalModel, data: Data, clips: list[int], spikes: dict[str, Any] | None, bits: int | None
+) -> dict[int, tuple[Layer, ...]]:
+    """``count_heads`` on the first of ``clips``; on all, and their mean, where what is sent depends on what moves."""
+
+    def count(clip: int) -> dict[int, tuple[Layer, ...]]:
+        return count_heads(model, data.features.read([clip])[0], spikes, bits)
+
+    first = count(clips[0])
+    if not any(layer.by_changes for layer in first[AS_THEY_ARE]):
+        return first
+    counted = [first, *map(count, clips[1:])]
+    return {width: tuple(average_layers([one[width] for one in counted])) for width in first}
+
+
+def find_typical_clips(data: Data) -> list[int]:
+    """Up to ``COUNTED`` test clips, evenly spread, of the length that is nearest to the mean of all."""
+    tested = np.array(sorted({clip for fold in data.catalog.folds for clip in data.features.clips_of(fold.test)}))
     lengths = data.features.length[tested]
-    return tested[int(np.abs(lengths - lengths.mean()).argmin())]
+    alike: list[int] = tested[lengths == lengths[np.abs(lengths - lengths.mean()).argmin()]].tolist()
+    return alike[:: max(1, len(alike) // COUNTED)][:COUNTED]
 
 
 def note_training(config: Config, catalog: Catalog, model: TemporalModel) -> list[str]:

@@ -101,6 +101,33 @@ def test_the_twin_has_numbers_and_no_neurons():
     assert spike_rate(HEAD) == 50 / (N * T)
 
 
+SENDERS = Layer(
+    "input changes", "head", "neurons", T, outputs=N, by_changes=True, neuron_updates=N * T, states=2 * N, spikes=7.0
+)
+CHANGED = replace(SPIKES, name="input", by_spikes=False, by_changes=True, effective_macs=28.0, effective_acs=0.0)
+
+
+def test_changes_are_no_spikes():
+    """A twin sends them as well, so that it is compared what spikes cost and nothing else."""
+    both = [SENDERS, CHANGED, *HEAD]
+    assert spike_rate([SENDERS, CHANGED]) is None
+    assert spike_rate(both) == spike_rate(HEAD)
+    assert make_twin(both) == [SENDERS, CHANGED, *make_twin(HEAD)]
+    assert scale_spikes(both, 3) == [SENDERS, CHANGED, *scale_spikes(HEAD, 3)]
+    cheap = TARGET.model_copy(update={"neuron_update": {"8": 0.1}, "local_bytes": 1000})
+    assert find_crossover(both, make_twin(both), cheap) == find_crossover(HEAD, make_twin(HEAD), cheap)
+    assert compare(Account(T, {8: (SENDERS, CHANGED)}, None, ()), TARGET, 8).twin is None
+
+
+def test_the_crossover_of_a_silent_head_is_that_of_one_that_spikes():
+    cheap = TARGET.model_copy(update={"neuron_update": {"8": 0.1}, "local_bytes": 1000})
+    silent = scale_spikes(HEAD, 0)
+    assert spike_rate(silent) == 0
+    assert find_crossover(silent, make_twin(silent), cheap) == pytest.approx(
+        find_crossover(HEAD, make_twin(HEAD), cheap), rel=2e-3
+    )
+
+
 def test_the_crossover_is_where_both_need_the_same():
     cheap = TARGET.model_copy(update={"neuron_update": {"8": 0.1}, "local_bytes": 1000})
     twin = make_twin(HEAD)

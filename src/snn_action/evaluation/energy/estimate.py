@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from snn_action.core.errors import ConfigError
-from snn_action.evaluation.energy.layers import Layer
+from snn_action.evaluation.energy.layers import Layer, total
 from snn_action.evaluation.energy.targets import Target
 from snn_action.evaluation.energy.traffic import (
     Traffic,
@@ -156,10 +156,14 @@ def _price(layer: Layer, target: Target, bits: int, way: Way, fits: bool) -> Lay
 
 
 def make_twin(layers: Sequence[Layer], active: float = 1.0) -> list[Layer]:
-    """The same network with numbers in the place of spikes, of which a share ``active`` is not zero; no neurons."""
+    """The same network with numbers in the place of spikes, of which a share ``active`` is not zero; no neurons.
+
+    What is sent as changes stays so, with the neurons that send it. Layers of numbers behind decoded spikes keep the
+    zeros that these left: the twin is at most as dear as it would be without them.
+    """
     twin = []
     for layer in layers:
-        if layer.kind == "neurons":
+        if _spikes(layer):
             continue
         if layer.by_spikes:
             layer = replace(
@@ -179,25 +183,48 @@ def scale_spikes(layers: Sequence[Layer], factor: float) -> list[Layer]:
     for layer in layers:
         if layer.by_spikes:
             layer = replace(layer, active=layer.active * factor, effective_acs=layer.effective_acs * factor)
-        scaled.append(replace(layer, spikes=layer.spikes * factor))
+        elif _spikes(layer):
+            layer = replace(layer, spikes=layer.spikes * factor)
+        scaled.append(layer)
     return scaled
 
 
 def spike_rate(layers: Sequence[Layer]) -> float | None:
-    """Spikes a neuron and step, over all populations; None without neurons."""
-    updates = sum(layer.neuron_updates for layer in layers)
-    return sum(layer.spikes for layer in layers) / updates if updates else None
+    """Spikes a neuron and step, over all populations; None without neurons. Changes that are sent are no spikes."""
+    populations = [layer for layer in layers if _spikes(layer)]
+    updates = total(populations, "neuron_updates")
+    return total(populations, "spikes") / updates if updates else None
+
+
+def _spikes(layer: Layer) -> bool:
+    """Whether it is a population of neurons that send spikes, and not changes of a value."""
+    return layer.kind == "neurons" and not layer.by_changes
+
+
+def _fire_always(layers: Sequence[Layer]) -> list[Layer]:
+    """The same network, each of whose neurons sends one spike a step."""
+    fired = []
+    for layer in layers:
+        if layer.by_spikes:
+            layer = replace(layer, active=layer.values, effective_acs=layer.fan_out * layer.values)
+        elif _spikes(layer):
+            layer = replace(layer, spikes=layer.neuron_updates)
+        fired.append(layer)
+    return fired
 
 
 def find_crossover(layers: Sequence[Layer], twin: Sequence[Layer], target: Target, bits: int = 8) -> float | None:
     """The spikes a neuron and step below which ``layers`` need less energy than ``twin``; None: they never do.
 
-    All populations are made to spike more or less by one factor. The estimate grows with it, so the place is found by
-    bisection, to 1 part in 1000; 1.0 where spikes win at any rate up to one a neuron and step.
+    All populations are made to spike more or less by one factor; if none spikes at all, all are made to spike alike.
+    The estimate grows with it, so the place is found by bisection, to 1 part in 1000; 1.0 where spikes win at any rate
+    up to one a neuron and step.
     """
     rate = spike_rate(layers)
-    if not rate:
+    if rate is None:
         return None
+    if rate == 0:
+        layers, rate = _fire_always(layers), 1.0
     limit = estimate(twin, target, bits).total
 
     def wins(at: float) -> bool:

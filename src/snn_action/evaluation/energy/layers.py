@@ -1,7 +1,7 @@
 """What one layer of a network does for one clip: operations, values that move, weights and states that it holds."""
 
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, get_args
 
 from snn_action.core.errors import printable
@@ -9,6 +9,10 @@ from snn_action.core.errors import printable
 Kind = Literal["synapses", "neurons", "states"]
 _TEXTS = ("name", "part", "kind")
 _FLAGS = ("by_spikes", "by_changes")
+_MEANS = (  # counts, which differ from clip to clip
+    *("steps", "values", "active", "dense_macs", "effective_macs", "effective_acs"),
+    *("neuron_updates", "state_updates", "spikes"),
+)
 _MOST = 1e30  # of any count: far more than there is, and products of counts are still numbers
 
 
@@ -116,3 +120,11 @@ class Layer:
 def total(layers: Iterable[Layer], field: str) -> float:
     """The sum of one count over ``layers``."""
     return float(sum(getattr(layer, field) for layer in layers))
+
+
+def average_layers(clips: Sequence[Sequence[Layer]]) -> list[Layer]:
+    """The mean over clips of what the layers of one network do for each; sizes are those of the first."""
+    return [
+        replace(same[0], **{name: total(same, name) / len(same) for name in _MEANS})
+        for same in zip(*clips, strict=True)
+    ]
