@@ -8,6 +8,7 @@ import torch
 
 from snn_action.backbones import Backbone, build_backbone, infer
 from snn_action.backbones.cut import FrozenPart, cut_backbone
+from snn_action.core.compat import import_torchvision
 from snn_action.core.errors import ConfigError
 
 SIZE = 64
@@ -107,8 +108,21 @@ def test_a_spiking_cnn_is_trained_whole():
 def test_windows_of_images_can_be_cut_too():
     video = build_backbone({"name": "r3d_18", "weights": "random"}, seed=0)
     windows = torch.randn(1, 16, 3, 32, 32)
-    part = cut_backbone(video, "network.layer4", 32)
+    part = cut_backbone(video, "layer4", 32)
     torch.testing.assert_close(rejoin(part, windows), infer(video, windows), atol=1e-5, rtol=1e-4)
+
+
+def test_a_block_that_takes_more_than_its_input_can_be_cut_at():
+    """Blocks of timm's transformers have a mask as well, which nobody gives."""
+    import_torchvision()
+    pytest.importorskip("timm", reason="the extra timm is not installed")
+    model = {"name": "timm", "model": "vit_tiny_patch16_224", "weights": "random"}
+    backbone = build_backbone(model, seed=0)
+    x = torch.randn(2, 3, 224, 224)
+    part = cut_backbone(backbone, "blocks.11", 224)
+    torch.testing.assert_close(rejoin(part, x), infer(backbone, x), atol=1e-5, rtol=1e-4)
+    with pytest.raises(ConfigError, match=r"Known: all, head, .*blocks\.0.*norm, fc_norm, head_drop$"):
+        cut_backbone(backbone, "block", 224)
 
 
 def test_a_frozen_part_can_be_copied_and_saved_whole(backbone, images):

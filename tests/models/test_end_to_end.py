@@ -103,6 +103,23 @@ def test_frames_some_at_a_time_give_the_same_where_statistics_are_frozen():
         torch.testing.assert_close(other, found[0])
 
 
+@pytest.mark.parametrize("frames", [1, 3, 5, 7])
+def test_a_frame_is_left_alone_by_no_part_and_if_it_is_alone_running_statistics_serve(frames):
+    """Three frames, two at a time: a part of one frame has no variance behind a layer without places."""
+    network = nn.Sequential(nn.Linear(6, 4), nn.BatchNorm1d(4))
+    seen = []
+    network[1].register_forward_pre_hook(lambda module, given: seen.append((len(given[0]), module.training)))
+    encoder = FrameEncoder(network, (6,), 4)
+    encoder.recompute, encoder.frames_together = True, 2
+    x = torch.randn(1, frames, 6, requires_grad=True)
+    found, _ = encoder.train()(x, (), None)
+    found.square().sum().backward()
+    assert bool(x.grad.isfinite().all())
+    assert all(trained == (size > 1) for size, trained in seen)
+    assert max(size for size, _ in seen) <= 2
+    assert network[1].training
+
+
 @pytest.mark.parametrize(
     ("setting", "is_drawn", "moves"),
     [(None, True, True), (None, False, False), ("frozen", True, False), ("trained", False, True)],
@@ -114,6 +131,11 @@ def test_statistics_move_where_they_are_trained(setting, is_drawn, moves):
     model(frames, mask=mask)
     assert torch.equal(norm.running_mean, before) != moves
     assert model.eval().train().encoder.network[1].training == moves
+
+
+def test_one_inside_another_is_refused():
+    with pytest.raises(ConfigError, match="'end_to_end' inside 'end_to_end' has no frames"):
+        build_model({"type": "end_to_end", "model": {"type": "end_to_end"}}, 3, 2, 0)
 
 
 def test_the_temporal_model_is_prepared_on_what_it_gets():

@@ -237,6 +237,17 @@ def test_what_is_held_out_for_calibration_is_not_learned_by_its_own_encoder(vide
             "backbone.coding: of a frozen backbone",
         ),
         ({"backbone": CNN, "clip": {"frames": 8, "size": 16}, "model": {"type": "end_to_end"}}, None),
+        (
+            {"clip": {"frames": 8, "size": 32}, "model": {"type": "end_to_end", "model": LMU}},
+            "clip.size: tiny cannot take images of side 32",
+        ),
+        (
+            {
+                "clip": {"frames": 8, "size": 32},
+                "model": {"type": "end_to_end", "model": LMU, "train_from": "convolutions.4"},
+            },
+            "clip.size: tiny cannot take images of side 32",
+        ),
     ],
 )
 def test_bad_input_is_found_before_anything_is_extracted(video_config, tmp_path, sections, words):
@@ -260,6 +271,19 @@ def test_a_step_that_memory_does_not_allow_is_found_before_work_begins(spiking, 
     with pytest.raises(ConfigError, match=r"are free: lower training.batch_size"):
         pipeline.run(spiking, run_id="one")
     assert not list((tmp_path / "store").rglob("*.safetensors"))
+
+
+def test_a_test_needs_less_memory_than_a_training(spiking, monkeypatch):
+    run = pipeline.run(spiking, run_id="one")
+    encoder = pipeline.load_data(spiking).encoder
+    frame = memory.measure_frame(encoder)
+    needed = memory.estimate_test(spiking, encoder, frame)
+    assert needed < memory.estimate_memory(spiking, encoder, frame)
+    monkeypatch.setattr(memory, "find_free_memory", lambda _: needed)
+    assert pipeline.evaluate(run.folder).metrics["accuracy"] == run.metrics["accuracy"]
+    monkeypatch.setattr(memory, "find_free_memory", lambda _: needed - 1)
+    with pytest.raises(ConfigError, match=r"testing 4 clips of 8 frames .* lower evaluation.batch_size or"):
+        pipeline.evaluate(run.folder)
 
 
 def test_features_that_were_given_are_no_frames(features_file, write_config):

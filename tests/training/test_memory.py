@@ -1,9 +1,11 @@
 from types import SimpleNamespace
 
+import torch
 from torch import nn
 
 from snn_action.models.base import Population
 from snn_action.models.encoder import FrameEncoder
+from snn_action.training import memory
 from snn_action.training.memory import BACKWARD, KERNELS, estimate_memory, measure_frame
 
 
@@ -24,3 +26,18 @@ def test_the_account_is_that_of_hand():
     assert estimate_memory(config, encoder, frame, recompute=True) == weights + batch + round(BACKWARD * 4 * frame)
     encoder.populations = (Population("hidden", 5, 2),)
     assert estimate_memory(config, encoder, frame) == int(KERNELS + weights + batch + round(BACKWARD * 30 * frame))
+
+
+def test_files_that_were_read_are_no_memory_in_use(tmp_path, monkeypatch):
+    """A group of processes counts them, and gives them back when it needs memory."""
+    given = {
+        "memory.max": "4000\n",
+        "memory.current": "3900\n",
+        "memory.stat": "anon 1200\nfile 2700\nshmem 200\ninactive_file 2000\nactive_file 500\n",
+    }
+    for name, text in given.items():
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(memory, "_CGROUP", tmp_path)
+    assert memory.find_free_memory(torch.device("cpu")) == 4000 - 3900 + 2500
+    (tmp_path / "memory.max").write_text("max\n")
+    assert memory.find_free_memory(torch.device("cpu")) > 10**6

@@ -158,6 +158,25 @@ def lay_out(backbone: Backbone, device: torch.device | str) -> None:
             weight.data = weight.data.contiguous(memory_format=torch.channels_last)
 
 
+def check_size(backbone: Backbone, size: int, device: torch.device | str = "cpu", precision: str = "32") -> None:
+    """Try, by PyTorch, whether the backbone takes images of side ``size``, where that is not its own.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    if size == backbone.input_size:
+        return
+    backbone.use_engine("torch", size)
+    try:
+        shape = (*((backbone.window,) if backbone.window > 1 else ()), 3, size, size)
+        infer(backbone, torch.zeros(1, *shape, device=device), precision)
+    except (RuntimeError, ValueError, AssertionError) as error:
+        raise ConfigError(
+            f"clip.size: {backbone.name} cannot take images of side {size} ({error}); leave it out for "
+            f"{backbone.input_size}"
+        ) from None
+
+
 def infer(backbone: Backbone, images: Tensor, precision: str = "32") -> Tensor:
     """``infer_next`` of images that nothing came before: their features alone."""
     return infer_next(backbone, images, None, precision)[0]

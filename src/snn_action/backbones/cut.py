@@ -16,13 +16,14 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from snn_action.backbones.base import Backbone
+from snn_action.backbones.base import Backbone, check_size
 from snn_action.backbones.graph import read_graph
 from snn_action.backbones.spiking_cnn import OfWindows
 from snn_action.core.errors import ConfigError
 from snn_action.models.encoder import Encoder, FrameEncoder
 
 ALL, HEAD = "all", "head"
+WRAPPED = "network"  # inside a network that puts windows of images into another order
 
 
 class FrozenPart(Backbone):
@@ -71,8 +72,10 @@ def cut_backbone(backbone: Backbone, train_from: str, size: int) -> Backbone:
     """The frozen part of ``backbone`` for images of side ``size``, with the rest as its ``encoder``.
 
     Raises:
-        ConfigError: no such layer, it lies inside a block, or the network cannot be cut.
+        ConfigError: no such layer, it lies inside a block, the network cannot be cut, or not take images of this size.
     """
+    if not isinstance(backbone.network, OfWindows):  # lays itself out for any size, or says why not
+        check_size(backbone, size)
     if train_from == HEAD:
         return FrozenPart(backbone.network, backbone, backbone.feature_dim, HEAD, None)
     shape = (*((backbone.window,) if backbone.window > 1 else ()), 3, size, size)
@@ -128,7 +131,7 @@ def split_network(network: nn.Module, layer: str, name: str) -> tuple[fx.GraphMo
         network, lambda why: ConfigError(f"model.train_from: {name} cannot be cut at a layer ({why}): {way_out}")
     )
     nodes = list(traced.graph.nodes)
-    places = dict(find_layers(nodes))
+    places = {_name_layer(place): node for place, node in find_layers(nodes) if place not in (WRAPPED, ALL, HEAD)}
     cuts = {place: node for place, node in places.items() if _find_crossing(nodes, node) is not None}
     if layer not in cuts:
         inside = f"a layer inside a block of {name}, past which other values run" if layer in places else ""
@@ -141,6 +144,11 @@ def split_network(network: nn.Module, layer: str, name: str) -> tuple[fx.GraphMo
     return _take(traced, nodes[: nodes.index(first)], None, crossing), _take(
         traced, nodes[nodes.index(first) : -1], crossing, nodes[-1].args[0]
     )
+
+
+def _name_layer(place: str) -> str:
+    """As the network that is wrapped names it."""
+    return place.removeprefix(f"{WRAPPED}.")
 
 
 def find_layers(nodes: list[fx.Node]) -> Iterator[tuple[str, fx.Node]]:

@@ -7,6 +7,7 @@ Memory: the network is run on some frames at a time. While it trains, ``recomput
 alone, and goes forward again when gradients are asked for (Chen et al. 2016).
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -102,9 +103,7 @@ class FrameEncoder(Encoder):
         """See the contract. Real frames alone go through the network."""
         real = x.flatten(0, 1) if mask is None else x[mask]
         whole = self.training and not self.recompute
-        parts = (
-            [real] if whole else real.tensor_split(tuple(range(self.frames_together, len(real), self.frames_together)))
-        )
+        parts = [real] if whole else real.tensor_split(max(1, math.ceil(len(real) / self.frames_together)))
         found = torch.cat([self.run_part(self._encode, part) for part in parts])
         if mask is None:
             return found.view(*x.shape[:2], -1), state
@@ -114,7 +113,21 @@ class FrameEncoder(Encoder):
         images = self.normalize(frames)
         if images.ndim == 4:
             images = images.contiguous(memory_format=torch.channels_last)
-        return self.network(images).flatten(1).to(frames.dtype)  # type: ignore[no-any-return]
+        with nullcontext() if len(frames) > 1 else use_statistics(self.network):
+            return self.network(images).flatten(1).to(frames.dtype)  # type: ignore[no-any-return]
+
+
+@contextmanager
+def use_statistics(network: nn.Module) -> Iterator[None]:
+    """Inside, batch normalization uses its running statistics: those of a single frame may not exist."""
+    norms = [module for module in network.modules() if isinstance(module, _BatchNorm) and module.training]
+    for norm in norms:
+        norm.eval()
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.train()
 
 
 @contextmanager

@@ -65,6 +65,8 @@ class EndToEndSettings(ModelSettings):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
+        if isinstance(self.model, EndToEndSettings):
+            raise ValueError("model: 'end_to_end' inside 'end_to_end' has no frames; name a temporal model")
         if self.inputs != ("features",):
             raise ValueError("inputs: of the temporal model: set them in model.model")
         if (self.shift or self.zoom) and self.train_from != "all":

@@ -67,7 +67,9 @@ class Data:
         return [fold.name for fold in self.catalog.folds]
 
 
-def load_data(config: Config, split: Split | None = None, *, progress: bool = False, guard: bool = False) -> Data:
+def load_data(
+    config: Config, split: Split | None = None, *, progress: bool = False, guard: bool = False, trains: bool = True
+) -> Data:
     """The catalog, its split, and the features of its clips: those that came with it, or extracted into the store.
 
     Args:
@@ -75,6 +77,7 @@ def load_data(config: Config, split: Split | None = None, *, progress: bool = Fa
         split: What the run decided when it began; None: it is decided here.
         progress: Show bars.
         guard: For training and tests: a split whose test is not clean is refused, before hours of extraction.
+        trains: Whether something is to be trained, which needs more memory than a test.
 
     Raises:
         ConfigError: the configuration cannot be followed, what the split names is no longer as it was, or the test
@@ -111,8 +114,8 @@ def load_data(config: Config, split: Split | None = None, *, progress: bool = Fa
     prepare(backbone, config, device)
     if guard:
         check_spike_target(config, find_encoder(backbone))
-    if guard and (needed := check_memory(config, find_encoder(backbone))):
-        logger.info("training from frames: about %s of memory", show_bytes(needed), extra=LINE)
+    if guard and (needed := check_memory(config, find_encoder(backbone), trains=trains)):
+        logger.info("from frames: about %s of memory", show_bytes(needed), extra=LINE)
     described = describe_backbone(backbone, config)
     if split is not None:
         split.check_backbone(described)

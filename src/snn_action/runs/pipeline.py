@@ -149,7 +149,7 @@ def evaluate(folder: str | Path, overrides: Sequence[str] = (), *, progress: boo
     folder = Path(folder)
     with distributed.group(), open_run(folder, "evaluate"):
         config, split = read_begun_run(folder, overrides)
-        data = load_data(config, split, progress=progress, guard=True)
+        data = load_data(config, split, progress=progress, guard=True, trains=False)
         return _evaluate(config, data, folder, progress)
 
 

@@ -59,6 +59,16 @@ def measure_frame(encoder: Encoder) -> int:
     return int(kept[1] - kept[0])
 
 
+def estimate_test(config: Config, encoder: Encoder, frame: int) -> int:
+    """``estimate_memory`` of tests alone: of a model that is trained already."""
+    model: Any = config.model
+    tested = config.evaluation.batch_size * config.clip.frames * len(config.clip.streams)
+    weights = sum(NUMBER * parameter.numel() for parameter in encoder.parameters())
+    kernels = KERNELS if encoder.populations else 0
+    size = NUMBER * torch.Size(encoder.shape).numel()
+    return int(kernels + weights + 2 * tested * size + min(model.frames_together, tested) * frame)
+
+
 def estimate_memory(config: Config, encoder: Encoder, frame: int, *, recompute: bool | None = None) -> int:
     """Bytes that the module's account gives; ``frame`` is what ``measure_frame`` says."""
     model: Any = config.model
@@ -84,14 +94,22 @@ def find_free_memory(device: torch.device) -> int | None:
         )
         if limit.isdecimal():
             used = int((_CGROUP / "memory.current").read_text(encoding="utf-8"))
-            free.append(int(limit) - used)
+            free.append(int(limit) - used + _read_cache())
     except (OSError, ValueError, IndexError):
         return None
     return min(free, default=None)
 
 
-def check_memory(config: Config, encoder: Encoder | None) -> int | None:
+def _read_cache() -> int:
+    """Bytes of files that the group has read lately and gives back when memory is asked for."""
+    lines = (_CGROUP / "memory.stat").read_text(encoding="utf-8").splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.split()[0] in ("inactive_file", "active_file"))
+
+
+def check_memory(config: Config, encoder: Encoder | None, *, trains: bool = True) -> int | None:
     """Check that a training from frames fits; return its estimate in bytes, None where nothing is trained from frames.
+
+    Where nothing is to be trained any more (``trains``), its tests have to fit.
 
     Raises:
         ConfigError: it does not; says what to change.
@@ -99,10 +117,19 @@ def check_memory(config: Config, encoder: Encoder | None) -> int | None:
     if encoder is None or not isinstance(config.model, EndToEndSettings):
         return None
     frame = measure_frame(encoder)
-    needed = estimate_memory(config, encoder, frame)
+    if not trains or config.training.skip:
+        needed = estimate_test(config, encoder, frame)
+    else:
+        needed = estimate_memory(config, encoder, frame)
     free = find_free_memory(resolve_device(config.device).main)
     if free is None or needed <= free:
         return needed
+    if not trains or config.training.skip:
+        raise ConfigError(
+            f"model: testing {config.evaluation.batch_size} clips of {config.clip.frames} frames at once takes about "
+            f"{show_bytes(needed)} of memory, {show_bytes(free)} are free: lower evaluation.batch_size or "
+            "model.frames_together"
+        )
     training, spared = config.training, estimate_memory(config, encoder, frame, recompute=True)
     can_spare = spared < needed and not config.model.recompute
     way = f"set model.recompute to true (about {show_bytes(spared)}), lower " if can_spare else "lower "

@@ -8,9 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from snn_action.backbones import Backbone, build_backbone
+from snn_action.backbones import Backbone, build_backbone, infer
 from snn_action.core.errors import ConfigError
-from snn_action.features.extraction import embed
 from snn_action.features.extraction.embed import extract_video, find_windows, prepare
 from snn_action.features.extraction.extract import extract_features
 from snn_action.features.keys import feature_key
@@ -91,10 +90,10 @@ def test_a_network_of_videos_of_torchvision():
     backbone = build_backbone({"name": "r3d_18", "weights": "random"})
     assert (backbone.window, backbone.input_size, backbone.feature_dim) == (16, 112, 512)
     x = torch.rand(1, 16, 3, 32, 32)
-    features = embed.infer(backbone, x)
+    features = infer(backbone, x)
     assert features.shape == (1, 512)
-    assert torch.allclose(features, embed.infer(backbone, x.repeat(2, 1, 1, 1, 1))[:1], atol=1e-5)
-    assert not torch.allclose(features, embed.infer(backbone, x.flip(1)), atol=1e-5)
+    assert torch.allclose(features, infer(backbone, x.repeat(2, 1, 1, 1, 1))[:1], atol=1e-5)
+    assert not torch.allclose(features, infer(backbone, x.flip(1)), atol=1e-5)
 
 
 def test_features_of_another_engine_are_in_the_store_already(catalog, small, configure):

@@ -11,8 +11,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from snn_action.backbones import Backbone, infer, infer_next
-from snn_action.backbones.base import lay_out
+from snn_action.backbones import Backbone, infer_next
+from snn_action.backbones.base import check_size, lay_out
 from snn_action.backbones.cut import FrozenPart
 from snn_action.config import Config
 from snn_action.core.errors import ConfigError, WorkError
@@ -39,16 +39,8 @@ def prepare(backbone: Backbone, config: Config, device: torch.device | str) -> N
     size = config.clip.size or backbone.input_size
     if isinstance(backbone, FrozenPart) and backbone.is_empty:
         return
-    if size != backbone.input_size and (backbone.engine is None or backbone.engine.shape[-1] != size):
-        backbone.use_engine("torch", size)
-        try:
-            shape = (1, 3, size, size) if backbone.window == 1 else (1, backbone.window, 3, size, size)
-            infer(backbone, torch.zeros(shape, device=device), config.backbone.precision)
-        except (RuntimeError, ValueError, AssertionError) as error:
-            raise ConfigError(
-                f"clip.size: {backbone.name} cannot take images of side {size} ({error}); leave it out for "
-                f"{backbone.input_size}"
-            ) from None
+    if backbone.engine is None or backbone.engine.shape[-1] != size:
+        check_size(backbone, size, device, config.backbone.precision)
     backbone.use_engine(engine, size)
 
 
