@@ -27,10 +27,12 @@ from snn_action.features import (
 )
 from snn_action.features.extraction.summary import describe_extraction, show_bytes
 from snn_action.features.extraction.versions import check_versions, check_windows, extract_versions
+from snn_action.models import build_model
 from snn_action.models.encoder import Encoder
 from snn_action.runs.folder import learned_settings
 from snn_action.runs.split import Split, freeze
 from snn_action.training import check_memory, check_spike_target, read_trained_on, resolve_device
+from snn_action.training.checkpoints import check_fit, read_checkpoint
 
 logger = logging.getLogger(__name__)
 
@@ -116,6 +118,8 @@ def load_data(
         check_spike_target(config, find_encoder(backbone))
     if guard and (needed := check_memory(config, find_encoder(backbone), trains=trains)):
         logger.info("from frames: about %s of memory", show_bytes(needed), extra=LINE)
+    if guard and trains and split is None:
+        _check_start(config, catalog, backbone)
     described = describe_backbone(backbone, config)
     if split is not None:
         split.check_backbone(described)
@@ -157,6 +161,18 @@ def _find_start(config: Config, split: Split | None) -> TrainedOn | None:
     if config.training.weights is None:
         return None
     return read_trained_on(config.training.weights) if split is None else split.start or UNKNOWN
+
+
+def _check_start(config: Config, catalog: Catalog, backbone: Backbone) -> None:
+    """Check that the weights that a training begins from are those of such a model, before hours of extraction.
+
+    Raises:
+        ConfigError: they are of another architecture.
+    """
+    if config.training.weights is not None:
+        dim, classes = backbone.feature_dim * len(config.clip.streams), len(catalog.class_names)
+        model = build_model(config.model, dim, classes, config.seed, find_encoder(backbone))
+        check_fit(model, read_checkpoint(config.training.weights, mapped=True), config.training.weights)
 
 
 def _guard(
