@@ -129,8 +129,12 @@ def test_a_layer_comes_back_from_its_file():
 
 @pytest.mark.parametrize(
     "change",
-    [{"kind": "magic"}, {"steps": "9"}, {"parameters": -1}, {"name": 3}, {"values": float("nan")}, {"active": True}],
-)
+    [
+        {"kind": "magic"}, {"steps": "9"}, {"parameters": -1}, {"name": 3}, {"values": float("nan")}, {"active": True},
+        {"nonzero": 33}, {"active": 63.5}, {"weight_bits": 1.5}, {"weight_bits": 1000}, {"by_spikes": 3},
+        {"outputs": 2.5}, {"steps": 0},
+    ],
+)  # fmt: skip
 def test_a_layer_of_a_broken_file_is_refused(change):
     layer = count({"type": "lmu", **MEMORY})["readout"]
     with pytest.raises((TypeError, ValueError), match=next(iter(change))):
