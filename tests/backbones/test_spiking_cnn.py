@@ -8,12 +8,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from snn_action.backbones import Backbone, build_backbone
+from snn_action.backbones.cut import cut_backbone
 from snn_action.backbones.settings import SpikingCNNSettings
-from snn_action.backbones.spiking_cnn import SpikingCNN
+from snn_action.backbones.spiking_cnn import OfWindows, SpikingCNN
 from snn_action.backbones.spiking_layers import NormalizedConvolution
 from snn_action.core import registry
 from snn_action.core.errors import ConfigError
+from snn_action.evaluation.energy.count import count_head, count_network
+from snn_action.evaluation.energy.counter import Counter
+from snn_action.evaluation.energy.layers import Layer, total
 from snn_action.models import find_spikes
+from snn_action.models.end_to_end import EndToEnd
+from snn_action.snn.counting import listen
 
 SIZE, BATCH, STEPS = 16, 3, 6
 LENGTHS = torch.tensor([6, 2, 4])
@@ -171,7 +177,86 @@ def test_populations_count_the_synapses_of_all_convolutions_that_their_spikes_re
     assert by_name["stage2_block1_2"].fan_out == 1  # averaged over fields
     weights = sum(layer.part.convolution.weight.numel() for layer in network.layers.values())
     stem_weights = network.layers["stem"].part.convolution.weight.numel()
-    assert sum(population.weights for population in network.populations) == weights - stem_weights
+    assert sum(synapses.weights for synapses in network.synapses) == weights - stem_weights
+
+
+def count_by_hand(network: SpikingCNN, frames: Tensor) -> tuple[dict[str, int], dict[str, int], float]:
+    """Dense MACs by convolution, neurons by layer, and products of spikes with weights that lie in the image."""
+    dense, neurons, products = {}, {}, [0.0]
+
+    def see(name: str, layer: Any) -> Any:
+        def hook(_: Any, given: tuple[Tensor, ...], made: Tensor) -> None:
+            dense[name], neurons[name] = made[0].numel() * layer.weight[0].numel(), made[0].numel()
+            ones = F.conv2d(given[0].abs(), torch.ones_like(layer.weight), None, layer.stride, layer.padding)
+            products[0] += 0.0 if name == "stem" else float(ones.sum())
+
+        return hook
+
+    hooks = []
+    for name, module in network.layers.items():
+        layer: Any = module.part.convolution
+        hooks.append(layer.register_forward_hook(see(name, layer)))
+    with listen(Counter(network)), torch.no_grad():  # else the folded weights are used
+        run(network, frames)
+    for hook in hooks:
+        hook.remove()
+    return dense, neurons, products[0]
+
+
+def check_by_hand(layers: list[Layer], network: SpikingCNN, frames: Tensor, steps: int) -> None:
+    dense, neurons, products = count_by_hand(network, frames)
+    with torch.no_grad():
+        _, state = run(network, frames)
+    spikes = [float(count) for count in find_spikes(state)]
+    fields = sum(shape.channels * shape.side**2 for name, shape in network._shapes.items() if name == "stage2_block1_2")
+    met = [layer for layer in layers if layer.by_spikes]
+    stem = next(layer for layer in layers if "stem.part.convolution" in layer.name)
+    assert stem.dense_macs == steps * dense.pop("stem")
+    assert total(met, "dense_macs") == steps * (sum(dense.values()) + fields)  # each synapse once
+    assert total(layers, "neuron_updates") == steps * sum(neurons.values())
+    assert total(layers, "spikes") == sum(spikes) > 0
+    pooled = sum(layer.effective_acs for layer in met if layer.name.endswith("features"))
+    assert pooled == spikes[-1] + spikes[-2]  # the last block's layer and its shortcut
+    assert products < total(met, "effective_acs") - pooled < 1.3 * products  # beside the image too
+    assert total(met, "parameters") == sum(
+        layer.part.convolution.weight.numel() for name, layer in network.layers.items() if name != "stem"
+    )
+
+
+@pytest.mark.parametrize("size", [16, 17])
+def test_a_frozen_one_is_counted_with_all_its_populations(size):
+    backbone: Backbone = build_backbone({**SMALL, "window": 3}, seed=2)
+    images = torch.randn(1, 3, 3, size, size, generator=torch.Generator().manual_seed(0))
+    wanted = backbone(images)
+    layers = count_network(backbone, images)
+    assert torch.equal(backbone(images), wanted)
+    encoder: Any = backbone.network.encoder
+    pixels = (images * encoder.std + encoder.mean) * 255
+    check_by_hand(layers, encoder, pixels.flatten(2), 3)
+    assert {layer.part for layer in layers} == {"backbone"}
+    assert {layer.steps for layer in layers} == {3}
+    doubled = count_network(backbone, images, images, times=5)
+    assert total(doubled, "effective_acs") == pytest.approx(10 * total(layers, "effective_acs"))
+    assert total(doubled, "states") == total(layers, "states") == sum(one.neurons for one in encoder.populations)
+    cut: Any = cut_backbone(backbone, "head", size)
+    assert count_network(cut, images) == layers
+
+
+@pytest.mark.parametrize("size", [16, 17])
+def test_one_that_learns_is_counted_with_each_synapse_once(size):
+    network = make(torch.float32, size=size)
+    model = EndToEnd(3 * size**2, 3, encoder=network, model={"type": "lmu", "units": 4, "order": 2, "memory_d": 3})
+    frames = torch.rand(1, 4, 3 * size**2, generator=torch.Generator().manual_seed(0)) * 255
+    layers = count_head(model, frames, None)
+    check_by_hand(layers, network, frames, 4)
+
+
+def test_one_of_neurons_that_send_rates_is_counted_as_numbers():
+    network = make(torch.float32, neuron={"type": "rectified_linear"}, gradient="rate")
+    layers = count_network(OfWindows(network), torch.randn(1, 2, 3, SIZE, SIZE))
+    dense = count_by_hand(network, torch.rand(1, 2, 3 * SIZE**2) * 255)[0]
+    assert total(layers, "dense_macs") == 2 * sum(dense.values())
+    assert total(layers, "effective_acs") == 0
 
 
 def test_a_frozen_one_sees_the_last_images_from_rest():

@@ -289,14 +289,14 @@ def test_a_test_needs_less_memory_than_a_training(spiking, monkeypatch):
 def test_weights_of_another_model_are_found_before_anything_is_extracted(video_config, tmp_path):
     config = make_partial(video_config, training={"epochs": 1, "batch_size": 8})
     weights = pipeline.train(config, run_id="one") / "checkpoints" / "best.ckpt"
-    model = {"type": "end_to_end", "model": {**LMU, "units": 9}, "train_from": "linear"}
+    model = {"type": "end_to_end", "model": {**LMU, "units": 9}, "train_from": "convolutions.4"}
     other = make_partial(
         video_config,
         model=model,
         training={"epochs": 1, "weights": str(weights)},
         features={"store": str(tmp_path / "other"), "workers": 0},
     )
-    with pytest.raises(ConfigError, match="weights of another architecture: .* has shape"):
+    with pytest.raises(ConfigError, match=r"weights of another architecture: .* has shape"):
         pipeline.train(other, run_id="two")
     assert not list((tmp_path / "other").rglob("*.safetensors"))
 

@@ -30,8 +30,9 @@ from snn_action.backbones.settings import SpikingCNNSettings
 from snn_action.backbones.spiking_layers import LayerState, SpikingLayer, spread
 from snn_action.backbones.weights import load_weights, read_provenance, read_weights, seeded
 from snn_action.core.errors import ConfigError
-from snn_action.models.base import Population
 from snn_action.models.encoder import Encoder, join_clips, take_clips
+from snn_action.models.populations import Population, Synapses
+from snn_action.snn.counting import count_spiking, is_counting
 
 WEIGHTS = Path(__file__).with_name("weights") / "spiking_cnn.safetensors"
 LEARNED_WITH = ("channels", "blocks", "neuron", "max_rate", "intercept")  # settings that shipped weights belong to
@@ -103,23 +104,24 @@ class SpikingCNN(Encoder):
             for name in (first, second, shortcut):
                 if name is not None:
                     self._shapes[name] = Shape(self._find(name).part.convolution.out_channels, side)
-        self.populations = self._count_populations() if self._find("stem").neuron.spiking else ()
+        spiking = self._find("stem").neuron.spiking
+        self.populations = self._count_populations() if spiking else ()
+        self.synapses = self._count_synapses() if spiking else ()
 
-    def _count_populations(self) -> tuple[Population, ...]:
-        """Each layer's neurons, and where their spikes go: through shortcuts also into later blocks."""
-        shapes = self._shapes
-        fan_out, targets, weights = (dict.fromkeys(shapes, 0.0) for _ in range(3))
-        sources = ["stem"]
+    def _count_synapses(self) -> tuple[Synapses, ...]:
+        """Of each convolution but the first, and of the fields that features are means over: each once.
 
-        def lead(origins: Sequence[str], name: str) -> None:
-            after, before = shapes[name], shapes[origins[0]]
+        A convolution sees the sum of the spikes that shortcuts lead to it.
+        """
+        found = []
+
+        def lead(sources: Sequence[str], name: str) -> None:
+            (inputs, before), (outputs, after) = self._shapes[sources[0]], self._shapes[name]
             kernel = self._find(name).part.convolution.weight
-            outputs = after.channels * after.side**2
-            for number, origin in enumerate(origins):
-                fan_out[origin] += outputs * kernel[0].numel() / (before.channels * before.side**2)
-                targets[origin] += outputs
-                weights[origin] += 0 if number else kernel.numel()  # which the others share
+            sizes = inputs * before**2, outputs * after**2, kernel.numel() * after**2
+            found.append(Synapses(name, tuple(sources), *sizes, kernel.numel()))
 
+        sources = ["stem"]
         for first, second, shortcut in self.blocks:
             lead(sources, first)
             lead([first], second)
@@ -127,13 +129,19 @@ class SpikingCNN(Encoder):
                 lead(sources, shortcut)
                 sources = [shortcut]
             sources = [*sources, second]
-        for origin in sources:
-            fan_out[origin] += 1
-            targets[origin] += self.feature_dim
-        return tuple(
-            Population(name, channels * side**2, *(round(count[name]) for count in (fan_out, targets, weights)))
-            for name, (channels, side) in shapes.items()
-        )
+        channels, side = self._shapes[sources[0]]
+        inputs = channels * side**2
+        found.append(Synapses("features", tuple(sources), inputs, self.feature_dim, inputs, 0))
+        return tuple(found)
+
+    def _count_populations(self) -> tuple[Population, ...]:
+        """Each layer's neurons, and the synapses that a spike of theirs meets on average."""
+        fan_out = dict.fromkeys(self._shapes, 0.0)
+        for synapses in self._count_synapses():
+            for source in synapses.sources:
+                fan_out[source] += synapses.fan_out
+        shapes = self._shapes.items()
+        return tuple(Population(name, channels * side**2, round(fan_out[name])) for name, (channels, side) in shapes)
 
     def initial_state(self, batch: int, device: torch.device, dtype: torch.dtype) -> tuple[LayerState, ...]:
         """Neurons at rest, no spike yet."""
@@ -195,8 +203,15 @@ class OfWindows(nn.Module):
         windows = windows if windows.ndim == 5 else windows.unsqueeze(1)
         if windows.shape[-1] != self.encoder.shape[-1]:
             self.encoder.lay_out(windows.shape[-1])
-        rest = self.encoder.initial_state(len(windows), windows.device, windows.dtype)
-        return self.encoder.see(windows.flatten(0, 1), rest, None)[0].mean(1)
+        state = self.encoder.initial_state(len(windows), windows.device, windows.dtype)
+        if not is_counting():
+            return self.encoder.see(windows.flatten(0, 1), state, None)[0].mean(1)
+        found = []
+        for images in windows.unbind(1):  # each image is a step
+            features, state = self.encoder.see(images, state, None)
+            found.append(features)
+        count_spiking(self.encoder, state, windows.shape[1])
+        return torch.cat(found, 1).mean(1)
 
 
 def build(settings: SpikingCNNSettings, seed: int) -> Backbone:

@@ -73,7 +73,7 @@ class SpikingLayer(nn.Module):
 
     def forward(self, x: Tensor, state: LayerState, mask: Tensor | None, of_spikes: bool) -> tuple[Tensor, LayerState]:
         """Spikes ``(N, C', H', W')`` of real frames, counted, of ``x`` (N, C, H, W) of these, and the state after."""
-        with count_elsewhere() if of_spikes else nullcontext():  # spikes are counted by population
+        with count_elsewhere() if of_spikes and self.neuron.spiking else nullcontext():  # counted by population
             z = self.part(x)
         current = (z.permute(0, 2, 3, 1).to(state.spikes) * self.gain + self.bias).contiguous()
         over_time = spread(current, len(state.spikes), mask)

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from inspect import Parameter
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,8 @@ from torch.nn import functional as F
 from snn_action.core.settings import describe_item, make_settings, make_signature
 from snn_action.models.differences import Past
 from snn_action.models.inputs import ExpandedClips, Inputs, SeenState
+from snn_action.models.populations import Population as Population
+from snn_action.models.populations import Synapses
 from snn_action.models.settings import ModelSettings
 from snn_action.models.standardizer import InputStandardizer as InputStandardizer
 from snn_action.snn.masks import check_mask
@@ -18,25 +20,6 @@ from snn_action.snn.masks import check_mask
 SIZES = ("in_features", "num_classes")
 IN, OUT = "in_features: D of the input (B, T, D).", "num_classes: K of the logits (B, T, K)."
 KEPT = 8  # layouts of states: one for each number of clips
-
-
-class Population(NamedTuple):
-    """Spiking neurons of one kind.
-
-    Attributes:
-        name: Of the population, alone in its model.
-        neurons: How many there are.
-        fan_out: Weights that one spike adds up.
-        targets: Values to which the spikes of all of them add up; 0: as many as ``fan_out``, where each neuron is
-            connected to each of them.
-        weights: Weights that their synapses share, as in a convolution; None: each has its own.
-    """
-
-    name: str
-    neurons: int
-    fan_out: int
-    targets: int = 0
-    weights: int | None = None
 
 
 class TemporalModel(nn.Module, ABC):
@@ -55,12 +38,15 @@ class TemporalModel(nn.Module, ABC):
         given_features: D of the input.
         in_features: Values of a step that the model's own parts see: D, times the number of inputs.
         populations: Of spiking neurons; none: the model does not spike.
+        synapses: Behind populations that meet several sets of weights, or share one; those behind each other
+            population are its own.
         averages_time: True where a step's prediction is already one of the mean over all steps seen: then a clip's
             prediction is that of its last step, where other models' are averaged over steps.
         trained_by_gradient: False where the model is trained by its method ``fit`` instead.
     """
 
     populations: tuple[Population, ...] = ()
+    synapses: tuple[Synapses, ...] = ()
     averages_time: ClassVar[bool] = False
     trained_by_gradient: ClassVar[bool] = True
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
-from snn_action.models.base import Population
+from snn_action.models.populations import Population, Synapses
 
 
 class Encoder(nn.Module, ABC):
@@ -35,9 +35,11 @@ class Encoder(nn.Module, ABC):
         frames_together: Frames that go through it at once; see the module.
         recompute: In training, keep the input of each such part alone.
         populations: Of spiking neurons, in the order of the state's fields ``spikes``.
+        synapses: Behind them, see ``TemporalModel``.
     """
 
     populations: tuple[Population, ...] = ()
+    synapses: tuple[Synapses, ...] = ()
 
     def __init__(
         self,

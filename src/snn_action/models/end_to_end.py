@@ -116,6 +116,8 @@ class EndToEnd(TemporalModel):
         prefixes = [""] if self.streams == 1 else [f"stream {number + 1}: " for number in range(self.streams)]
         several = [one._replace(name=f"{prefix}{one.name}") for prefix in prefixes for one in own]
         self.populations = (*several, *self.model.populations)
+        shared = () if self.encoder is None else self.encoder.synapses
+        self.synapses = (*(one.inside(prefix) for prefix in prefixes for one in shared), *self.model.synapses)
 
     def train(self, mode: bool = True) -> "EndToEnd":
         """Also leave batch normalization as it is where its statistics are frozen."""

@@ -80,6 +80,11 @@ class LateFusion(TemporalModel):
             for number, part in enumerate(self._list_parts())
             for one in part.populations
         )
+        self.synapses = tuple(
+            one.inside(f"stream {number + 1}: ")
+            for number, part in enumerate(self._list_parts())
+            for one in part.synapses
+        )
 
     @property
     def _sides(self) -> range:

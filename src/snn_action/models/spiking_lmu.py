@@ -134,7 +134,7 @@ class SpikingLMU(TemporalModel):
         self.rate_unit = sum(s.max_rates) / 2
         self.current_unit = float(self.neuron.gain_bias(torch.tensor([self.rate_unit]), torch.zeros(1))[0])
         self._spread_units()
-        populations = [Population("hidden", s.units, self.num_classes)]
+        populations = [Population("hidden", s.units, self.num_classes, biases=self.num_classes)]
         if s.spiking_memory:  # onto the decoded value
             populations.insert(0, Population("memory", size * s.ensemble_neurons, 1, size))
         if s.spiking_input:

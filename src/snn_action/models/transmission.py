@@ -69,7 +69,7 @@ def transmit_once(
 def _count(held: Tensor, before: Tensor, name: str, layers: tuple[nn.Linear, ...]) -> None:
     changes = torch.diff(held, dim=1, prepend=before.to(held).unsqueeze(1))
     per_step = changes.flatten(0, 1).count_nonzero(1)
-    count_events(name, held.shape[-1], per_step.tolist())
+    count_events(name, held.shape[-1], per_step.tolist(), states=1)  # what they send is kept where it is made
     with by_changes():
         for layer in layers:
             F.linear(changes, layer.weight)

@@ -113,7 +113,9 @@ class Ensemble(nn.Module):
     def forward(self, values: Tensor, state: Activity, mask: Tensor | None) -> tuple[Tensor, Activity]:
         """Outputs (B, T, N) of ``values`` (B, T, D), and the state after the last real step."""
         check_finite(values, "value of ensemble")
-        spikes, neurons = self.neuron(F.linear(values, self.encoders, self.bias).to(self.bias), state.neurons, mask)
+        with count_as(lambda: (Connection(values, self.encoders, bias=self.bias),)):
+            current = F.linear(values, self.encoders, self.bias).to(self.bias)
+        spikes, neurons = self.neuron(current, state.neurons, mask)
         count = state.spikes + self.neuron.count_all(spikes, (1, 2))
         if not self.keep:
             return spikes, Activity(neurons, take_last(spikes, mask), count)

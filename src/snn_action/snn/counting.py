@@ -7,7 +7,7 @@ value by value, spikes that are scaled before they meet their weights, values th
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor
 
@@ -20,12 +20,23 @@ class Connection(NamedTuple):
         weight: Of shape (N) but for one more axis, that of the targets.
         axis: Which one that is; None: there is none, each input has one target.
         name: Of the layer, where the weight is computed from those that the network keeps; else it has their name.
+        fan_in: Weights of one target; None: with an axis of targets all but those of this axis, without one a single.
+        bias: Of the targets; None: that which the network keeps beside the weight, if there is one.
     """
 
     inputs: Tensor
     weight: Tensor
     axis: int | None = 0
     name: str = "weights"
+    fan_in: int | None = None
+    bias: Tensor | None = None
+
+
+class Spiking(Protocol):
+    """Layers that spike, whose state holds a field ``spikes`` for each population, in order."""
+
+    populations: Any
+    synapses: Any
 
 
 Tell = Callable[[], Sequence[Connection]]
@@ -40,8 +51,11 @@ class Listener(Protocol):
     def count_updates(self, values: int) -> None:
         """See ``count_updates``."""
 
-    def count_events(self, name: str, neurons: int, events: Sequence[int]) -> None:
+    def count_events(self, name: str, neurons: int, events: Sequence[int], states: int) -> None:
         """See ``count_events``."""
+
+    def count_spiking(self, layers: Spiking, state: Any, steps: int) -> None:
+        """See ``count_spiking``."""
 
     def by_changes(self) -> AbstractContextManager[None]:
         """See ``by_changes``."""
@@ -99,10 +113,20 @@ def count_updates(values: int) -> None:
         _listener.count_updates(values)
 
 
-def count_events(name: str, neurons: int, events: Sequence[int]) -> None:
-    """So many neurons of a layer were updated at each step, and sent so many changes in it, each a number."""
+def count_events(name: str, neurons: int, events: Sequence[int], states: int = 2) -> None:
+    """So many neurons of a layer were updated at each step, and sent so many changes in it, each a number.
+
+    Each has so many ``states``: what has come in so far, and what its receivers hold; or the latter alone, where the
+    former is kept elsewhere or comes anew at each step.
+    """
     if _listener is not None:
-        _listener.count_events(place_name(name), neurons, events)
+        _listener.count_events(place_name(name), neurons, events, states)
+
+
+def count_spiking(layers: Spiking, state: Any, steps: int) -> None:
+    """So many steps of ``layers`` that spike went from rest to ``state``, for a network that keeps no state itself."""
+    if _listener is not None:
+        _listener.count_spiking(layers, state, steps)
 
 
 def by_changes() -> AbstractContextManager[None]:

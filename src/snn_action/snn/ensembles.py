@@ -38,8 +38,10 @@ def run_ensembles(
     """
 
     def tell() -> list[Connection]:
-        fired = Connection(spikes, decoders, None if encoders.ndim == 2 else 2, "decoders")
-        return [Connection(values, encoders, 1, "encoders"), *([] if neuron.spiking else [fired])]
+        sizes = encoders.shape[2:].numel(), decoders.shape[1]
+        entered = Connection(values, encoders, 1, "encoders", sizes[0], bias)
+        fired = Connection(spikes, decoders, None if encoders.ndim == 2 else 2, "decoders", sizes[1])
+        return [entered, *([] if neuron.spiking else [fired])]
 
     with count_as(tell):
         spikes, state = neuron(drive(values, encoders, bias), state, mask)

@@ -47,7 +47,7 @@ def test_layers_of_a_spiking_lmu():
     neurons, behind = layers["hidden neurons"], layers["hidden spikes"]
     assert (neurons.kind, neurons.outputs, neurons.neuron_updates, neurons.spikes) == ("neurons", 7, 7 * T, 10)
     assert neurons.states == 7  # an integrate-and-fire neuron has its voltage
-    assert (behind.parameters, behind.fan_in, behind.outputs, behind.by_spikes) == (7 * K, 7, K, True)
+    assert (behind.parameters, behind.fan_in, behind.outputs, behind.by_spikes) == (7 * K + K, 7, K, True)
     assert (behind.effective_acs, behind.effective_macs, behind.dense_macs) == (10 * K, 0, T * 7 * K)
     assert behind.activation_sparsity is None
     assert layers[CARRIED].states == 2 * 3 + K  # memory and leaky logits
@@ -92,6 +92,63 @@ def test_every_weight_belongs_to_a_layer(settings):
     assert spiking == len(model.populations)
 
 
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"type": "mean_pool"}, K * D + K),
+        ({"type": "lstm", "layers": 2, "units": 7, "readout_units": 6}, (
+            4 * 7 * (D + 7 + 2) + 4 * 7 * (7 + 7 + 2) + 7 * 6 + 6 + 6 * K + K
+        )),
+        ({"type": "spiking_lmu", **MEMORY}, D * 2 + 9 + 3 + 6 * 7 + 7 + 7 * K + K),
+        ({"type": "spiking_lmu", **MEMORY, "spiking_input": True, "ensemble_neurons": 6}, (
+            D * 2 + 9 + 3 + 6 * 7 + 7 + 7 * K + K + 2 * 6 * 3  # an ensemble's weights, biases and decoders
+        )),
+        ({"type": "ensemble_array", "n_ensembles": 40, "n_neurons": 5}, D * 40 + 40 * 5 * 3 + 40 * K + K),
+        ({"type": "spiking_lmu_2020", "units": 7, "order": 2, "theta": 6.0, "ensemble_neurons": 20}, (
+            20 * (D + 1 + 2) + 3 * 20 + 20 * (1 + 7) + 20 * 2 + 20 * (1 + 2 + 7) + 7 + 7 * 7 + 7 * K
+        )),
+    ],
+)  # fmt: skip
+def test_biases_are_counted_beside_weights(settings, expected):
+    """By hand; none of these has another parameter."""
+    layers = count_head(build_model(settings, D, K, seed=0), torch.randn(1, T, D), None)
+    assert total(layers, "parameters") == expected
+
+
+def test_attention_has_its_bias():
+    attention = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    layers = {layer.name: layer for layer in count_network(attention, torch.randn(1, 5, 8))}
+    assert layers["self_attn.in_proj_weight"].parameters == 3 * 8 * 8 + 3 * 8
+
+
+@pytest.mark.parametrize(("dimensions", "neuron"), [(1, "lif"), (3, "lif"), (1, "rectified_linear")])
+def test_each_neuron_of_an_ensemble_is_a_target_of_its_own_value_alone(dimensions, neuron):
+    settings = {"type": "ensemble_array", "n_ensembles": 40, "n_neurons": 5, "dimensions": dimensions}
+    gradient = {"gradient": "rate"} if neuron == "rectified_linear" else {}
+    layers = count({**settings, "neuron": {"type": neuron}, **gradient})
+    encoders = layers["encoders"]
+    assert (encoders.fan_in, encoders.fan_out, encoders.outputs) == (dimensions, 5, 200)
+    assert encoders.dense_macs == T * 200 * dimensions
+    decoders = layers["ensembles spikes" if neuron == "lif" else "decoders"]
+    assert (decoders.fan_in, decoders.fan_out, decoders.outputs) == (5, dimensions, 40 * dimensions)
+
+
+@pytest.mark.parametrize(
+    ("more", "held"),
+    [
+        ({}, 0),
+        ({"input_threshold": 0.5}, D + 2),  # what was sent of the input, and what its receivers made of it
+        ({"memory_threshold": 0.1}, 6 + 7),
+        ({"input_threshold": 0.5, "memory_threshold": 0.1}, D + 2 + 6 + 7),
+    ],
+)
+def test_each_value_that_a_sigma_delta_head_keeps_is_a_state_once(more, held):
+    layers = count({"type": "lmu", **MEMORY, "activation": "relu", **more})
+    assert sum(layer.states for layer in layers.values()) == 2 * 3 + held
+    spiking = count({"type": "spiking_lmu", **MEMORY, **more})
+    assert sum(layer.states for layer in spiking.values()) == 2 * 3 + K + 7 + held  # also leaky logits and voltages
+
+
 def test_layers_of_a_network_and_its_sums():
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 4 * 4, 5))
     images = torch.randn(1, 3, 6, 6, generator=torch.Generator().manual_seed(0))
@@ -129,8 +186,12 @@ def test_a_layer_comes_back_from_its_file():
 
 @pytest.mark.parametrize(
     "change",
-    [{"kind": "magic"}, {"steps": "9"}, {"parameters": -1}, {"name": 3}, {"values": float("nan")}, {"active": True}],
-)
+    [
+        {"kind": "magic"}, {"steps": "9"}, {"parameters": -1}, {"name": 3}, {"values": float("nan")}, {"active": True},
+        {"nonzero": 33}, {"active": 63.5}, {"weight_bits": 1.5}, {"weight_bits": 1000}, {"by_spikes": 3},
+        {"outputs": 2.5}, {"steps": 0},
+    ],
+)  # fmt: skip
 def test_a_layer_of_a_broken_file_is_refused(change):
     layer = count({"type": "lmu", **MEMORY})["readout"]
     with pytest.raises((TypeError, ValueError), match=next(iter(change))):
@@ -143,7 +204,7 @@ def test_weights_of_two_streams_are_two_layers():
     model = build_model({"type": "late_fusion", "streams": 2, "model": part}, 2 * D, K, seed=0)
     layers = {layer.name: layer for layer in count_head(model, torch.randn(1, T, 2 * D), None)}
     one, other = layers["parts.0.encoders"], layers["parts.1.encoders"]
-    assert one.parameters == other.parameters == 6 * 8
+    assert one.parameters == other.parameters == 6 * 8 + 6 * 8  # weights and biases
     assert one.steps == other.steps == T
 
 

@@ -1,6 +1,6 @@
 """Layers of a temporal model and of a backbone, counted on real input; see ``evaluation.operations``."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -9,20 +9,21 @@ from torch import Tensor, nn
 
 from snn_action.evaluation.energy.counter import Counter, evaluating
 from snn_action.evaluation.energy.layers import Layer
+from snn_action.evaluation.energy.spiking import count_values, find_neurons, list_spiking
 from snn_action.evaluation.energy.traffic import STATE_BITS
 from snn_action.models import TemporalModel, find_spikes
 from snn_action.models.rounding import find_matrices, has_matrices, rounded
+from snn_action.models.transmission import Received
 
 HEAD, BACKBONE = "head", "backbone"
 CARRIED = "carried values"
 AS_THEY_ARE = 32  # bits of weights that are not rounded
-_COUNTS = {"spikes", "steps", "number"}  # fields of states that only count
 
 
 def count_network(network: nn.Module, *examples: Tensor, times: float = 1) -> list[Layer]:
-    """Layers of ``network``, run on each of ``examples``, times ``times``, for a network that does not spike.
+    """Layers of ``network``, run on each of ``examples``, times ``times``, in evaluation mode.
 
-    It is run in evaluation mode.
+    Of a network that spikes, neurons and the synapses behind them come last; it tells of them (``count_spiking``).
     """
     counter = Counter(network)
     with evaluating(network), counter:
@@ -45,8 +46,8 @@ def repeat(layer: Layer, times: float) -> Layer:
 def count_head(model: TemporalModel, clip: Tensor, spikes: Mapping[str, Any] | None) -> list[Layer]:
     """Layers of a temporal model on one ``clip`` (1, T, D), step by step.
 
-    Synapses that carry numbers come first, then for each population its neurons and the synapses behind them, then all
-    other values that are carried from step to step.
+    Synapses that carry numbers come first, then for each population its neurons and the synapses behind them, then
+    synapses that populations share, then all other values that are carried from step to step.
 
     ``spikes`` is what ``measure_spikes`` says of the test clips, by whose mean accumulates are counted; None: by those
     of this clip.
@@ -64,43 +65,10 @@ def count_head(model: TemporalModel, clip: Tensor, spikes: Mapping[str, Any] | N
         fired = [float(count.sum()) for count in find_spikes(state)]
     else:
         fired = [spikes["populations"][population.name]["per_clip"] for population in model.populations]
-    membranes = list(_find_neurons(state)) if model.populations else []
-    for population, count, membrane in zip(model.populations, fired, membranes, strict=True):
-        neurons, synapses = population.neurons, population.neurons * population.fan_out
-        targets = population.targets or population.fan_out
-        weights = synapses if population.weights is None else population.weights
-        layers.append(
-            Layer(
-                f"{population.name} neurons",
-                HEAD,
-                "neurons",
-                float(steps),
-                outputs=neurons,
-                neuron_updates=float(neurons * steps),
-                states=membrane,
-                spikes=count,
-            )
-        )
-        layers.append(
-            Layer(
-                f"{population.name} spikes",
-                HEAD,
-                "synapses",
-                float(steps),
-                parameters=weights,
-                nonzero=weights,
-                fan_out=float(population.fan_out),
-                fan_in=synapses // targets,
-                outputs=targets,
-                values=float(neurons * steps),
-                active=count,
-                by_spikes=True,
-                dense_macs=float(synapses * steps),
-                effective_acs=population.fan_out * count,
-            )
-        )
+    membranes = list(find_neurons(state)) if model.populations else []
+    layers += list_spiking(HEAD, model.populations, model.synapses, steps, fired, membranes)
     used = keep_used(model, clip[:, -1], state)
-    carried = _count_values(used) - sum(membranes)
+    carried = count_values(used) - sum(layer.states for layer in layers)
     if carried or counter.updates:
         layers.append(Layer(CARRIED, HEAD, "states", float(steps), states=carried, state_updates=counter.updates))
     return layers
@@ -142,26 +110,19 @@ def mark_rounded(layers: Sequence[Layer], model: TemporalModel, bits: int | None
     return [replace(layer, weight_bits=bits) if is_rounded(layer) else layer for layer in layers]
 
 
-def _find_neurons(state: Any) -> Iterator[int]:
-    """Values of the neurons' states, one number a population: fields ``neurons`` beside fields ``spikes``."""
-    if isinstance(state, tuple):
-        fields = getattr(state, "_fields", ())
-        if "spikes" in fields:
-            yield _count_values(state.neurons)  # type: ignore[attr-defined]
-        else:
-            for value in state:
-                yield from _find_neurons(value)
-
-
 def keep_used(model: TemporalModel, features: Tensor, state: Any) -> Any:
     """``state`` without the tensors that nothing depends on: neither the next logits nor any tensor of the next state.
 
-    Such a tensor tells what was, and need not be carried. Each is changed in turn, and a step is made.
+    Such a tensor tells what was, and need not be carried. Each is changed in turn, and a step is made. What receivers
+    of changes hold and made of it is kept in any case: a chip adds changes to it, where we may compute it anew.
     """
     with evaluating(model):
         plain = flatten_state(model.step(features, state))
         used = []
-        for place, tensor in enumerate(flatten_state(state)):
+        for place, (tensor, is_held) in enumerate(zip(flatten_state(state), _find_received(state), strict=True)):
+            if is_held:
+                used.append(True)
+                continue
             other = ~tensor if tensor.dtype == torch.bool else tensor + 1
             changed = flatten_state(model.step(features, replace_tensor(state, place, other)))
             used.append(any(not torch.equal(one, other) for one, other in zip(plain, changed, strict=True)))
@@ -169,6 +130,14 @@ def keep_used(model: TemporalModel, features: Tensor, state: Any) -> Any:
         if not kept:
             state = replace_tensor(state, place, None)
     return state
+
+
+def _find_received(state: Any, inside: bool = False) -> list[bool]:
+    """Of each tensor in ``flatten_state``, whether it is what receivers of changes hold or made of it."""
+    if isinstance(state, Tensor):
+        return [inside]
+    inside = inside or isinstance(state, Received)
+    return [found for value in state for found in _find_received(value, inside)] if isinstance(state, tuple) else []
 
 
 def flatten_state(state: Any) -> list[Tensor]:
@@ -188,13 +157,3 @@ def replace_tensor(state: Any, place: int, new: Tensor | None) -> Any:
         values.append(replace_tensor(value, place, new) if 0 <= place < size else value)
         place -= size
     return type(state)(*values) if hasattr(state, "_fields") else tuple(values)
-
-
-def _count_values(state: Any) -> int:
-    """Numbers of a clip's state, but for those that only count."""
-    if isinstance(state, Tensor):
-        return state.numel()
-    if not isinstance(state, tuple):
-        return 0
-    names = getattr(state, "_fields", (None,) * len(state))
-    return sum(_count_values(value) for name, value in zip(names, state, strict=True) if name not in _COUNTS)

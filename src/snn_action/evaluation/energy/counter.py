@@ -6,8 +6,7 @@ are one layer without weights.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +14,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from snn_action.evaluation.energy.layers import Layer
+from snn_action.evaluation.energy.spiking import find_neurons
+from snn_action.evaluation.energy.tallies import Events, Firing, Product, Sums
+from snn_action.models.base import find_spikes
 from snn_action.snn import counting
 
 aten = torch.ops.aten
@@ -42,50 +44,6 @@ def evaluating(network: nn.Module) -> Iterator[None]:
         network.train(was_training)
 
 
-class Product(NamedTuple):
-    """One product of inputs and weights.
-
-    Attributes:
-        dense: All multiplications.
-        effective: Those of two numbers that are not zero.
-        inputs: What comes in.
-        weight: By what it is multiplied.
-        fan_in: Multiplications of one result.
-        results: How many there are.
-    """
-
-    dense: float
-    effective: float
-    inputs: Tensor
-    weight: Tensor
-    fan_in: int
-    results: int
-
-
-@dataclass
-class Sums:
-    """What was counted of one layer."""
-
-    weight: Tensor | None
-    fan_in: int
-    results: int
-    calls: int = 0
-    dense: float = 0.0
-    effective: float = 0.0
-    values: float = 0.0
-    active: float = 0.0
-    by_changes: bool = False
-
-
-@dataclass
-class Events:
-    """What neurons that send changes did."""
-
-    neurons: int
-    steps: int = 0
-    sent: int = 0
-
-
 class Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Adds up products, all of them and those of two non-zero numbers, operator by operator, and what networks tell.
 
@@ -104,49 +62,13 @@ class Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.known: dict[Any, Tensor] = {}
         self.sums: dict[str, Sums] = {}
         self.events: dict[str, Events] = {}
+        self.firing: dict[int, Firing] = {}
 
     def layers(self, part: str) -> list[Layer]:
-        """What was counted, in the order of the first use; neurons that send changes come last.
-
-        Such a neuron has two states: what has come in so far, and what its receivers hold.
-        """
-        layers = [self._describe(name, sums, part) for name, sums in self.sums.items()]
-        for name, events in self.events.items():
-            layers.append(
-                Layer(
-                    f"{name} neurons",
-                    part,
-                    "neurons",
-                    float(events.steps),
-                    outputs=events.neurons,
-                    by_changes=True,
-                    neuron_updates=float(events.neurons * events.steps),
-                    states=2 * events.neurons,
-                    spikes=float(events.sent),
-                )
-            )
-        return layers
-
-    def _describe(self, name: str, sums: Sums, part: str) -> Layer:
-        weights = [] if sums.weight is None else [sums.weight]
-        bias = self.tensors.get(f"{name}.bias")
-        weights += [] if bias is None else [bias]
-        return Layer(
-            name,
-            part,
-            "synapses",
-            float(sums.calls),
-            parameters=sum(weight.numel() for weight in weights),
-            nonzero=sum(int(weight.count_nonzero()) for weight in weights),
-            fan_in=sums.fan_in,
-            fan_out=sums.dense / sums.values if sums.values else 0.0,
-            outputs=sums.results,
-            values=sums.values,
-            active=sums.active,
-            by_changes=sums.by_changes,
-            dense_macs=sums.dense,
-            effective_macs=sums.effective,
-        )
+        """What was counted, in the order of the first use, then neurons that send changes, then what spikes."""
+        layers = [sums.describe(name, part) for name, sums in self.sums.items()]
+        layers += [events.describe(name, part) for name, events in self.events.items()]
+        return [*layers, *(layer for firing in self.firing.values() for layer in firing.describe(part))]
 
     def __enter__(self) -> "Counter":
         self.heard = counting.listen(self)
@@ -168,16 +90,15 @@ class Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.silent = True
         try:
             yield
-            for inputs, weight, axis, name in tell():
+            for inputs, weight, axis, name, given, bias in tell():
                 targets = 1 if axis is None else weight.shape[axis]
                 met = _nonzero(weight) if axis is None else self.count_nonzero(weight, axis)
                 effective = float((_nonzero(inputs) * met).sum(dtype=torch.float64))
                 fan_in = 1 if weight.ndim < 2 or axis is None else weight.numel() // targets
+                fan_in = fan_in if given is None else given
                 dense = inputs.numel() * targets
-                self.add(
-                    Product(dense, effective, inputs, weight, fan_in, dense // max(fan_in, 1)),
-                    counting.place_name(name),
-                )
+                product = Product(dense, effective, inputs, weight, fan_in, dense // max(fan_in, 1), bias)
+                self.add(product, counting.place_name(name))
         finally:
             self.silent = False
 
@@ -185,9 +106,18 @@ class Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """See ``counting``."""
         self.updates += values
 
-    def count_events(self, name: str, neurons: int, events: Sequence[int]) -> None:
+    def count_spiking(self, layers: counting.Spiking, state: Any, steps: int) -> None:
         """See ``counting``."""
-        found = self.events.setdefault(name, Events(neurons))
+        spikes = find_spikes(state)
+        if layers.populations:
+            clips = len(spikes[0])
+            states = [values // clips for values in find_neurons(state)]
+            firing = self.firing.setdefault(id(layers), Firing(layers.populations, layers.synapses, states))
+            firing.add([float(count.sum()) for count in spikes], clips * steps)
+
+    def count_events(self, name: str, neurons: int, events: Sequence[int], states: int) -> None:
+        """See ``counting``."""
+        found = self.events.setdefault(name, Events(neurons, states))
         found.steps += len(events)
         found.sent += sum(events)
 
@@ -204,8 +134,11 @@ class Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Count one product among those of its layer; ``told`` is its name where its weight has none."""
         name = self.names.get(product.weight.untyped_storage().data_ptr(), told)
         layer = UNNAMED if name is None else name.removesuffix(".weight")
-        weight = None if name is None else product.weight
-        sums = self.sums.setdefault(layer, Sums(weight, product.fan_in, product.results))
+        if layer not in self.sums:
+            bias = self._find_bias(name) if product.bias is None else product.bias
+            weights = [] if name is None else [product.weight, *([] if bias is None else [bias])]
+            self.sums[layer] = Sums(weights, product.fan_in, product.results)
+        sums = self.sums[layer]
         sums.calls += 1
         sums.by_changes |= self.of_changes
         sums.dense += product.dense
@@ -213,6 +146,11 @@ class Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         for tensor in (product.inputs, product.weight) if name is None else (product.inputs,):
             sums.values += tensor.numel()
             sums.active += float(tensor.count_nonzero())
+
+    def _find_bias(self, name: str | None) -> Tensor | None:
+        """Named as the weight is: ``bias`` beside ``weight``, ``bias_ih_l0`` beside ``weight_ih_l0``."""
+        place, dot, own = (name or "").rpartition(".")
+        return self.tensors.get(f"{place}{dot}{own.replace('weight', 'bias')}") if "weight" in own else None
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None

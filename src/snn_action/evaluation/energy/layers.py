@@ -13,6 +13,9 @@ _MEANS = (  # counts, which differ from clip to clip
     *("steps", "values", "active", "dense_macs", "effective_macs", "effective_acs"),
     *("neuron_updates", "state_updates", "spikes"),
 )
+_WHOLE = ("parameters", "nonzero", "weight_bits", "fan_in", "outputs", "states")
+_PARTS = (("nonzero", "parameters"), ("active", "values"))  # what the former counts is among the latter
+_WIDEST = 32  # bits of a weight
 _MOST = 1e30  # of any count: far more than there is, and products of counts are still numbers
 
 
@@ -27,7 +30,7 @@ class Layer:
         part: "head" or "backbone".
         kind: What the layer is.
         steps: How often it works in the clip: its time steps, or the images of the clip.
-        parameters: Weights and biases, zeros among them.
+        parameters: Weights and biases, zeros among them; the scales and shifts of a normalization are none.
         nonzero: Those that are not zero.
         weight_bits: That a weight has, as the model was trained with so few; 0: those of the estimate.
         fan_in: Weights of one target.
@@ -102,19 +105,44 @@ class Layer:
 
         Raises:
             TypeError: a value is missing or of another type.
-            ValueError: a number is negative, not finite or absurd, or the kind is none.
+            ValueError: a number is negative, not finite or absurd, numbers contradict each other, or the kind is none.
         """
         found: dict[str, Any] = {field.name: raw[field.name] for field in fields(cls) if field.name in raw}
         for name, value in found.items():
-            wanted: tuple[type, ...] = (str,) if name in _TEXTS else (int, float)
-            if not isinstance(value, wanted) or (isinstance(value, bool) and name not in _FLAGS):
+            if not isinstance(value, _find_type(name)) or (isinstance(value, bool) and name not in _FLAGS):
                 raise TypeError(f"{name} of a layer is {value!r}")
             if isinstance(value, int | float) and not 0 <= value <= _MOST:
                 raise ValueError(f"{name} of a layer is {value!r}")
         if found.get("kind") not in get_args(Kind):
             raise ValueError(f"kind of a layer is {found.get('kind')!r}")
         found |= {name: printable(found[name]) for name in _TEXTS if name in found}
-        return cls(**found)
+        layer = cls(**found)
+        layer.check()
+        return layer
+
+    def check(self) -> None:
+        """Nothing, where numbers do not contradict each other.
+
+        Raises:
+            ValueError: they do.
+        """
+        if not self.steps:
+            raise ValueError("steps of a layer are 0")
+        if self.weight_bits > _WIDEST:
+            raise ValueError(f"weight_bits of a layer is {self.weight_bits}: more than {_WIDEST}")
+        for part, whole in _PARTS:
+            least, most = getattr(self, part), getattr(self, whole)
+            if least > most and not (part == "active" and self.by_spikes):  # a neuron may send several spikes a step
+                raise ValueError(f"{part} of a layer is {least!r}, more than its {whole}, {most!r}")
+
+
+def _find_type(name: str) -> tuple[type, ...]:
+    """Of a field of layers, in a file."""
+    if name in _TEXTS:
+        return (str,)
+    if name in _FLAGS:
+        return (bool,)
+    return (int,) if name in _WHOLE else (int, float)
 
 
 def total(layers: Iterable[Layer], field: str) -> float:
