@@ -73,7 +73,7 @@ def energy(
         shown = [one for one in (targets if target else targets[:1]) if priced[one.name]]
         parts = [format_layers(every), *(format_bytes(priced[one.name], one) for one in shown), *parts]
     if sources:
-        parts += map(format_source, [*targets, *chips])
+        parts += [*map(format_source, targets), *map(format_source, chips)]
     typer.echo("\n\n".join(parts))
     if as_json is not None:
         found = {
