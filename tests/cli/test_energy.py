@@ -76,6 +76,69 @@ def test_a_target_of_ones_own_and_other_widths(finished, command, tmp_path):
     assert "target loihi2: no figure of" in out
 
 
+def test_weights_of_4_bits(finished, command, tmp_path):
+    code, out, _ = command("energy", finished, "--bits", 4, "--chip", "akida", "--json", tmp_path / "e.json")
+    assert code == 0
+    assert "no figure of" not in out
+    for name in list_targets():
+        assert re.search(rf"^{name} +[\d.]+", out, re.MULTILINE), out
+    assert "weights of 4 bits, activations and arithmetic of 8 bits" in out
+    assert "that of matrices rounded to 4 bits" in out
+    assert re.search(r"^weight_bits +4 +4 +fits", out, re.MULTILINE)
+    written = json.loads((tmp_path / "e.json").read_text())
+    assert (written["bits"], written["activation_bits"]) == (4, 8)
+
+
+def test_bytes_ranges_and_frames(finished, command, tmp_path):
+    words = ("--layers", "--target", "45nm", "--target", "loihi2", "--json", tmp_path / "e.json")
+    code, out, _ = command("energy", finished, *words)
+    assert code == 0
+    assert "Bytes of a clip on 45nm:" in out
+    assert "Bytes of a clip on loihi2:" in out
+    assert re.search(r"^layer +part +run as +local read +local written +on chip read", out, re.MULTILINE)
+    assert re.search(r"^hidden spikes +head +(events|dense) ", out, re.MULTILINE)
+    assert re.search(r"^all +head +- +[\d.]+ k?B", out, re.MULTILINE)
+    assert re.search(r"^target +model +range +a step", out, re.MULTILINE)
+    written = json.loads((tmp_path / "e.json").read_text())
+    (row, _) = written["estimates"]
+    low, high = row["ranges"]["head"]["low"], row["ranges"]["head"]["high"]
+    assert (low, high) == (row["head"] / row["factor"], row["head"] * row["factor"])
+    assert re.search(rf"^45nm +\S+ +{low:.3g} to {high:.3g} +{row['head'] / 6:.3g} ", out, re.MULTILINE)
+    assert written["layers"][0]["bytes"].keys() == {"45nm", "loihi2"}
+    assert written["counts"]["head"]["frame"]["neuron_updates"] == 12
+    code, out, _ = command("energy", finished, "--layers")
+    assert out.count("Bytes of a clip on") == 1
+
+
+def test_what_is_said_of_chips(finished, command):
+    code, out, _ = command("energy", finished, "--chip", "akida", "--chip", "xylo", "--sources", "--target", "45nm")
+    assert code == 0
+    assert re.search(r"^recurrence +1 +- +does not fit +a layer is connected to itself", out, re.MULTILINE)
+    assert re.search(r"^inputs +5 +16 +fits", out, re.MULTILINE)
+    assert re.search(r"^outputs +3 +8 +fits", out, re.MULTILINE)
+    assert "chip akida: BrainChip Akida AKD1000\n80 units for 1.2 million neurons" in out
+    assert "- SynSense, Rockpool documentation" in out
+    assert "- BrainChip" not in command("energy", finished, "--chip", "xylo", "--sources")[1]
+    (finished / "config.json").write_text("[]")
+    code, out, _ = command("energy", finished, "--chip", "akida")
+    assert code == 0
+    assert re.search(r"^recurrence +- +- +not known", out, re.MULTILINE)
+
+
+def test_a_model_that_is_too_large_for_a_target(finished, command, tmp_path):
+    metrics = json.loads((finished / "metrics.json").read_text())
+    layer = metrics["energy"]["layers"]["head"][0]
+    layer |= {"parameters": 60_000_000, "nonzero": 60_000_000}
+    (finished / "metrics.json").write_text(json.dumps(metrics))
+    code, out, _ = command("energy", finished, "--json", tmp_path / "e.json")
+    assert code == 0
+    assert "loihi2: does not fit into the memory of this target: weights of the model 57.22 MB of 24 MB." in out
+    assert not re.search(r"^(45nm|spinnaker|gpu): does not fit", out, re.MULTILINE)
+    written = json.loads((tmp_path / "e.json").read_text())
+    large = {row["target"] for row in written["estimates"] if row["too_large"]}
+    assert large == {"loihi2", "microcontroller", "spinnaker2"}
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -121,6 +184,29 @@ def test_the_report_shows_the_card_and_the_figure(finished):
     assert 'id="energy"' in page
     assert "Estimates in microjoules, not measurements" in page
     assert (finished / "figures" / "energy.png").stat().st_size > 1000
+    assert "the energy is that of matrices rounded to 8 bits" in page
+    assert '<th class="n">Its range</th>' in page
+
+
+def test_the_report_says_what_fits_on_chips_and_into_targets(finished):
+    metrics = json.loads((finished / "metrics.json").read_text())
+    akida = metrics["energy"]["chips"][0]
+    assert (akida["chip"], akida["fits"]) == ("akida", False)
+    page = write_report(finished).read_text()
+    assert "<h3>On chips</h3>" in page
+    assert "<td>akida</td><td>does not fit</td>" in page
+    assert "does not fit into the memory" not in page
+    metrics["energy"]["estimates"][0]["too_large"] = "does not fit into the memory of this target"
+    del metrics["energy"]["chips"]  # as in runs of older versions
+    (finished / "metrics.json").write_text(json.dumps(metrics))
+    page = write_report(finished).read_text()
+    assert "45nm: does not fit into the memory of this target." in page
+    assert "<h3>On chips</h3>" not in page
+    for row in metrics["energy"]["estimates"]:
+        for key in ("too_large", "ranges", "per_frame", "bytes"):
+            del row[key]
+    (finished / "metrics.json").write_text(json.dumps(metrics))
+    assert "Its range" in write_report(finished).read_text()
 
 
 def test_what_a_killed_run_leaves_of_any_figure_is_known_as_ours(finished):

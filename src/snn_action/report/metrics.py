@@ -82,7 +82,7 @@ class EnergyEstimate(Part):
 
     target: str
     title: str
-    factor: float
+    factor: float = Field(ge=1)
     head: float | None = None
     twin: float | None = None
     baseline: float | None = None
@@ -91,6 +91,15 @@ class EnergyEstimate(Part):
     crossover: float | None = None
     rate: float | None = None
     problem: str | None = None
+    too_large: str | None = None
+
+
+class ChipFit(Part):
+    """Whether the model fits on a chip, null where it is not known, and what has to shrink."""
+
+    chip: str
+    fits: bool | None = None
+    why: tuple[str, ...] = ()
 
 
 class Energy(Part):
@@ -100,6 +109,7 @@ class Energy(Part):
     bits: int
     weight_bits: int | None = None
     estimates: tuple[EnergyEstimate, ...] = ()
+    chips: tuple[ChipFit, ...] = ()
 
     def on(self, target: str) -> EnergyEstimate | None:
         """The estimates of one target, where it has any."""

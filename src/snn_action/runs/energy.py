@@ -1,7 +1,7 @@
 """What a finished run costs: read from its ``metrics.json``, and shown as text."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +9,22 @@ from snn_action.core.errors import ConfigError, WorkError
 from snn_action.core.reading import read_text, reading
 from snn_action.core.run_access import require_run
 from snn_action.evaluation.energy.account import Account, Row
-from snn_action.evaluation.energy.chips import FitReport
+from snn_action.evaluation.energy.chips import Chip, FitReport
+from snn_action.evaluation.energy.count import AS_THEY_ARE
+from snn_action.evaluation.energy.estimate import LayerEnergy
 from snn_action.evaluation.energy.layers import Layer
+from snn_action.evaluation.energy.summary import ARITHMETIC_BITS, PARTS, sum_levels
+from snn_action.evaluation.energy.targets import Target
+from snn_action.evaluation.energy.traffic import LEVELS, Bytes
 
 DASH = "-"
-PARTS = ("head", "twin", "baseline", "backbone", "chain")
-WORDS = ("target", "model", "without spikes", "baseline", "backbone", "together", "crossover", "factor")
+WORDS = (
+    "target",
+    "model",
+    "range",
+    "a step",
+    *("without spikes", "baseline", "backbone", "together", "crossover", "factor"),
+)
 
 
 def read_account(run: str | Path) -> Account:
@@ -36,8 +46,26 @@ def read_account(run: str | Path) -> Account:
     raise WorkError(f"{path}: has no layers, an older version wrote it; count them with: snn-action evaluate {folder}")
 
 
-def format_rows(rows: Sequence[Row], bits: int, steps: int, weight_bits: int | None = None) -> str:
-    """Estimates of several targets as a table, in microjoules a clip; ``weight_bits`` are those of an ``Account``."""
+def read_model(run: str | Path) -> Mapping[str, Any]:
+    """The configuration of the temporal model of a run; empty where it cannot be told."""
+    path = Path(run) / "config.json"
+    with reading(path, "broken", WorkError):
+        raw: Any = json.loads(read_text(path))
+    model = raw.get("model") if isinstance(raw, dict) else None
+    return model if isinstance(model, dict) else {}
+
+
+def format_rows(
+    rows: Sequence[Row],
+    bits: int,
+    steps: int,
+    weight_bits: int | None = None,
+    too_large: Mapping[str, str] | None = None,
+) -> str:
+    """Estimates of several targets as a table, in microjoules a clip.
+
+    ``weight_bits`` are those of an ``Account``, and ``too_large`` says by target what does not fit there.
+    """
     table = [list(WORDS)]
     for row in rows:
         if row.head is None:
@@ -45,13 +73,14 @@ def format_rows(rows: Sequence[Row], bits: int, steps: int, weight_bits: int | N
             continue
         rate = DASH if row.rate is None else "never" if row.crossover is None else f"{row.crossover:.3g}"
         found = [format_number(getattr(row, part)) for part in PARTS]
-        table.append([row.target, *found, "always" if rate == "1" else rate, f"{row.factor:g}"])
-    fewer = weight_bits is not None and weight_bits < bits
-    trained = f", matrices of the {weight_bits} bits that the model was trained with" if fewer else ""
+        reach = f"{format_number(row.head / row.factor)} to {format_number(row.head * row.factor)}"
+        rest = "always" if rate == "1" else rate, f"{row.factor:g}"
+        table.append([row.target, found[0], reach, format_number(row.head / steps), *found[1:], *rest])
     notes = [
-        f"Estimates, not measurements, in microjoules for one clip of {steps} time steps; weights and activations of "
-        f"{bits} bits{trained}.",
-        "The true value is thought to lie between an estimate divided by the factor and multiplied by it.",
+        f"Estimates, not measurements, in microjoules for one clip of {steps} time steps; "
+        f"{_say_bits(bits, weight_bits)}. A step: the model's, of one time step.",
+        "The true value is thought to lie between an estimate divided by the factor and multiplied by it: the range of "
+        "the model's.",
     ]
     rate_now = next((row.rate for row in rows if row.rate is not None), None)
     if rate_now is not None:
@@ -59,8 +88,24 @@ def format_rows(rows: Sequence[Row], bits: int, steps: int, weight_bits: int | N
             "Without spikes: numbers in the place of spikes, none of them zero. Crossover: the spikes a neuron and step"
             f" below which spikes need less than that; this model has {rate_now:.3g}."
         )
+    if bits < AS_THEY_ARE and weight_bits is None:
+        notes.append(
+            "Accuracy and operations of the run are those of the weights as they are, the energy that of matrices "
+            f"rounded to {bits} bits."
+        )
+    notes += [f"{row.target}: {too_large[row.target]}." for row in rows if too_large and row.target in too_large]
     notes += [row.problem for row in rows if row.head is not None and row.problem]
     return "\n".join([*align(table), "", *notes])
+
+
+def _say_bits(bits: int, weight_bits: int | None) -> str:
+    """Of what width the numbers are."""
+    numbers = ARITHMETIC_BITS[bits]
+    words = f"weights and activations of {bits} bits"
+    if numbers != bits:
+        words = f"weights of {bits} bits, activations and arithmetic of {numbers} bits"
+    fewer = weight_bits is not None and weight_bits < bits
+    return f"{words}, matrices of the {weight_bits} bits that the model was trained with" if fewer else words
 
 
 def format_layers(layers: Sequence[Layer]) -> str:
@@ -83,6 +128,28 @@ def format_layers(layers: Sequence[Layer]) -> str:
     return "\n".join(align(table))
 
 
+def format_bytes(layers: Sequence[LayerEnergy], target: Target) -> str:
+    """Bytes of a clip that each layer, and each part of the network, reads and writes at each level of a target."""
+    levels = [f"{level.replace('_', ' ')} {done}" for level in LEVELS for done in ("read", "written")]
+    table = [["layer", "part", "run as", *levels]]
+
+    def add(name: str, part: str, way: str, there: Mapping[Any, Bytes]) -> None:
+        sizes = [size for level in LEVELS for size in (there[level].read, there[level].written)]
+        table.append([name, part, way, *map(format_size, sizes)])
+
+    for one in layers:
+        add(one.layer.name, one.layer.part, one.way if one.layer.kind == "synapses" else DASH, one.levels)
+    for part in dict.fromkeys(one.layer.part for one in layers):
+        add("all", part, DASH, sum_levels([one for one in layers if one.layer.part == part]))
+    return "\n".join([f"Bytes of a clip on {target.name}:", *align(table)])
+
+
+def format_source(record: Target | Chip) -> str:
+    """Where the figures of a target or a chip are from."""
+    kind, words = ("target", record.derivation) if isinstance(record, Target) else ("chip", record.notes)
+    return "\n".join([f"{kind} {record.name}: {record.title}", words, *(f"- {source}" for source in record.sources)])
+
+
 def format_fit(report: FitReport) -> str:
     """What a chip has and what the network needs, one line a limit."""
     words = {True: "fits", False: "does not fit", None: "not known"}
@@ -102,6 +169,16 @@ def format_number(number: float | None) -> str:
         if abs(number) >= size:
             return f"{number / (1e3 if unit == ' k' else size):.3g}{unit}"
     return f"{number:.3g}" if abs(number) < 1000 else f"{number:.0f}"
+
+
+def format_size(size: float) -> str:
+    """Bytes with three figures and a unit; a dash for none."""
+    if not size:
+        return DASH
+    for unit, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if size >= unit:
+            return f"{size / unit:.3g} {name}"
+    return f"{size:.0f} B"
 
 
 def align(table: Sequence[Sequence[str]]) -> list[str]:

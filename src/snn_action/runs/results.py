@@ -17,6 +17,7 @@ from snn_action.evaluation import (
 from snn_action.evaluation.energy.account import Account
 from snn_action.evaluation.energy.count import AS_THEY_ARE, count_head, count_heads
 from snn_action.evaluation.energy.layers import Layer, average_layers
+from snn_action.evaluation.energy.summary import describe_account
 from snn_action.models import TemporalModel, build_model
 from snn_action.report.examples import Shown, choose_videos, say_left_out
 from snn_action.runs.data import Data
@@ -52,7 +53,7 @@ def describe_work(
     trained = [line.get("seconds", 0.0) for line in lines]
     return {
         "operations": operations,
-        "energy": account.to_dict(),
+        "energy": describe_account(account, config.model.model_dump(mode="json")),
         "seconds": {"extract": data.seconds, **data.extraction, "train": sum(trained)},
         "best_epoch": find_best(lines) if len(folders) == 1 else None,
         "initial": next((line["test"] for line in lines if line["epoch"] < 0 and "test" in line), None),

@@ -13,8 +13,8 @@ from snn_action.evaluation.energy.chips import Chip, check_fit, list_chips, load
 from snn_action.evaluation.energy.layers import Layer
 
 SHIPPED = ["akida", "loihi2", "speck", "t1", "xylo"]
-LIMITS = ["neurons", "synapses", "memory_bytes", "layers", "layer_synapses", "fan_in", "fan_out", "weight_bits"]
-LIMITS += ["state_bits", "numbers", "recurrence"]
+LIMITS = ["neurons", "synapses", "memory_bytes", "layers", "layer_synapses", "inputs", "outputs", "fan_in"]
+LIMITS += ["fan_out", "weight_bits", "state_bits", "numbers", "recurrence"]
 
 
 def chip(**limits):
@@ -83,8 +83,16 @@ def test_limits_are_the_published_ones():
 
 def test_each_limit_has_a_check_with_what_is_needed_and_there():
     limits = {"neurons": 35, "synapses": 750, "memory_bytes": 750, "layers": 2, "layer_synapses": 600, "fan_in": 30}
-    limits |= {"fan_out": 15, "weight_bits": 8, "state_bits": 8, "graded": False, "recurrence": False}
-    report = check_fit(spiking(), chip(**limits, processor=False), 8, recurrent=False)
+    limits |= {
+        "inputs": 40,
+        "outputs": 5,
+        "fan_out": 15,
+        "weight_bits": 8,
+        "state_bits": 8,
+        "graded": False,
+        "recurrence": False,
+    }
+    report = check_fit(spiking(), chip(**limits, processor=False), 8, inputs=40, outputs=5, recurrent=False)
     assert [check.limit for check in report.checks] == LIMITS
     found = {check.limit: (check.needed, check.available) for check in report.checks}
     numeric = {limit: (size, size) for limit, size in limits.items() if limit not in ("graded", "recurrence")}
@@ -106,6 +114,8 @@ def test_each_limit_has_a_check_with_what_is_needed_and_there():
         ({"memory_bytes": 90}, "750 bytes of weights of 8 bits; 90 fit: keep 90 weights or fewer"),
         ({"layers": 1}, "2 sets of synapses; at most 1 fit"),
         ({"layer_synapses": 599}, "'encoder' has 600 weights that are not zero; one layer holds at most 599"),
+        ({"inputs": 39}, "40 inputs; at most 39 fit: use fewer features"),
+        ({"outputs": 4}, "5 outputs; at most 4 fit: use fewer classes"),
         ({"fan_in": 29}, "a target of 'readout' has 30 inputs; at most 29 fit"),
         ({"fan_out": 14}, "an input of 'encoder' has 15 targets; at most 14 fit"),
         ({"weight_bits": 7}, "weights of 8 bits; at most 7 fit: quantize them to 7 bits or fewer"),
@@ -113,7 +123,7 @@ def test_each_limit_has_a_check_with_what_is_needed_and_there():
     ],
 )  # fmt: skip
 def test_what_does_not_fit_says_what_has_to_shrink(limits, advice):
-    report = check_fit(spiking(), chip(**limits), 8)
+    report = check_fit(spiking(), chip(**limits), 8, inputs=40, outputs=5)
     (check,) = report.broken
     assert (report.fits, check.limit) == (False, *limits)
     assert check.advice.startswith(advice)
@@ -178,6 +188,15 @@ def test_recurrence(recurrent, recurrence):
     assert bool(check.advice) == (wanted is False)
 
 
+def test_what_comes_in_and_goes_out_of_xylo_is_limited():
+    xylo = load_chip("xylo")
+    assert check_fit(spiking(16, 30, 8), xylo, 8, inputs=16, outputs=8, recurrent=True).broken == ()
+    large = check_fit(spiking(17, 30, 9), xylo, 8, inputs=17, outputs=9, recurrent=True)
+    assert [check.limit for check in large.broken] == ["inputs", "outputs"]
+    unknown = check_fit(spiking(), xylo, 8)
+    assert [find(unknown, limit).fits for limit in ("inputs", "outputs")] == [None, None]
+
+
 def test_the_backbone_counts_only_where_it_is_asked_for():
     layers = [*spiking(), *spiking(units=10_000, part="backbone")]
     small = chip(neurons=100, graded=False, processor=False)
@@ -189,11 +208,11 @@ def test_the_backbone_counts_only_where_it_is_asked_for():
 
 
 def test_nothing_fits_anywhere():
-    report = check_fit([], chip(), 8, recurrent=False)
+    report = check_fit([], chip(), 8, inputs=0, outputs=0, recurrent=False)
     assert report.fits is True
     assert all(check.needed == 0 for check in report.checks)
     full = chip(neurons=1, synapses=1, memory_bytes=1, fan_in=1, weight_bits=1, graded=False, processor=False)
-    assert check_fit([], full, 8, recurrent=False).fits is True
+    assert check_fit([], full, 8, inputs=0, outputs=0, recurrent=False).fits is True
 
 
 def test_a_report_is_written_as_json():
@@ -202,6 +221,7 @@ def test_a_report_is_written_as_json():
     assert (raw["chip"], raw["bits"], raw["whole"], raw["fits"]) == ("chip", 8, False, False)
     assert raw["checks"][0]["advice"] == report.checks[0].advice
     assert len(raw["checks"]) == len(LIMITS)
+    assert raw["why"] == [report.checks[0].advice]
 
 
 sizes = st.integers(1, 3000)

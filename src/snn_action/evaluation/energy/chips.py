@@ -34,12 +34,14 @@ class Chip(Settings):
     memory_bytes: int | None = Field(None, ge=1, description="Bytes for weights, where these share one memory")
     layers: int | None = Field(None, ge=1, description="Sets of synapses")
     layer_synapses: int | None = Field(None, ge=1, description="Weights of one set")
+    inputs: int | None = Field(None, ge=1, description="Values or channels that come in from outside")
+    outputs: int | None = Field(None, ge=1, description="Results that are read out")
     fan_in: int | None = Field(None, ge=1, description="Inputs of one neuron")
     fan_out: int | None = Field(None, ge=1, description="Targets of one neuron")
     weight_bits: int | None = Field(None, ge=1, description="Bits of a weight")
     state_bits: int | None = Field(None, ge=1, description="Bits of a neuron's state")
     graded: bool | None = Field(None, description="Whether events can carry a number")
-    recurrence: bool | None = Field(None, description="Whether neurons can be connected in loops")
+    recurrence: bool | None = Field(None, description="Whether a layer can be connected to itself")
     processor: bool | None = Field(None, description="Whether a processor for other work is on the chip")
 
 
@@ -91,7 +93,8 @@ class FitReport:
 
     def to_dict(self) -> dict[str, Any]:
         """For ``metrics.json``."""
-        return {**asdict(self), "checks": [asdict(check) for check in self.checks], "fits": self.fits}
+        checks, why = [asdict(check) for check in self.checks], [check.advice for check in self.broken]
+        return {**asdict(self), "checks": checks, "fits": self.fits, "why": why}
 
 
 def load_chip(name: str) -> Chip:
@@ -109,7 +112,14 @@ def list_chips() -> list[str]:
 
 
 def check_fit(
-    layers: Sequence[Layer], chip: Chip, bits: int, *, whole: bool = False, recurrent: bool | None = None
+    layers: Sequence[Layer],
+    chip: Chip,
+    bits: int,
+    *,
+    whole: bool = False,
+    inputs: int | None = None,
+    outputs: int | None = None,
+    recurrent: bool | None = None,
 ) -> FitReport:
     """Check what a network needs against the limits of a chip.
 
@@ -122,7 +132,9 @@ def check_fit(
         bits: Width of the weights, but of those that were trained with fewer; states are thought to need as many at
             least.
         whole: Also the layers of the backbone; else those of the head alone.
-        recurrent: Whether neurons are connected in loops, which counts do not tell; None: not known.
+        inputs: Values of a step that come in, which counts do not tell; None: not known.
+        outputs: Results of a step; None: not known.
+        recurrent: Whether a layer is connected to itself; None: not known.
 
     Raises:
         ConfigError: ``bits`` is less than 1.
@@ -135,6 +147,8 @@ def check_fit(
     checks = (
         _check_neurons([layer for layer in chosen if layer.kind == "neurons"], chip),
         *_check_weights(synapses, chip, bits),
+        _check_size("inputs", inputs, chip.inputs),
+        _check_size("outputs", outputs, chip.outputs),
         *_check_connections(synapses, chip),
         _check_width("weight_bits", "weights", max(widths, default=0), chip.weight_bits),
         _check_width("state_bits", "states", bits if any(layer.states for layer in chosen) else 0, chip.state_bits),
@@ -207,6 +221,14 @@ def _check_connections(synapses: Sequence[Layer], chip: Chip) -> list[Check]:
     return [_compare("fan_in", entering, chip.fan_in, into), _compare("fan_out", reached, chip.fan_out, out)]
 
 
+def _check_size(limit: str, needed: int | None, available: int | None) -> Check:
+    """Of ``inputs`` or ``outputs``."""
+    if needed is None:
+        return Check(limit, None, available, None)
+    what = "features, or keep fewer (PCA, model.encoders 'selected')" if limit == "inputs" else "classes"
+    return _compare(limit, needed, available, f"{needed:,} {limit}; at most {available or 0:,} fit: use fewer {what}")
+
+
 def _check_width(limit: str, what: str, needed: int, available: int | None) -> Check:
     most = available or 0
     advice = f"{what} of {needed} bits; at most {most} fit: quantize them to {most} bits or fewer"
@@ -234,5 +256,5 @@ def _check_recurrence(recurrent: bool | None, chip: Chip) -> Check:
     available = None if chip.recurrence is None else float(chip.recurrence)
     if recurrent is None:
         return Check("recurrence", None, available, True if chip.recurrence else None)
-    advice = "neurons are connected in loops, which the chip cannot do: use a model without recurrence among neurons"
+    advice = "a layer is connected to itself, which the chip cannot do: use a model without recurrence"
     return _compare("recurrence", float(recurrent), available, advice)

@@ -17,11 +17,14 @@ from snn_action.core.errors import ConfigError
 from snn_action.evaluation.energy.layers import Layer, total
 from snn_action.evaluation.energy.targets import Target
 from snn_action.evaluation.energy.traffic import (
+    Bytes,
+    Level,
     Traffic,
     Way,
     count_dense,
     is_shared,
     measure_traffic,
+    place_traffic,
     size_of_states,
     size_of_weights,
 )
@@ -41,6 +44,7 @@ class LayerEnergy:
         on_chip: Of bytes on chip.
         off_chip: Of bytes off chip.
         traffic: The bytes.
+        levels: The same at each level; where the figures include memory, where they would lie by the memory model.
     """
 
     layer: Layer
@@ -50,6 +54,7 @@ class LayerEnergy:
     on_chip: float
     off_chip: float
     traffic: Traffic
+    levels: Mapping[Level, Bytes]
 
     @property
     def total(self) -> float:
@@ -91,18 +96,12 @@ def estimate(layers: Sequence[Layer], target: Target, bits: int = 8) -> Estimate
         bits: Of weights and activations.
 
     Raises:
-        ConfigError: the target has no figures for numbers of so many bits, or no room for the weights.
+        ConfigError: the target has no figures for numbers of so many bits.
     """
     parts = {layer.part: size_of_weights([one for one in layers if one.part == layer.part], bits) for layer in layers}
     found = []
     for layer in layers:
         fits = target.on_chip_bytes is None or parts[layer.part] <= target.on_chip_bytes
-        if not fits and not target.includes_memory and target.off_chip_byte is None:
-            needed, room = parts[layer.part] / 1024, (target.on_chip_bytes or 0) / 1024
-            raise ConfigError(
-                f"target {target.name}: weights of the {layer.part} need {needed:,.0f} KiB with {bits} bits; it has "
-                f"{room:,.0f} KiB and no other memory"
-            )
         ways: list[Way] = ["events"] if target.includes_memory else ["dense", "events"]
         ways = ways if target.event_driven else ["dense"]
         found.append(min((_price(layer, target, bits, way, fits) for way in ways), key=lambda one: one.total))
@@ -134,25 +133,19 @@ def _price(layer: Layer, target: Target, bits: int, way: Way, fits: bool) -> Lay
     done = ((macs, "mac"), (acs, "ac"), (layer.neuron_updates, "neuron_update"), (layer.state_updates, "state_update"))
     arithmetic = sum(count * find_price(target, kind, bits) for count, kind in done if count)
     moved = measure_traffic(layer, bits, way, skips_zeros=target.event_driven)
-    if target.includes_memory:
-        return LayerEnergy(layer, way, arithmetic / MICROJOULE, 0.0, 0.0, 0.0, moved)
-    near = target.local_bytes is None or size_of_states(layer, bits) <= target.local_bytes
-    local, on_chip, off_chip = 0.0, moved.activations, 0.0
-    if way == "dense" or near or is_shared(layer):
-        local += moved.local
-    else:
-        on_chip += moved.local
-    if near:
-        local += moved.states
-    else:
-        on_chip += moved.states
-    if fits:
-        on_chip += moved.weights_read
-    else:
-        off_chip += moved.weights_read
-    levels = (local, target.local_byte), (on_chip, target.on_chip_byte), (off_chip, target.off_chip_byte)
-    costs = [moved_there * (price or 0.0) / MICROJOULE for moved_there, price in levels]
-    return LayerEnergy(layer, way, arithmetic / MICROJOULE, costs[0], costs[1], costs[2], moved)
+    near: Level = (
+        "local" if target.local_bytes is None or size_of_states(layer, bits) <= target.local_bytes else "on_chip"
+    )
+    levels = place_traffic(
+        moved,
+        products="local" if way == "dense" or is_shared(layer) else near,
+        states=near,
+        weights="on_chip" if fits else "off_chip",
+    )
+    prices = {"local": target.local_byte, "on_chip": target.on_chip_byte, "off_chip": target.off_chip_byte}
+    paid = {} if target.includes_memory else prices
+    costs = {level: there.total * (paid.get(level) or 0.0) / MICROJOULE for level, there in levels.items()}
+    return LayerEnergy(layer, way, arithmetic / MICROJOULE, **costs, traffic=moved, levels=levels)
 
 
 def make_twin(layers: Sequence[Layer], active: float = 1.0) -> list[Layer]:

@@ -44,7 +44,11 @@ class Target(Settings):
     on_chip_byte: float | None = Field(None, ge=0, description="A byte of the largest memory on the chip, pJ")
     off_chip_byte: float | None = Field(None, ge=0, description="A byte of memory outside the chip, pJ")
     local_bytes: int | None = Field(None, ge=1, description="Bytes of the nearest memory; null: unknown")
-    on_chip_bytes: int | None = Field(None, ge=1, description="Bytes of the largest memory on the chip; null: unknown")
+    on_chip_bytes: int | None = Field(
+        None,
+        ge=1,
+        description="Bytes of the largest memory on the chip; null: unknown, or includes_memory has DRAM in it",
+    )
 
     @model_validator(mode="after")
     def _check_memory(self) -> Self:

@@ -1,4 +1,4 @@
-"""Bytes that a layer reads and writes in one clip, by level of memory.
+"""Bytes that a layer reads and writes in one clip, by kind and by level of memory.
 
 The memory model. A network runs one step after another, at batch 1, on a machine with three levels: a *local* buffer or
 register file beside the arithmetic, memory *on chip*, and memory *off chip* (DRAM). One word is read or written once
@@ -30,18 +30,50 @@ states (activation functions, biases' additions, standardization).
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Literal
+from typing import Literal, get_args
 
 from snn_action.evaluation.energy.layers import Layer
 
 Way = Literal["dense", "events"]
+Level = Literal["local", "on_chip", "off_chip"]
+LEVELS: tuple[Level, ...] = get_args(Level)
 STATE_BITS = {4: 16, 8: 16, 16: 16, 32: 32}
 EVENT_BITS = 16
 
 
 @dataclass(frozen=True)
+class Bytes:
+    """Bytes of one clip by kind, of one level of memory; a partial sum counts as a state."""
+
+    weights_read: float = 0.0
+    activations_read: float = 0.0
+    activations_written: float = 0.0
+    states_read: float = 0.0
+    states_written: float = 0.0
+
+    def __add__(self, other: "Bytes") -> "Bytes":
+        """Both together."""
+        return Bytes(**{each.name: getattr(self, each.name) + getattr(other, each.name) for each in fields(self)})
+
+    @property
+    def read(self) -> float:
+        """Of all kinds."""
+        return self.weights_read + self.activations_read + self.states_read
+
+    @property
+    def written(self) -> float:
+        """Of all kinds."""
+        return self.activations_written + self.states_written
+
+    @property
+    def total(self) -> float:
+        """Read and written."""
+        return self.read + self.written
+
+
+@dataclass(frozen=True)
 class Traffic:
-    """Bytes of one clip that are read and written at each level, and of which kind they are.
+    """Bytes of one clip that are read and written, and of which kind they are.
 
     Attributes:
         weights_read: Bytes of weights that come from where the weights lie.
@@ -49,7 +81,9 @@ class Traffic:
         activations_written: Bytes of numbers and events that it gives.
         states_read: Bytes of neurons' and other states.
         states_written: The same, written.
-        local: Bytes that the products move beside the arithmetic: inputs, shared weights, partial sums.
+        local_weights: Bytes of shared weights that the products read beside the arithmetic.
+        local_inputs: Bytes of inputs that they read there.
+        local_sums: Bytes of partial sums that they read and write there, as many each.
     """
 
     weights_read: float = 0.0
@@ -57,21 +91,18 @@ class Traffic:
     activations_written: float = 0.0
     states_read: float = 0.0
     states_written: float = 0.0
-    local: float = 0.0
+    local_weights: float = 0.0
+    local_inputs: float = 0.0
+    local_sums: float = 0.0
 
     def __add__(self, other: "Traffic") -> "Traffic":
         """Both together."""
         return Traffic(**{each.name: getattr(self, each.name) + getattr(other, each.name) for each in fields(self)})
 
     @property
-    def states(self) -> float:
-        """Read and written."""
-        return self.states_read + self.states_written
-
-    @property
-    def activations(self) -> float:
-        """Read and written."""
-        return self.activations_read + self.activations_written
+    def local(self) -> float:
+        """What the products move beside the arithmetic."""
+        return self.local_weights + self.local_inputs + self.local_sums
 
 
 def measure_traffic(layer: Layer, bits: int, way: Way, *, skips_zeros: bool = True) -> Traffic:
@@ -88,24 +119,36 @@ def measure_traffic(layer: Layer, bits: int, way: Way, *, skips_zeros: bool = Tr
     listed = skips_zeros and is_stored_sparse(layer, bits)
     word = weight + (event if listed else 0)
     if way == "dense":
+        products = count_dense(layer, bits, skips_zeros=skips_zeros)
         return Traffic(
             weights_read=(layer.nonzero if listed else layer.parameters) * layer.steps * word,
             activations_read=layer.values * (1 / 8 if layer.by_spikes else number),  # a spike or none: one bit
             activations_written=written,
-            local=count_dense(layer, bits, skips_zeros=skips_zeros) * (number + (weight if is_shared(layer) else 0)),
+            local_weights=products * weight if is_shared(layer) else 0.0,
+            local_inputs=products * number,
         )
     done = layer.effective_macs + layer.effective_acs
     met = done if listed else layer.active * layer.fan_out
-    if is_shared(layer):
-        used, local = min(layer.nonzero * layer.steps, met), done * (weight + 2 * state)
-    else:
-        used, local = met, done * 2 * state
+    used = min(layer.nonzero * layer.steps, met) if is_shared(layer) else met
     return Traffic(
         weights_read=used * word,
         activations_read=layer.active * (event if layer.by_spikes else number + (event if layer.by_changes else 0)),
         activations_written=written,
-        local=local,
+        local_weights=done * weight if is_shared(layer) else 0.0,
+        local_sums=done * 2 * state,
     )
+
+
+def place_traffic(moved: Traffic, *, products: Level, states: Level, weights: Level) -> dict[Level, Bytes]:
+    """What is moved at each level, by where the products' own bytes, the states and the weights lie."""
+    beside = Bytes(moved.local_weights, moved.local_inputs, 0.0, moved.local_sums / 2, moved.local_sums / 2)
+    parts: tuple[tuple[Level, Bytes], ...] = (
+        (products, beside),
+        (states, Bytes(states_read=moved.states_read, states_written=moved.states_written)),
+        (weights, Bytes(weights_read=moved.weights_read)),
+        ("on_chip", Bytes(activations_read=moved.activations_read, activations_written=moved.activations_written)),
+    )
+    return {level: sum((part for place, part in parts if place == level), Bytes()) for level in LEVELS}
 
 
 def count_dense(layer: Layer, bits: int, *, skips_zeros: bool = True) -> float:
