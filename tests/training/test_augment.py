@@ -85,6 +85,13 @@ def test_mixed_clips_are_the_sum_of_two(features, settings):
             assert full.label[nearest] == mixed.label[clip]
 
 
+def test_a_single_stream_is_not_taken_from_another_clip(features, settings):
+    found, mask, _ = augmenter(features, settings, mix_streams=1.0).read(range(24), 0)
+    plain, real = features.read(range(24))
+    assert torch.equal(mask, real)
+    torch.testing.assert_close(found, plain)
+
+
 def test_a_stream_is_taken_from_another_clip_of_the_class(features, settings):
     both = two_streams(replace(features, length=np.full(40, 7)))
     found, _, _ = augmenter(both, settings, mix_streams=1.0).read(range(24), 0)

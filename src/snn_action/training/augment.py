@@ -84,7 +84,7 @@ class Augmenter:
     def _vary(self, clip: int, rng: np.random.Generator) -> Rows:
         """A clip's rows at other times, with a stream of another clip, with noise."""
         rows = self._resample(clip, rng)
-        if rng.random() < self.settings.mix_streams:
+        if rng.random() < self.settings.mix_streams and len(self.features.streams) > 1:
             other = int(rng.choice(self.of_class[int(self.features.label[clip])]))
             edges = np.cumsum([0, *(stream.dim for stream in self.features.streams)])
             place = int(rng.integers(len(self.features.streams)))

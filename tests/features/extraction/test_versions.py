@@ -129,6 +129,7 @@ def test_actions_where_left_and_right_matter_are_not_flipped(configure, catalog,
     [
         ({"redraw": True}, r"augment\.redraw: the features of this dataset came with it.*false"),
         ({"frames": FRAMES}, r"augment\.frames\.versions: the features of this dataset came with it.*0"),
+        ({"mix_streams": 0.5}, r"augment\.mix_streams: the features of this dataset came with it, as one stream"),
     ],
 )
 def test_frames_of_a_features_file_are_an_error(configure, catalog, augment, words):

@@ -114,6 +114,11 @@ def check_versions(config: Config, catalog: Catalog) -> None:
             f"training.augment.{key}: the features of this dataset came with it, without frames to make others of: set "
             f"it to {out} (speed, jitter, drop, noise and mixup work on features), or train on videos"
         )
+    if catalog.arrays is not None and augment.mix_streams:
+        raise ConfigError(
+            "training.augment.mix_streams: the features of this dataset came with it, as one stream, and there is "
+            "nothing to mix: set it to 0"
+        )
     for name in frames.left_right:
         if name not in catalog.class_names:
             raise ConfigError(
