@@ -58,6 +58,7 @@ def test_the_global_generator_is_left_alone_and_does_not_matter(tmp_path, train,
 
 
 def test_a_finished_fold_keeps_no_optimizer_in_memory(tmp_path, train, settings):
+    gc.collect()  # what other tests left
     gc.disable()  # or Python may collect by chance what the fold should give back itself
     try:
         train(tmp_path, settings())
