@@ -71,11 +71,11 @@ def test_a_spiking_memory_follows_the_exact_one():
 
 def test_populations_say_what_spikes():
     plain, whole = make(), make(spiking_input=True, spiking_memory=True, ensemble_neurons=10)
-    hidden = ("hidden", 30, 3, 0, None, 3)  # with a bias of each class
+    hidden = ("hidden", 30, 3, 0, 3)  # with a bias of each class
     assert [tuple(population) for population in plain.populations] == [hidden]
     assert [tuple(population) for population in whole.populations] == [
-        ("input", 30, 1, 3, None, 0),  # ensembles of 10 neurons, each onto its own value
-        ("memory", 60, 1, 6, None, 0),
+        ("input", 30, 1, 3, 0),  # ensembles of 10 neurons, each onto its own value
+        ("memory", 60, 1, 6, 0),
         hidden,
     ]
     assert whole.n_neurons == 120

@@ -12,7 +12,6 @@ class Population(NamedTuple):
         fan_out: Weights that one spike adds up.
         targets: Values to which the spikes of all of them add up; 0: as many as ``fan_out``, where each neuron is
             connected to each of them.
-        weights: Weights that their synapses share, as in a convolution; None: each has its own.
         biases: Of the values to which the spikes add up.
     """
 
@@ -20,7 +19,6 @@ class Population(NamedTuple):
     neurons: int
     fan_out: int
     targets: int = 0
-    weights: int | None = None
     biases: int = 0
 
 

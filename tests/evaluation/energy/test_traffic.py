@@ -96,7 +96,7 @@ def test_more_inputs_move_more(inputs, outputs, active, bits):
     some, all_ = (measure_traffic(make(each), bits, "events") for each in (active, inputs * 10))
     assert some.weights_read <= all_.weights_read == measure_traffic(make(0), bits, "dense").weights_read
     assert some.activations_read <= all_.activations_read
-    assert (some + some).local == pytest.approx(2 * some.local)
+    assert some.local <= all_.local
 
 
 def test_weights_that_were_trained_to_have_fewer_bits_are_read_with_those():

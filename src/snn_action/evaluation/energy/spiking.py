@@ -57,17 +57,16 @@ def _describe_neurons(part: str, population: Population, steps: float, count: fl
 
 
 def _describe_own(part: str, population: Population, steps: float, count: float) -> Layer:
-    """Synapses behind one population, each neuron with as many."""
+    """Synapses behind one population, each neuron with as many, each with a weight of its own."""
     neurons, fan_out = population.neurons, population.fan_out
-    weights = neurons * fan_out if population.weights is None else population.weights
-    targets = population.targets or fan_out
+    parameters, targets = neurons * fan_out + population.biases, population.targets or fan_out
     return Layer(
         f"{population.name} spikes",
         part,
         "synapses",
         float(steps),
-        parameters=weights + population.biases,
-        nonzero=weights + population.biases,
+        parameters=parameters,
+        nonzero=parameters,
         fan_out=float(fan_out),
         fan_in=neurons * fan_out // targets,
         outputs=targets,

@@ -95,10 +95,6 @@ class Traffic:
     local_inputs: float = 0.0
     local_sums: float = 0.0
 
-    def __add__(self, other: "Traffic") -> "Traffic":
-        """Both together."""
-        return Traffic(**{each.name: getattr(self, each.name) + getattr(other, each.name) for each in fields(self)})
-
     @property
     def local(self) -> float:
         """What the products move beside the arithmetic."""
