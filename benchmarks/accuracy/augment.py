@@ -12,12 +12,10 @@ a folder: started again, the script goes on where it was cut.
 """
 
 import argparse
-import hashlib
 import json
-import pickle
 import sys
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +24,11 @@ import numpy.typing as npt
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # the repository
 
+from benchmarks.lib.kept import keep_result
 from benchmarks.lib.paired import compare
-from benchmarks.lib.table import ROOT, find_commit, make_table, show, write_section
+from benchmarks.lib.table import ROOT, make_table, show, write_section
 from snn_action.config import Config, load_config
 from snn_action.core.errors import ConfigError
-from snn_action.core.files import write_atomic
 from snn_action.datasets.catalog import Fold
 from snn_action.runs import pipeline
 from snn_action.runs.data import Data
@@ -104,19 +102,6 @@ def _as_candidate(config: Config, data: Data) -> Candidate:
     return Candidate(raw["model"], GIVEN if data.backbone is None else JOINED, raw["training"])
 
 
-def keep_result(folder: Path | None, *question: Any) -> tuple[Right, float]:
-    """``test``, or what ``folder`` has of it."""
-    name = hashlib.sha256(repr((find_commit(), question)).encode()).hexdigest()[:16]
-    kept = (folder or Path()) / f"{name}.pickle"
-    if folder is not None and kept.exists():
-        found: tuple[Right, float] = pickle.loads(kept.read_bytes())
-        return found
-    found = test(*question)
-    if folder is not None:
-        write_atomic(kept, pickle.dumps(found))
-    return found
-
-
 def line_up(runs: Sequence[tuple[Right, float]]) -> list[npt.NDArray[np.float64]]:
     """By seed, the results in the order of videos."""
     return [np.array([right[video] for video in sorted(right)]) for right, _ in runs]
@@ -135,8 +120,6 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="folder for results; default: they are not kept")
     parser.add_argument("-o", "--override", action="append", default=[])
     arguments = parser.parse_args()
-    if arguments.keep:
-        arguments.keep.mkdir(parents=True, exist_ok=True)
     sides: list[tuple[int, int] | None] = [(arguments.inner, arguments.held)]
     sides += [] if arguments.validate else [None]
     for text in arguments.sets:
@@ -148,7 +131,8 @@ def main() -> None:
             for case in list(cases):
                 overrides = [*arguments.override, *choose_overrides(case, arguments.copies, arguments.left_right)]
                 try:
-                    runs = [keep_result(arguments.keep, path, overrides, seed, side) for seed in range(arguments.seeds)]
+                    questions = [(path, overrides, seed, side) for seed in range(arguments.seeds)]
+                    runs = [keep_result(arguments.keep, partial(test, *one), one) for one in questions]
                 except ConfigError as error:
                     print(f"{name}: no {case}: {error}", file=sys.stderr, flush=True)
                     cases.remove(case)

@@ -1,13 +1,14 @@
 """What heads cost and reach: accuracy against estimated energy, memory counted, of LMUs with spikes and without.
 
     python benchmarks/accuracy/energy.py NAME=CONFIG... [--seeds 5] [--trained-seeds 2] [--inner 4]
-        [--widths 0.5 1 2 4] [--thresholds 0 0.5 1] [--encoders on_off selected]
+        [--widths 0.5 1 2 4] [--thresholds 0 0.5 1] [--encoders on_off selected] [--keep FOLDER]
 
 A configuration names a set and its store of features. The heads are those of ``configs/`` for this kind of set, as they
 come and without their training by gradients (*untrained*: only the readout is solved), and the *frugal* ones: of a list
 of smaller heads the cheapest on the target 45nm whose accuracy on held-out training groups, in inner folds of each
 fold, is at most 0.3 points, or not at all, below that of the LMU (untrained). The same rules choose among LMUs and
-among spiking ones. Test videos choose nothing. What is counted is said in ``src/snn_action/evaluation/energy``.
+among spiking ones. Test videos choose nothing. What is counted is said in ``src/snn_action/evaluation/energy``. With
+``--keep`` results stay in a folder: started again at the same commit, the script goes on where it was cut.
 """
 
 import argparse
@@ -17,6 +18,7 @@ import statistics
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import product
 from pathlib import Path
 
@@ -26,6 +28,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[2]))  # the repository
 
 from benchmarks.lib.counting import CLIPS, count_mean
+from benchmarks.lib.kept import keep_result
 from benchmarks.lib.table import ROOT, make_table, show, write_section
 from snn_action.config import Config, load_config, make_config
 from snn_action.datasets.catalog import Fold
@@ -61,6 +64,7 @@ class Search:
     widths: list[float]
     thresholds: list[float]
     encoders: list[str]
+    keep: Path | None
 
 
 @dataclass
@@ -98,8 +102,14 @@ def list_smaller(given: Candidate, size: int, search: Search) -> Iterator[Candid
             yield Candidate({**changed, "max_rates": (rate, rate)}, given.source, UNTRAINED)
 
 
-def measure(candidate: Candidate, config: Config, data: Data, inner: int) -> tuple[float, float]:
+def measure(candidate: Candidate, config: Config, data: Data, search: Search) -> tuple[float, float]:
     """Accuracy on held-out training groups, a mean over folds, and energy on the first target, in the first fold."""
+    return keep_result(
+        search.keep, partial(_measure, candidate, config, data, search.inner), candidate, config.to_json(), search.inner
+    )
+
+
+def _measure(candidate: Candidate, config: Config, data: Data, inner: int) -> tuple[float, float]:
     accuracies, energy = [], None
     for fold in data.catalog.folds:
         validation = Validation(config, data, divide(data.catalog, fold, inner, config.seed))
@@ -129,7 +139,7 @@ def try_smaller(given: Candidate, config: Config, data: Data, search: Search) ->
     size *= sum(1 if name == "features" else lags for name in inputs)
     tried = []
     for candidate in list_smaller(given, size, search):
-        accuracy, energy = measure(candidate, config, data, search.inner)
+        accuracy, energy = measure(candidate, config, data, search)
         tried.append((accuracy, energy, candidate))
         words = {
             key: candidate.model.get(key) for key in ("units", "order", "memory_d", "input_threshold", "max_rates")
@@ -228,7 +238,7 @@ def test_set(name: str, config: Config, search: Search, seeds: int, trained: int
     for label, head in (("lmu", lmu), ("spiking_lmu", spiking)):
         if head.training.get("epochs"):
             heads[f"{label}, untrained"] = Candidate(head.model, head.source, UNTRAINED)
-    accuracy, energy = measure(heads.get("lmu, untrained", lmu), config, data, search.inner)
+    accuracy, energy = measure(heads.get("lmu, untrained", lmu), config, data, search)
     print(f"{name}: lmu, validation {100 * accuracy:.2f} %, {energy:.2f} µJ", file=sys.stderr, flush=True)
     for label, head in (("lmu", lmu), ("spiking_lmu", spiking)):
         tried = try_smaller(head, config, data, search)
@@ -247,7 +257,12 @@ def test_set(name: str, config: Config, search: Search, seeds: int, trained: int
     for label, head in heads.items():
         same = [label for label, other in heads.items() if label in found and other == head]
         runs = min(seeds, trained) if head.training.get("epochs") else seeds
-        found[label] = found[same[0]] if same else test(head, config, data, runs)
+        if same:
+            found[label] = found[same[0]]
+        else:
+            found[label] = keep_result(
+                search.keep, partial(test, head, config, data, runs), head, config.to_json(), runs, "test"
+            )
         print(name, label, show(found[label].accuracy), file=sys.stderr, flush=True)
     reference = statistics.mean([row.head or 0.0 for row in found["lmu"].rows[TARGETS[0]]])
     return [format_row(label, each, reference) for label, each in found.items()]
@@ -262,9 +277,10 @@ def main() -> None:
     parser.add_argument("--widths", type=float, nargs="+", default=[0.5, 1, 2, 4], help="units by input")
     parser.add_argument("--encoders", nargs="+", choices=["on_off", "selected"], default=["on_off", "selected"])
     parser.add_argument("--thresholds", type=float, nargs="+", default=[0, 0.5, 1], help="of changes; 0: all is sent")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep what is measured there, and go on from it")
     parser.add_argument("-o", "--override", action="append", default=[])
     arguments = parser.parse_args()
-    search = Search(arguments.inner, arguments.widths, arguments.thresholds, arguments.encoders)
+    search = Search(arguments.inner, arguments.widths, arguments.thresholds, arguments.encoders, arguments.keep)
     for text in arguments.sets:
         name, _, path = text.partition("=")
         config = load_config(path, arguments.override)

@@ -11,6 +11,7 @@ import json
 import statistics
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))  # the repository
 
 from benchmarks.accuracy.energy import BITS, TARGETS, price, quantize
 from benchmarks.lib.counting import count_mean
+from benchmarks.lib.kept import keep_result
 from benchmarks.lib.paired import compare
 from benchmarks.lib.table import SET, make_table, show, write_section
 from snn_action.config import Config, load_config, make_config
@@ -60,23 +62,22 @@ class Measurements:
 
     def measure(self, model: dict[str, Any], seed: int, bits: int | None, widths: Sequence[int]) -> list[Measured]:
         """A head that is trained with matrices of ``bits``, and then rounded to each of ``widths``."""
-        name = f"{model['type']}_{model['units']}_{seed}_{bits}_{'_'.join(map(str, widths))}.json"
-        path = None if self.kept is None else self.kept / name
-        if path is not None and path.exists():
-            return [Measured(*one) for one in json.loads(path.read_text())]
         config = make_config({**json.loads(self.config.to_json()), "seed": seed})
+        make = partial(self._measure, config, model, bits, widths)
+        return keep_result(self.kept, make, config.to_json(), model, bits, tuple(widths))
+
+    def _measure(
+        self, config: Config, model: dict[str, Any], bits: int | None, widths: Sequence[int]
+    ) -> list[Measured]:
         training = {**json.loads(config.to_json())["training"], "weight_bits": bits}
         fold = self.data.catalog.folds[0]
         validation = Validation(config, self.data, [Fold(fold.name, fold.learned, fold.test)])
         for score in validation.test(Candidate(model, GIVEN, training)):
-            print(f"{name}: {score.accuracy:.4f}, {score.seconds:.0f} s", file=sys.stderr, flush=True)
+            said = f"{model['type']} of {model['units']} units, seed {config.seed}, bits {bits}: {score.accuracy:.4f}"
+            print(f"{said}, {score.seconds:.0f} s", file=sys.stderr, flush=True)
         assert validation.model is not None
-        found = [self._test(validation, validation.model, bits)]
-        found += [self._test(validation, quantize(validation.model, width), width) for width in widths]
-        if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(found))
-        return found
+        tested = [self._test(validation, validation.model, bits)]
+        return tested + [self._test(validation, quantize(validation.model, width), width) for width in widths]
 
     def _test(self, validation: Validation, model: TemporalModel, bits: int | None) -> Measured:
         seen, config = validation._seen, self.config

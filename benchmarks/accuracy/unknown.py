@@ -10,12 +10,12 @@ in a folder, under a name that tells code, configuration and class apart.
 """
 
 import argparse
-import hashlib
 import json
 import sys
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -24,9 +24,9 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # the repository
 
-from benchmarks.lib.table import ROOT, find_commit, make_table, write_section
+from benchmarks.lib.kept import keep_result
+from benchmarks.lib.table import ROOT, make_table, write_section
 from snn_action.config import Config, load_config
-from snn_action.core.files import write_atomic
 from snn_action.datasets.catalog import Fold, draw_validation
 from snn_action.evaluation import predict_clips
 from snn_action.evaluation.accuracy import average_clips
@@ -105,6 +105,11 @@ def test_class(config: Config, data: Data, label: int, folder: Path) -> dict[str
     }
 
 
+def _test_class(config: Config, data: Data, label: int) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as folder:
+        return test_class(config, data, label, Path(folder))
+
+
 def run_model(path: str, model: str, overrides: list[str], classes: int, keep: Path | None) -> list[dict[str, Any]]:
     """``test_class`` of the first ``classes`` classes, 0: all."""
     import torch
@@ -112,17 +117,9 @@ def run_model(path: str, model: str, overrides: list[str], classes: int, keep: P
     torch.set_num_threads(1)
     config = configure(path, model, overrides)
     data = pipeline.load_data(config)
-    found, commit = [], find_commit()
+    found = []
     for label in range(classes or len(data.catalog.class_names)):
-        known = f"{commit} {config.model_dump_json()} {label}"
-        kept = (keep or Path()) / f"{hashlib.sha256(known.encode()).hexdigest()[:16]}.json"
-        if keep is not None and kept.exists():
-            found.append(json.loads(kept.read_text(encoding="utf-8")))
-            continue
-        with tempfile.TemporaryDirectory() as folder:
-            found.append(test_class(config, data, label, Path(folder)))
-        if keep is not None:
-            write_atomic(kept, json.dumps(found[-1]))
+        found.append(keep_result(keep, partial(_test_class, config, data, label), config.to_json(), label))
         print(config.name, model, json.dumps(found[-1]), file=sys.stderr, flush=True)
     return found
 
@@ -143,8 +140,6 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="folder for what was found; default: it is not kept")
     parser.add_argument("--jobs", type=int, default=1, help="models at a time")
     arguments = parser.parse_args()
-    if arguments.keep:
-        arguments.keep.mkdir(parents=True, exist_ok=True)
     header = ["model", "AUROC % energy", "AUROC % maximum softmax", "energy chosen %", "known refused %"]
     header += ["unknown refused %", "video %", "ECE % before", "ECE % after", "by chance %"]
     with ProcessPoolExecutor(arguments.jobs, get_context("spawn")) as pool:

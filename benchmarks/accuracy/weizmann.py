@@ -10,9 +10,7 @@ again, the script goes on where it was cut.
 """
 
 import argparse
-import hashlib
 import json
-import pickle
 import sys
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
@@ -23,10 +21,10 @@ from statistics import mean
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # the repository
 
+from benchmarks.lib.kept import keep_result
 from benchmarks.lib.paired import Tested, compare, join
-from benchmarks.lib.table import ROOT, find_commit, make_table, show, write_section
+from benchmarks.lib.table import ROOT, make_table, show, write_section
 from snn_action.config import Config, load_config
-from snn_action.core.files import write_atomic
 from snn_action.runs import pipeline
 from snn_action.training import read_lines
 
@@ -44,20 +42,20 @@ def configure(model: str, streams: list[str], overrides: list[str], seed: int) -
     return load_config(path, [*own, *overrides, f"seed={seed}", "evaluation.test_curve=false"])
 
 
+def _run(config: Config) -> Tested:
+    tested = Tested()
+    with tempfile.TemporaryDirectory() as folder:
+        tested.add(config.model_copy(update={"save_dir": Path(folder)}))
+    return tested
+
+
 def test(model: str, streams: list[str], overrides: list[str], seed: int, keep: Path | None) -> Tested:
     """All folds of a seed, or what ``keep`` has of them."""
     if seed > 0 or model != "lmu":  # it is the same for all but its validation groups, and takes half of the time
         overrides = [*overrides, "evaluation.baseline=false"]
-    known = f"{find_commit()} {configure(model, streams, overrides, seed).model_dump_json()}"
-    kept = (keep or Path()) / f"{hashlib.sha256(known.encode()).hexdigest()[:16]}.pickle"
-    if keep is not None and kept.exists():
-        tested: Tested = pickle.loads(kept.read_bytes())
-    else:
-        tested = Tested()
-        with tempfile.TemporaryDirectory() as folder:
-            tested.add(configure(model, streams, [*overrides, f"save_dir={folder}"], seed))
-        if keep is not None:
-            write_atomic(kept, pickle.dumps(tested))
+    tested = keep_result(
+        keep, lambda: _run(configure(model, streams, overrides, seed)), model, streams, overrides, seed
+    )
     print(model, streams, seed, f"{tested.video[0].mean():.3f}", file=sys.stderr, flush=True)
     return tested
 
@@ -96,8 +94,6 @@ def main() -> None:
         for streams in chosen:  # extract once
             pipeline.load_data(configure("lmu", streams, common, 0), progress=True)
         common += arguments.override
-        if arguments.keep:
-            arguments.keep.mkdir(parents=True, exist_ok=True)
         one_run = validate if arguments.validate else partial(test, keep=arguments.keep)
         runs = {
             (" + ".join(streams), model): [pool.submit(one_run, model, streams, common, seed) for seed in range(seeds)]
