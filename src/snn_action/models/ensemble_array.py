@@ -23,6 +23,7 @@ from torch.nn import functional as F
 from snn_action.models.base import InputStandardizer, Population, TemporalModel, perturb
 from snn_action.models.readout import solve_readout
 from snn_action.models.settings import EnsembleArraySettings, Input, Part, Readout, Scaling
+from snn_action.snn.counting import by_decoded
 from snn_action.snn.decoders import FUNCTIONS
 from snn_action.snn.ensembles import Plan, check_currents, draw_parts, drive, plan_fused, run_in_chunks, scale
 from snn_action.snn.fused import ensemble_array as fused
@@ -208,7 +209,8 @@ class EnsembleArray(TemporalModel):
             self.neuron, mask, state, values, *weights, self.decoders / self.rate_unit
         )
         decoded = F.dropout(decoded.flatten(2), self.settings.dropout, self.training)
-        return self.readout(decoded), spikes, state
+        with by_decoded(self.neuron.spiking):
+            return self.readout(decoded), spikes, state
 
     def _scale(self) -> tuple[Tensor, Tensor]:
         """Gains times encoders, and biases, in units of the current."""
@@ -252,7 +254,8 @@ class EnsembleArray(TemporalModel):
                 steps=traced,
             )
             decoded = F.dropout(result.decoded, self.settings.dropout, self.training)
-            logits = logits + readout @ decoded.permute(2, 1, 0).flatten(1)
+            with by_decoded(self.neuron.spiking):
+                logits = logits + readout @ decoded.permute(2, 1, 0).flatten(1)
             spikes = spikes + result.spikes
         neurons = state if mode == "rate" else type(state)(*(tensor.permute(2, 0, 1) for tensor in after))
         neurons = neurons if keep_state else None

@@ -43,7 +43,7 @@ from snn_action.models.readout import solve_readout
 from snn_action.models.settings import Encoders, Input, Readout, Scaling, SpikingLMUSettings
 from snn_action.models.transmission import Received
 from snn_action.models.value_ensembles import Activity, Ensembles
-from snn_action.snn.counting import Connection, count_as, count_elsewhere, count_updates
+from snn_action.snn.counting import Connection, by_decoded, count_as, count_elsewhere, count_updates
 from snn_action.snn.legendre import LegendreMemory
 from snn_action.snn.masks import hold
 from snn_action.snn.neurons.base import Neuron
@@ -249,12 +249,15 @@ class SpikingLMU(TemporalModel):
         entered = state.input
         if self.input_ensembles is not None:
             drive, entered = self.input_ensembles(drive, state.input, mask)
+        spiking = self.neuron.spiking
         if self.memory_ensembles is None:
-            memories, memory = self.memory(drive, state.memory, mask)
+            with by_decoded(spiking and self.input_ensembles is not None):
+                memories, memory = self.memory(drive, state.memory, mask)
             coefficients = None
         else:
             memories, memory, coefficients = self._remember(drive, state, mask)
-        current, sent_memory = leave_memory(self, memories, push, state, mask)
+        with by_decoded(spiking and self.memory_ensembles is not None):
+            current, sent_memory = leave_memory(self, memories, push, state, mask)
         current = current.to(self.readout.weight) * self.current_unit  # neurons keep their precision under autocast
         spikes, neurons = self.neuron(current, state.hidden.neurons, mask)
         count = state.hidden.spikes + self.neuron.count_all(spikes, (1, 2))
@@ -273,7 +276,7 @@ class SpikingLMU(TemporalModel):
         assert activity is not None
         for t, u in enumerate(drive.to(memory).unbind(1)):
             last = activity.decoded.view_as(memory)  # type: ignore[union-attr]
-            new = _advance(keep * memory, last, u, feedback, b)
+            new = self._advance(keep * memory, last, u, feedback, b)
             values, after = self.memory_ensembles(new.flatten(1).unsqueeze(1), activity, None)
             decoded.append(values.view_as(memory))
             real = None if mask is None else mask[:, t]
@@ -281,9 +284,11 @@ class SpikingLMU(TemporalModel):
             activity = after if real is None else hold(after, activity, real)
         return torch.stack(decoded, 1), memory, activity
 
-
-def _advance(kept: Tensor, decoded: Tensor, u: Tensor, feedback: Tensor, b: Tensor) -> Tensor:
-    """One step of the spiking memory (B, memory_d, order); ``kept`` is what its synapse keeps of the last one."""
-    count_updates(kept.numel())
-    with count_as(lambda: (Connection(decoded, feedback, name="A"), Connection(u, b, name="B"))):
-        return torch.addcmul(kept + decoded @ feedback.T, u.unsqueeze(-1), b)
+    def _advance(self, kept: Tensor, decoded: Tensor, u: Tensor, feedback: Tensor, b: Tensor) -> Tensor:
+        """One step of the spiking memory (B, memory_d, order); ``kept`` is what its synapse keeps of the last one."""
+        count_updates(kept.numel())
+        spiking = self.neuron.spiking
+        with by_decoded(spiking), count_as(lambda: (Connection(decoded, feedback, name="A"),)):
+            kept = kept + decoded @ feedback.T
+        with by_decoded(spiking and self.input_ensembles is not None), count_as(lambda: (Connection(u, b, name="B"),)):
+            return torch.addcmul(kept, u.unsqueeze(-1), b)

@@ -88,6 +88,7 @@ class EnergyEstimate(Part):
     baseline: float | None = None
     backbone: float | None = None
     chain: float | None = None
+    twin_chain: float | None = None
     crossover: float | None = None
     rate: float | None = None
     problem: str | None = None

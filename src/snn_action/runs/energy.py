@@ -23,7 +23,7 @@ WORDS = (
     "model",
     "range",
     "a step",
-    *("without spikes", "baseline", "backbone", "together", "crossover", "factor"),
+    *("without spikes", "baseline", "backbone", "together", "together without spikes", "crossover", "factor"),
 )
 
 
@@ -83,10 +83,12 @@ def format_rows(
         "the model's.",
     ]
     rate_now = next((row.rate for row in rows if row.rate is not None), None)
+    if rate_now is not None or any(row.twin_chain is not None for row in rows):
+        notes.append("Without spikes: numbers in the place of spikes, none of them zero.")
     if rate_now is not None:
         notes.append(
-            "Without spikes: numbers in the place of spikes, none of them zero. Crossover: the spikes a neuron and step"
-            f" below which spikes need less than that; this model has {rate_now:.3g}."
+            "Crossover: the spikes a neuron and step below which spikes need less than the model without spikes; this "
+            f"model has {rate_now:.3g}."
         )
     if bits < AS_THEY_ARE and weight_bits is None:
         notes.append(

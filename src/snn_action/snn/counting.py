@@ -60,6 +60,9 @@ class Listener(Protocol):
     def by_changes(self) -> AbstractContextManager[None]:
         """See ``by_changes``."""
 
+    def by_decoded(self) -> AbstractContextManager[None]:
+        """See ``by_decoded``."""
+
 
 _listener: Listener | None = None
 _place: tuple[str, ...] = ()
@@ -132,3 +135,8 @@ def count_spiking(layers: Spiking, state: Any, steps: int) -> None:
 def by_changes() -> AbstractContextManager[None]:
     """What is computed inside is a product of changes that were sent, to be added to what receivers hold."""
     return nullcontext() if _listener is None else _listener.by_changes()
+
+
+def by_decoded(spiking: bool) -> AbstractContextManager[None]:
+    """Where ``spiking``: inside, products are of numbers that spikes were decoded to, zero where no spike came."""
+    return _listener.by_decoded() if spiking and _listener is not None else nullcontext()

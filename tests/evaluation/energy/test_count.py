@@ -11,6 +11,7 @@ from snn_action.models import build_model
 
 D, T, K = 5, 9, 4
 MEMORY = {"units": 7, "order": 3, "memory_d": 2, "theta": 6.0}
+ENSEMBLES = {"n_ensembles": 6, "n_neurons": 8}
 
 
 def count(settings: dict, spikes=None) -> dict[str, Layer]:
@@ -54,6 +55,25 @@ def test_layers_of_a_spiking_lmu():
     assert layers[CARRIED].state_updates == T * K
     lif = count({"type": "spiking_lmu", **MEMORY, "neuron": {"type": "lif"}}, spikes)
     assert lif["hidden neurons"].states == 2 * 7  # voltage and refractory time
+
+
+@pytest.mark.parametrize(
+    ("settings", "decoded"),
+    [
+        ({"type": "spiking_lmu", **MEMORY}, set()),
+        ({"type": "spiking_lmu", **MEMORY, "spiking_input": True}, {"memory.A", "memory.B"}),
+        ({"type": "spiking_lmu", **MEMORY, "spiking_memory": True}, {"A", "memory_kernel"}),
+        (
+            {"type": "spiking_lmu", **MEMORY, "spiking_input": True, "spiking_memory": True},
+            {"A", "memory.B", "memory_kernel"},
+        ),
+        ({"type": "ensemble_array", **ENSEMBLES}, {"readout"}),
+        ({"type": "ensemble_array", **ENSEMBLES, "neuron": {"type": "lif_rate"}, "gradient": "rate"}, set()),
+        ({"type": "lmu", **MEMORY}, set()),
+    ],
+)
+def test_what_takes_in_decoded_spikes(settings, decoded):
+    assert {name for name, layer in count(settings).items() if layer.by_decoded} == decoded
 
 
 def test_spiking_parts_have_their_own_neurons():

@@ -99,6 +99,13 @@ def test_the_twin_has_numbers_and_no_neurons():
     assert spike_rate(HEAD) == 50 / (N * T)
 
 
+def test_the_twin_has_no_zeros_that_decoded_spikes_left():
+    decoded = replace(SPIKES, by_spikes=False, by_decoded=True, nonzero=100, effective_macs=3.0, effective_acs=0.0)
+    (twin,) = make_twin([decoded])
+    assert (twin.active, twin.effective_macs) == (N * T, N * K * T * 100 / SPIKES.parameters)
+    assert make_twin([replace(decoded, by_changes=True)]) == [replace(decoded, by_changes=True)]
+
+
 SENDERS = Layer(
     "input changes", "head", "neurons", T, outputs=N, by_changes=True, neuron_updates=N * T, states=2 * N, spikes=7.0
 )
@@ -155,6 +162,18 @@ def test_every_target_prices_a_spiking_head(name):
     assert row.head > 0
     assert row.chain is None
     assert row.rate == 0.05
+
+
+def test_both_parts_are_without_spikes_where_either_spikes():
+    plain = (replace(SPIKES, by_spikes=False, effective_macs=9.0, effective_acs=0.0),)
+    head_twin = estimate(make_twin(HEAD), TARGET).total
+    for head, backbone in ((HEAD, plain), (plain, HEAD), (HEAD, HEAD)):
+        row = compare(Account(T, {8: head}, backbone, ()), TARGET, 8)
+        assert row.twin_chain == sum(
+            head_twin if part is HEAD else estimate(plain, TARGET).total for part in (head, backbone)
+        )
+    assert compare(Account(T, {8: plain}, plain, ()), TARGET, 8).twin_chain is None
+    assert compare(Account(T, {8: HEAD}, None, ()), TARGET, 8).twin_chain is None
 
 
 def test_an_account_comes_back_from_its_file():

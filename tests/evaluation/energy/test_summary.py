@@ -68,7 +68,7 @@ def test_each_estimate_has_its_range_and_that_of_a_frame():
     row = compare(counted, target, 8)
     raw = json.loads(json.dumps(describe_row(counted, row, target, 8), allow_nan=False))
     assert {**row.to_dict(), **raw} == raw
-    assert raw["ranges"].keys() == {"head", "twin", "baseline", "backbone", "chain"}
+    assert raw["ranges"].keys() == {"head", "twin", "baseline", "backbone", "chain", "twin_chain"}
     assert raw["ranges"]["head"] == {"low": row.head / target.factor, "high": row.head * target.factor}
     assert raw["per_frame"]["chain"] == row.chain / T
     assert raw["too_large"] is None

@@ -86,6 +86,7 @@ class Row:
         twin: Of the same with numbers in the place of spikes, all non-zero; None: it does not spike.
         baseline: Of ``mean_pool``.
         backbone: Of the network before; None: features came with the dataset.
+        twin_chain: Of backbone and head together with numbers in the place of spikes in both; None: neither spikes.
         crossover: Spikes a neuron and step below which the head needs less than its twin; None: at no rate.
         rate: Spikes a neuron and step as they are.
         parts: Of the head: arithmetic, and bytes by level.
@@ -99,6 +100,7 @@ class Row:
     twin: float | None = None
     baseline: float | None = None
     backbone: float | None = None
+    twin_chain: float | None = None
     crossover: float | None = None
     rate: float | None = None
     parts: Mapping[str, float] | None = None
@@ -128,13 +130,17 @@ def compare(account: Account, target: Target, bits: int) -> Row:
         crossover = None if without_spikes is None else find_crossover(counted, without_spikes, target, bits)
     except ConfigError as error:
         return Row(**{**asdict(row), "problem": str(error)})
+    layers, problem = account.backbone or (), None
     try:
-        backbone, problem = price(account.backbone), None
+        backbone, plain = price(account.backbone), price(make_twin(layers))
     except ConfigError as error:
-        backbone, problem = None, str(error)
+        backbone, plain, problem = None, None, str(error)
+    spikes = row.rate is not None or spike_rate(layers) is not None
+    together = (twin or head).total + plain.total if spikes and backbone and plain else None
     found = {"head": head, "twin": twin, "baseline": baseline, "backbone": backbone}
     totals = {name: None if one is None else one.total for name, one in found.items()}
-    return Row(**{**asdict(row), **totals, "crossover": crossover, "parts": head.sums, "problem": problem})
+    more = {"twin_chain": together, "crossover": crossover, "parts": head.sums, "problem": problem}
+    return Row(**{**asdict(row), **totals, **more})
 
 
 def _shorten(layer: Layer) -> dict[str, Any]:

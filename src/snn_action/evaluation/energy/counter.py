@@ -56,6 +56,7 @@ class Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.updates = 0.0
         self.silent = False
         self.of_changes = False
+        self.of_decoded = False
         self.heard: AbstractContextManager[None] | None = None
         self.tensors = {**dict(network.named_buffers()), **dict(network.named_parameters())}
         self.names = {tensor.untyped_storage().data_ptr(): name for name, tensor in self.tensors.items()}
@@ -130,6 +131,15 @@ class Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         finally:
             self.of_changes = before
 
+    @contextmanager
+    def by_decoded(self) -> Iterator[None]:
+        """See ``counting``."""
+        before, self.of_decoded = self.of_decoded, True
+        try:
+            yield
+        finally:
+            self.of_decoded = before
+
     def add(self, product: Product, told: str | None = None) -> None:
         """Count one product among those of its layer; ``told`` is its name where its weight has none."""
         name = self.names.get(product.weight.untyped_storage().data_ptr(), told)
@@ -141,6 +151,7 @@ class Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         sums = self.sums[layer]
         sums.calls += 1
         sums.by_changes |= self.of_changes
+        sums.by_decoded |= self.of_decoded
         sums.dense += product.dense
         sums.effective += product.effective
         for tensor in (product.inputs, product.weight) if name is None else (product.inputs,):

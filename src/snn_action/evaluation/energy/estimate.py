@@ -151,19 +151,21 @@ def _price(layer: Layer, target: Target, bits: int, way: Way, fits: bool) -> Lay
 def make_twin(layers: Sequence[Layer], active: float = 1.0) -> list[Layer]:
     """The same network with numbers in the place of spikes, of which a share ``active`` is not zero; no neurons.
 
-    What is sent as changes stays so, with the neurons that send it. Layers of numbers behind decoded spikes keep the
-    zeros that these left: the twin is at most as dear as it would be without them.
+    What spikes were decoded to is not zero either: the twin has the numbers that they stand for. What is sent as
+    changes stays so, with the neurons that send it.
     """
     twin = []
     for layer in layers:
         if _spikes(layer):
             continue
-        if layer.by_spikes:
+        if layer.by_spikes or (layer.by_decoded and not layer.by_changes):
+            stored = layer.nonzero / layer.parameters if layer.parameters else 1.0
             layer = replace(
                 layer,
                 by_spikes=False,
+                by_decoded=False,
                 active=layer.values * active,
-                effective_macs=layer.dense_macs * active,
+                effective_macs=layer.dense_macs * stored * active,
                 effective_acs=0.0,
             )
         twin.append(layer)

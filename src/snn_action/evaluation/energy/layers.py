@@ -8,7 +8,7 @@ from snn_action.core.errors import printable
 
 Kind = Literal["synapses", "neurons", "states"]
 _TEXTS = ("name", "part", "kind")
-_FLAGS = ("by_spikes", "by_changes")
+_FLAGS = ("by_spikes", "by_changes", "by_decoded")
 _MEANS = (  # counts, which differ from clip to clip
     *("steps", "values", "active", "dense_macs", "effective_macs", "effective_acs"),
     *("neuron_updates", "state_updates", "spikes"),
@@ -40,6 +40,7 @@ class Layer:
         active: Those that are not zero; spikes where ``by_spikes``, each counted, also several of one neuron.
         by_spikes: Whether inputs are spikes.
         by_changes: Whether inputs, and what neurons send, are events that carry a number (sigma-delta coding).
+        by_decoded: Whether inputs are numbers that spikes were decoded to, zero where no spike came.
         dense_macs: Of ``Operations``.
         effective_macs: Of ``Operations``.
         effective_acs: Of ``Operations``.
@@ -63,6 +64,7 @@ class Layer:
     active: float = 0.0
     by_spikes: bool = False
     by_changes: bool = False
+    by_decoded: bool = False
     dense_macs: float = 0.0
     effective_macs: float = 0.0
     effective_acs: float = 0.0

@@ -13,7 +13,7 @@ from snn_action.evaluation.energy.shape import find_shape
 from snn_action.evaluation.energy.targets import Target, load_target
 from snn_action.evaluation.energy.traffic import LEVELS, Bytes, Level, size_of_weights
 
-PARTS = ("head", "twin", "baseline", "backbone", "chain")
+PARTS = ("head", "twin", "baseline", "backbone", "chain", "twin_chain")
 ARITHMETIC_BITS = {4: 8, 8: 8, 16: 16, 32: 32}  # weights of 4 bits are multiplied by numbers of 8
 _MIB = 2**20
 _COUNTS = ("dense_macs", "effective_macs", "effective_acs", "neuron_updates", "state_updates", "spikes")

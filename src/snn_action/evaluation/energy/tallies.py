@@ -46,6 +46,7 @@ class Sums:
     values: float = 0.0
     active: float = 0.0
     by_changes: bool = False
+    by_decoded: bool = False
 
     def describe(self, name: str, part: str) -> Layer:
         """The layer."""
@@ -62,6 +63,7 @@ class Sums:
             values=self.values,
             active=self.active,
             by_changes=self.by_changes,
+            by_decoded=self.by_decoded,
             dense_macs=self.dense,
             effective_macs=self.effective,
         )
