@@ -148,7 +148,7 @@ def main() -> None:
         "*from layer*: on cached activations of what is before. *N frames at once*: with `model.recompute`, which "
         "forgets activations of so many frames and computes them again. *Peak*: of the whole process, *of it the "
         "step*: above what it had when the model was built. *Estimated*: what a run finds out before it begins, "
-        "without the temporal model and compiled kernels. Batch normalization keeps its statistics. "
+        "without the temporal model. Batch normalization keeps its statistics. "
         + ("" if has_bf16() else "This processor has no bfloat16, so nothing is measured in it."),
         make_table(header, rows),
     )

@@ -26,6 +26,11 @@ def test_the_account_is_that_of_hand():
     assert estimate_memory(config, encoder, frame, recompute=True) == weights + batch + round(BACKWARD * 4 * frame)
     encoder.populations = (Population("hidden", 5, 2),)
     assert estimate_memory(config, encoder, frame) == int(KERNELS + weights + batch + round(BACKWARD * 30 * frame))
+    encoder.initial_state = lambda batch, *_: (torch.zeros(batch, 7), (torch.zeros(batch),))
+    parts = 3 * 3  # three clips of ten frames, four at once
+    assert estimate_memory(config, encoder, frame, recompute=True) == int(
+        KERNELS + weights + batch + round(BACKWARD * 4 * frame) + parts * 4 * 8
+    )
 
 
 def test_files_that_were_read_are_no_memory_in_use(tmp_path, monkeypatch):

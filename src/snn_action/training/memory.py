@@ -7,12 +7,14 @@ Tensors that the encoder keeps for gradients are measured on one frame and on tw
                 and their gradients, of which not all are there at once (``BACKWARD``)
     tests       frames of ``evaluation.batch_size`` clips, twice;  activations of ``model.frames_together`` frames
 
-    spikes      an encoder that spikes: compiled kernels (``KERNELS``)
+    spikes      an encoder that spikes: compiled kernels (``KERNELS``), and with ``model.recompute`` the state of the
+                neurons before each part of a clip
 
 The temporal model behind it is not counted.
 """
 
 import copy
+import math
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +61,15 @@ def measure_frame(encoder: Encoder) -> int:
     return int(kept[1] - kept[0])
 
 
+def measure_state(encoder: Encoder) -> int:
+    """Bytes that ``encoder`` carries from one frame of a clip to the next."""
+
+    def add(state: Any) -> int:
+        return state.nbytes if isinstance(state, Tensor) else sum(map(add, state))
+
+    return add(encoder.initial_state(1, torch.device("cpu"), torch.float32))
+
+
 def estimate_test(config: Config, encoder: Encoder, frame: int) -> int:
     """``estimate_memory`` of tests alone: of a model that is trained already."""
     model: Any = config.model
@@ -78,6 +89,9 @@ def estimate_memory(config: Config, encoder: Encoder, frame: int, *, recompute: 
     together = min(model.frames_together, max(trained, tested))
     weights = 4 * sum(NUMBER * parameter.numel() for parameter in encoder.parameters())
     training = 2 * trained * size + round(BACKWARD * (min(together, trained) if recompute else trained) * frame)
+    if recompute:
+        clips, frames = trained // config.clip.frames, config.clip.frames
+        training += clips * math.ceil(frames / min(together, frames)) * measure_state(encoder)
     kernels = KERNELS if encoder.populations else 0
     return int(kernels + weights + max(training, 2 * tested * size + together * frame))
 
