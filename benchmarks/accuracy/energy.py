@@ -8,7 +8,7 @@ come and without their training by gradients (*untrained*: only the readout is s
 of smaller heads the cheapest on the target 45nm whose accuracy on held-out training groups, in inner folds of each
 fold, is at most 0.3 points, or not at all, below that of the LMU (untrained). The same rules choose among LMUs and
 among spiking ones. Test videos choose nothing. What is counted is said in ``src/snn_action/evaluation/energy``. With
-``--keep`` results stay in a folder: started again at the same commit, the script goes on where it was cut.
+``--keep`` results stay in a folder: started again, the script goes on where it was cut.
 """
 
 import argparse
@@ -29,6 +29,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))  # the repository
 
 from benchmarks.lib.counting import CLIPS, count_mean
 from benchmarks.lib.kept import keep_result
+from benchmarks.lib.paired import compare as compare_right
 from benchmarks.lib.table import ROOT, make_table, show, write_section
 from snn_action.config import Config, load_config, make_config
 from snn_action.datasets.catalog import Fold
@@ -51,7 +52,7 @@ TARGETS = ("45nm", "loihi2")
 UNTRAINED = {"epochs": 0, "validation_share": 0}
 RATES = (1000.0, 300.0, 150.0)
 HEADER = (
-    *("head", "video %", "with 8 bits", "with 4 bits", "spikes / neuron / step", "effective, M"),
+    *("head", "video %", "to lmu, points", "with 8 bits", "with 4 bits", "spikes / neuron / step", "effective, M"),
     *("updates, M", "weights read, MB", "45nm, µJ", "times lmu's", "loihi2, µJ", "crossover"),
 )
 
@@ -71,10 +72,15 @@ class Search:
 class Found:
     """One head on one set: a value a seed, of several folds their mean."""
 
-    accuracy: list[float] = field(default_factory=list)
+    right: list[np.ndarray] = field(default_factory=list)  # by video
     quantized: dict[int, list[float]] = field(default_factory=lambda: {8: [], 4: []})
     rows: dict[str, list[Row]] = field(default_factory=dict)
     layers: list[list[Layer]] = field(default_factory=list)
+
+    @property
+    def accuracy(self) -> list[float]:
+        """Of all test videos, by seed."""
+        return [float(right.mean()) for right in self.right]
 
 
 def read_head(config: Config, kind: str) -> Candidate:
@@ -169,13 +175,13 @@ def test(candidate: Candidate, config: Config, data: Data, seeds: int) -> Found:
     found = Found()
     for seed in range(seeds):
         seeded = make_config({**json.loads(config.to_json()), "seed": seed})
-        right: list[bool] = []
+        right: dict[int, float] = {}
         few: dict[int, list[bool]] = {8: [], 4: []}
         rows: dict[str, list[Row]] = {target: [] for target in TARGETS}
         for fold in data.catalog.folds:
             validation = Validation(seeded, data, [Fold(fold.name, fold.learned, fold.test)])
             for score in validation.test(candidate):
-                right += score.right.tolist()
+                right.update(zip(score.videos.tolist(), score.right.tolist(), strict=True))
             layers = count(validation)
             assert validation.model is not None
             for bits in few:
@@ -186,7 +192,7 @@ def test(candidate: Candidate, config: Config, data: Data, seeds: int) -> Found:
             for target in TARGETS:
                 rows[target].append(price(layers, target))
             found.layers.append(layers)
-        found.accuracy.append(float(np.mean(right)))
+        found.right.append(np.array([right[video] for video in sorted(right)], float))
         for bits, each in few.items():
             found.quantized[bits].append(float(np.mean(each)))
         for target in TARGETS:
@@ -194,13 +200,14 @@ def test(candidate: Candidate, config: Config, data: Data, seeds: int) -> Found:
     return found
 
 
-def format_row(label: str, found: Found, reference: float) -> list[str]:
-    """A line of the table; what is counted is a mean over seeds and folds."""
+def format_row(label: str, found: Found, lmu: Found) -> list[str]:
+    """A line of the table, beside the LMU as it comes; what is counted is a mean over seeds and folds."""
 
     def mean(values: list[float]) -> float:
         return statistics.mean(values)
 
     first, second = (mean([row.head or 0.0 for row in found.rows[target]]) for target in TARGETS)
+    reference = mean([row.head or 0.0 for row in lmu.rows[TARGETS[0]]])
     done = mean([total(each, "effective_macs") + total(each, "effective_acs") for each in found.layers])
     updates = mean([total(each, "neuron_updates") + total(each, "state_updates") for each in found.layers])
     read = mean([find_read(each) for each in found.layers])
@@ -210,6 +217,7 @@ def format_row(label: str, found: Found, reference: float) -> list[str]:
     return [
         label,
         show(found.accuracy),
+        "" if found is lmu else compare_right(found.right, lmu.right),
         *(show(found.quantized[bits]) for bits in (8, 4)),
         f"{mean(rates):.3f}" if rates else "-",
         f"{done / 1e6:.3g}",
@@ -264,8 +272,7 @@ def test_set(name: str, config: Config, search: Search, seeds: int, trained: int
                 search.keep, partial(test, head, config, data, runs), head, config.to_json(), runs, "test"
             )
         print(name, label, show(found[label].accuracy), file=sys.stderr, flush=True)
-    reference = statistics.mean([row.head or 0.0 for row in found["lmu"].rows[TARGETS[0]]])
-    return [format_row(label, each, reference) for label, each in found.items()]
+    return [format_row(label, each, found["lmu"]) for label, each in found.items()]
 
 
 def main() -> None:
@@ -288,7 +295,8 @@ def main() -> None:
         write_section(
             f"Accuracy and estimated energy of heads: {name}",
             f"One clip, the temporal model alone, {arguments.seeds} seeds, of heads that are trained by gradients "
-            f"{arguments.trained_seeds}; video accuracy over all test videos. *Energy*: an estimate, not a "
+            f"{arguments.trained_seeds}; video accuracy over all test videos. *To lmu*: the difference to `lmu` over the "
+            "same videos, with its 95 % interval (bootstrap over videos). *Energy*: an estimate, not a "
             f"measurement, memory counted, of weights and activations of {BITS} bits; how, and how far to trust it, is "
             "said in [Energy](explanation/energy.md). *Untrained*: the head of `configs/` without its training by "
             "gradients; its readout is solved, its other weights are as they were made, nearly all of them zero. "
