@@ -295,8 +295,8 @@ def main() -> None:
         write_section(
             f"Accuracy and estimated energy of heads: {name}",
             f"One clip, the temporal model alone, {arguments.seeds} seeds, of heads that are trained by gradients "
-            f"{arguments.trained_seeds}; video accuracy over all test videos. *To lmu*: the difference to `lmu` over the "
-            "same videos, with its 95 % interval (bootstrap over videos). *Energy*: an estimate, not a "
+            f"{arguments.trained_seeds}; video accuracy over all test videos. *To lmu*: the difference to `lmu` over "
+            "the same videos, with its 95 % interval (bootstrap over videos). *Energy*: an estimate, not a "
             f"measurement, memory counted, of weights and activations of {BITS} bits; how, and how far to trust it, is "
             "said in [Energy](explanation/energy.md). *Untrained*: the head of `configs/` without its training by "
             "gradients; its readout is solved, its other weights are as they were made, nearly all of them zero. "
