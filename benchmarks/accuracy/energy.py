@@ -14,6 +14,7 @@ among spiking ones. Test videos choose nothing. What is counted is said in ``src
 import argparse
 import copy
 import json
+import math
 import statistics
 import sys
 from collections.abc import Iterator
@@ -126,12 +127,12 @@ def _measure(candidate: Candidate, config: Config, data: Data, inner: int) -> tu
     return statistics.mean(accuracies), float("inf") if energy is None else energy
 
 
-def count(validation: Validation) -> list[Layer]:
-    """Layers of the last model on a mean clip of its test; matrices are rounded, as the estimate has them."""
+def count(validation: Validation, most: int = CLIPS) -> list[Layer]:
+    """Layers of the last model on the mean of ``most`` clips of its test; matrices are rounded, as the estimate has."""
     assert validation.model is not None
     seen = validation._seen
     clips, model = seen.clips_of(validation.inner[-1].test), quantize(validation.model.cpu(), BITS)
-    return count_mean(model, seen, clips, predict_clips(model, seen, clips, BATCH, torch.device("cpu")))
+    return count_mean(model, seen, clips, predict_clips(model, seen, clips, BATCH, torch.device("cpu")), most)
 
 
 def price(layers: list[Layer], target: str) -> Row:
@@ -182,7 +183,7 @@ def test(candidate: Candidate, config: Config, data: Data, seeds: int) -> Found:
             validation = Validation(seeded, data, [Fold(fold.name, fold.learned, fold.test)])
             for score in validation.test(candidate):
                 right.update(zip(score.videos.tolist(), score.right.tolist(), strict=True))
-            layers = count(validation)
+            layers = count(validation, math.ceil(CLIPS / len(data.catalog.folds)))
             assert validation.model is not None
             for bits in few:
                 clips, batch = validation._seen.clips_of(fold.test), config.evaluation.batch_size
@@ -305,7 +306,7 @@ def main() -> None:
             f"order 1 or 2, encoders {' or '.join(search.encoders)}, spikes at up to {show_list(list(RATES))} a "
             "second. *With 8 bits, with 4 bits*: accuracy with matrices rounded to so many bits, nothing trained after "
             "it. Energy is counted on the one of 8 bits, spikes are the mean over all test clips and other counts over "
-            f"{CLIPS} of them. "
+            f"{CLIPS} of them or, of several folds, a few more. "
             "*Changes*: chosen from a list that also has heads whose input and memory are sent as changes, from the "
             f"size that is named on (of {show_list([one for one in search.thresholds if one])}). *Effective*: "
             "multiplications and accumulates whose input and weight are not zero. *Crossover*: spikes a neuron and "

@@ -13,12 +13,12 @@ CLIPS = 16
 
 
 def count_mean(
-    model: TemporalModel, features: FeatureSet, clips: Sequence[int], predictions: ClipPredictions
+    model: TemporalModel, features: FeatureSet, clips: Sequence[int], predictions: ClipPredictions, most: int = CLIPS
 ) -> list[Layer]:
-    """Layers of ``model``: spikes are the mean of its ``predictions``, other counts that of ``CLIPS`` of the ``clips``.
+    """Layers of ``model``: spikes are the mean of its ``predictions``, other counts that of ``most`` of the ``clips``.
 
     These are evenly spread: clips of a class follow one another.
     """
     spikes = measure_spikes(predictions, model.populations)
-    chosen = clips[:: max(1, len(clips) // CLIPS)][:CLIPS]
+    chosen = clips[:: max(1, len(clips) // most)][:most]
     return average_layers([count_head(model, features.read([clip])[0], spikes) for clip in chosen])
