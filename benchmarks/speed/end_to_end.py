@@ -74,8 +74,8 @@ def run_one(name: str, batch: int, frames: int, steps: int) -> dict[str, float]:
     """Seconds of a step, peak memory above what the process has before, and its estimate."""
     config, part = make(name, batch, frames)
     assert part.encoder is not None
-    frame = measure_frame(part.encoder)
-    estimate = estimate_memory(config, part.encoder, frame)
+    frames_bytes = measure_frame(part.encoder), measure_frame(part.encoder, config.precision)
+    estimate = estimate_memory(config, part.encoder, *frames_bytes)
     model = build_model(config.model, part.feature_dim, CLASSES, 0, part.encoder).train()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     optimizer = torch.optim.AdamW(model.parameters(), 1e-3)

@@ -278,7 +278,7 @@ def test_a_test_needs_less_memory_than_a_training(spiking, monkeypatch):
     encoder = pipeline.load_data(spiking).encoder
     frame = memory.measure_frame(encoder)
     needed = memory.estimate_test(spiking, encoder, frame)
-    assert needed < memory.estimate_memory(spiking, encoder, frame)
+    assert needed < memory.estimate_memory(spiking, encoder, frame, frame)
     monkeypatch.setattr(memory, "find_free_memory", lambda _: needed)
     assert pipeline.evaluate(run.folder).metrics["accuracy"] == run.metrics["accuracy"]
     monkeypatch.setattr(memory, "find_free_memory", lambda _: needed - 1)

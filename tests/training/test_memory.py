@@ -22,15 +22,26 @@ def test_the_account_is_that_of_hand():
         evaluation=SimpleNamespace(batch_size=1),
     )
     weights, batch = 4 * 4 * (12 * 5 + 5), 2 * 30 * 4 * 12
-    assert estimate_memory(config, encoder, frame) == weights + batch + round(BACKWARD * 30 * frame)
-    assert estimate_memory(config, encoder, frame, recompute=True) == weights + batch + round(BACKWARD * 4 * frame)
+    assert estimate_memory(config, encoder, frame, frame) == weights + batch + round(BACKWARD * 30 * frame)
+    assert estimate_memory(config, encoder, frame, frame, recompute=True) == weights + batch + round(
+        BACKWARD * 4 * frame
+    )
     encoder.populations = (Population("hidden", 5, 2),)
-    assert estimate_memory(config, encoder, frame) == int(KERNELS + weights + batch + round(BACKWARD * 30 * frame))
+    assert estimate_memory(config, encoder, frame, frame) == int(
+        KERNELS + weights + batch + round(BACKWARD * 30 * frame)
+    )
     encoder.initial_state = lambda batch, *_: (torch.zeros(batch, 7), (torch.zeros(batch),))
     parts = 3 * 3  # three clips of ten frames, four at once
-    assert estimate_memory(config, encoder, frame, recompute=True) == int(
+    assert estimate_memory(config, encoder, frame, frame, recompute=True) == int(
         KERNELS + weights + batch + round(BACKWARD * 4 * frame) + parts * 4 * 8
     )
+
+
+def test_a_training_in_half_precision_keeps_less():
+    """Of a layer its input and result in two bytes; the frame itself stays in four."""
+    encoder = FrameEncoder(nn.Sequential(nn.Flatten(), nn.Linear(12, 50), nn.Linear(50, 5), nn.ReLU()), (3, 2, 2), 5)
+    assert measure_frame(encoder) == 4 * (12 + 50 + 5)
+    assert measure_frame(encoder, "bf16") == 2 * (12 + 50 + 5)
 
 
 def test_files_that_were_read_are_no_memory_in_use(tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """What a training from frames will need of memory, found out before work begins.
 
-Tensors that the encoder keeps for gradients are measured on one frame and on two; the difference is that of a frame.
+Tensors that the encoder keeps for gradients are measured on one frame and on two, in the arithmetic of the training;
+the difference is that of a frame. Tests compute in single precision.
 
     training    weights, gradients and two moments of Adam;  frames of a batch, twice;
                 F frames' activations: those of a batch, or with ``model.recompute`` of ``model.frames_together``,
@@ -34,8 +35,8 @@ KERNELS = 0.3 * 2**30  # bytes that compiling and holding them takes (the same b
 _CGROUP = Path("/sys/fs/cgroup")
 
 
-def measure_frame(encoder: Encoder) -> int:
-    """Bytes that ``encoder`` keeps of one frame for gradients."""
+def measure_frame(encoder: Encoder, precision: str = "32") -> int:
+    """Bytes that ``encoder`` keeps of one frame for gradients, in the arithmetic of a configuration's ``precision``."""
     network = copy.deepcopy(encoder).requires_grad_().train()
     network.recompute = False
     for module in network.modules():
@@ -55,7 +56,11 @@ def measure_frame(encoder: Encoder) -> int:
             return tensor
 
         x = torch.zeros(1, frames, torch.Size(encoder.shape).numel())
-        with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        with (
+            torch.enable_grad(),
+            torch.autocast("cpu", torch.bfloat16, enabled=precision != "32"),  # float16 takes as much
+            torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
+        ):
             network(x, network.initial_state(1, x.device, x.dtype), None)
         kept.append(sum(found.values()))
     return int(kept[1] - kept[0])
@@ -80,15 +85,21 @@ def estimate_test(config: Config, encoder: Encoder, frame: int) -> int:
     return int(kernels + weights + 2 * tested * size + min(model.frames_together, tested) * frame)
 
 
-def estimate_memory(config: Config, encoder: Encoder, frame: int, *, recompute: bool | None = None) -> int:
-    """Bytes that the module's account gives; ``frame`` is what ``measure_frame`` says."""
+def estimate_memory(
+    config: Config, encoder: Encoder, frame: int, trained_frame: int, *, recompute: bool | None = None
+) -> int:
+    """Bytes that the module's account gives.
+
+    ``frame`` is what ``measure_frame`` says, and ``trained_frame`` in the training's precision.
+    """
     model: Any = config.model
     recompute = model.recompute if recompute is None else recompute
     steps, size = config.clip.frames * len(config.clip.streams), NUMBER * torch.Size(encoder.shape).numel()
     trained, tested = config.training.batch_size * steps, config.evaluation.batch_size * steps
     together = min(model.frames_together, max(trained, tested))
     weights = 4 * sum(NUMBER * parameter.numel() for parameter in encoder.parameters())
-    training = 2 * trained * size + round(BACKWARD * (min(together, trained) if recompute else trained) * frame)
+    kept = min(together, trained) if recompute else trained
+    training = 2 * trained * size + round(BACKWARD * kept * trained_frame)
     if recompute:
         clips, frames = trained // config.clip.frames, config.clip.frames
         training += clips * math.ceil(frames / min(together, frames)) * measure_state(encoder)
@@ -134,7 +145,8 @@ def check_memory(config: Config, encoder: Encoder | None, *, trains: bool = True
     if not trains or config.training.skip:
         needed = estimate_test(config, encoder, frame)
     else:
-        needed = estimate_memory(config, encoder, frame)
+        trained_frame = measure_frame(encoder, config.precision)
+        needed = estimate_memory(config, encoder, frame, trained_frame)
     free = find_free_memory(resolve_device(config.device).main)
     if free is None or needed <= free:
         return needed
@@ -144,7 +156,7 @@ def check_memory(config: Config, encoder: Encoder | None, *, trains: bool = True
             f"{show_bytes(needed)} of memory, {show_bytes(free)} are free: lower evaluation.batch_size or "
             "model.frames_together"
         )
-    training, spared = config.training, estimate_memory(config, encoder, frame, recompute=True)
+    training, spared = config.training, estimate_memory(config, encoder, frame, trained_frame, recompute=True)
     can_spare = spared < needed and not config.model.recompute
     way = f"set model.recompute to true (about {show_bytes(spared)}), lower " if can_spare else "lower "
     raise ConfigError(
