@@ -55,8 +55,7 @@ class Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         super().__init__()  # type: ignore[no-untyped-call]
         self.updates = 0.0
         self.silent = False
-        self.of_changes = False
-        self.of_decoded = False
+        self.inputs: frozenset[str] = frozenset()
         self.heard: AbstractContextManager[None] | None = None
         self.tensors = {**dict(network.named_buffers()), **dict(network.named_parameters())}
         self.names = {tensor.untyped_storage().data_ptr(): name for name, tensor in self.tensors.items()}
@@ -122,23 +121,22 @@ class Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         found.steps += len(events)
         found.sent += sum(events)
 
-    @contextmanager
-    def by_changes(self) -> Iterator[None]:
+    def by_changes(self) -> AbstractContextManager[None]:
         """See ``counting``."""
-        before, self.of_changes = self.of_changes, True
-        try:
-            yield
-        finally:
-            self.of_changes = before
+        return self._mark("changes")
+
+    def by_decoded(self) -> AbstractContextManager[None]:
+        """See ``counting``."""
+        return self._mark("decoded")
 
     @contextmanager
-    def by_decoded(self) -> Iterator[None]:
-        """See ``counting``."""
-        before, self.of_decoded = self.of_decoded, True
+    def _mark(self, inputs: str) -> Iterator[None]:
+        """Inside, products are of ``inputs`` of this kind, too."""
+        before, self.inputs = self.inputs, self.inputs | {inputs}
         try:
             yield
         finally:
-            self.of_decoded = before
+            self.inputs = before
 
     def add(self, product: Product, told: str | None = None) -> None:
         """Count one product among those of its layer; ``told`` is its name where its weight has none."""
@@ -150,8 +148,8 @@ class Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self.sums[layer] = Sums(weights, product.fan_in, product.results)
         sums = self.sums[layer]
         sums.calls += 1
-        sums.by_changes |= self.of_changes
-        sums.by_decoded |= self.of_decoded
+        sums.by_changes |= "changes" in self.inputs
+        sums.by_decoded |= "decoded" in self.inputs
         sums.dense += product.dense
         sums.effective += product.effective
         for tensor in (product.inputs, product.weight) if name is None else (product.inputs,):
