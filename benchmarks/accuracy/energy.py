@@ -60,7 +60,10 @@ HEADER = (
 
 @dataclass(frozen=True)
 class Search:
-    """What smaller heads are tried: units as multiples of the inputs, thresholds of changes (0: all is sent)."""
+    """What smaller heads are tried: units as multiples of the inputs, thresholds of changes (0: all is sent).
+
+    ``keep`` is the folder for results, if there is one.
+    """
 
     inner: int
     widths: list[float]
