@@ -298,9 +298,9 @@ def main() -> None:
         table = test_set(name, config, search, arguments.seeds, arguments.trained_seeds)
         write_section(
             f"Accuracy and estimated energy of heads: {name}",
-            f"One clip, the temporal model alone, {arguments.seeds} seeds, of heads that are trained by gradients "
-            f"{arguments.trained_seeds}; video accuracy over all test videos. *To lmu*: the difference to `lmu` over "
-            "the same videos, with its 95 % interval (bootstrap over videos). *Energy*: an estimate, not a "
+            f"One clip, the temporal model alone, {say_seeds(config, arguments.seeds, arguments.trained_seeds)}; "
+            "video accuracy over all test videos. *To lmu*: the difference to `lmu` over the same videos, with its "
+            "95 % interval (bootstrap over videos). *Energy*: an estimate, not a "
             f"measurement, memory counted, of weights and activations of {BITS} bits; how, and how far to trust it, is "
             "said in [Energy](explanation/energy.md). *Untrained*: the head of `configs/` without its training by "
             "gradients; its readout is solved, its other weights are as they were made, nearly all of them zero. "
@@ -316,6 +316,12 @@ def main() -> None:
             "step below which the head needs less than the same head with numbers in the place of spikes.",
             make_table(HEADER, table),
         )
+
+
+def say_seeds(config: Config, seeds: int, trained: int) -> str:
+    """How many seeds the rows have: fewer where a head is trained by gradients, if any is."""
+    some = trained < seeds and any(read_head(config, kind).training.get("epochs") for kind in ("lmu", "spiking_lmu"))
+    return f"{seeds} seeds" + (f", of heads that are trained by gradients {trained}" if some else "")
 
 
 def show_list(values: list[float]) -> str:

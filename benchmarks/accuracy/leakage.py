@@ -183,7 +183,7 @@ def compare(clips: Clips, config: str, seeds: int) -> list[list[str]]:
         )
     gains = [[100 * (b - a) for a, b in zip(means[False][k], means[True][k], strict=True)] for k in (0, 1)]
     spread = [f" ± {np.std(gain, ddof=1):.1f}" if len(gain) > 1 else "" for gain in gains]
-    points = [f"**{np.mean(gain):+.1f}**{deviation}" for gain, deviation in zip(gains, spread, strict=True)]
+    points = [f"**{np.mean(gain):+z.1f}**{deviation}" for gain, deviation in zip(gains, spread, strict=True)]
     rows.append(["inflation, points", "", *points, "", ""])
     return rows
 

@@ -118,7 +118,7 @@ def format_rows(rows: dict[str, Row], groups: dict[str, str]) -> list[list[str]]
 
     def against(label: str, other: str) -> str:
         gain, low, high = (100 * part for part in compare(shares[label], shares[other], [groups[v] for v in videos]))
-        return f"{gain:+.1f} [{low:+.1f}, {high:+.1f}]"
+        return f"{gain:+z.1f} [{low:+z.1f}, {high:+z.1f}]"
 
     table = []
     for label, row in rows.items():

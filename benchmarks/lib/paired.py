@@ -89,4 +89,4 @@ def compare(one: Sequence[np.ndarray], other: Sequence[np.ndarray]) -> str:
     rng = np.random.default_rng(0)
     drawn = [difference[rng.integers(0, len(difference), len(difference))].mean() for _ in range(DRAWS)]
     low, high = np.percentile(drawn, [2.5, 97.5])
-    return f"{100 * difference.mean():+.2f} [{100 * low:+.1f}, {100 * high:+.1f}]"
+    return f"{100 * difference.mean():+z.2f} [{100 * low:+z.1f}, {100 * high:+z.1f}]"

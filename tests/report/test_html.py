@@ -276,6 +276,7 @@ def test_seconds_and_points():
     ]
     assert html.format_points(-0.0123) == "\N{MINUS SIGN}1.2"
     assert html.format_points(0.175) == "+17.5"
+    assert html.format_points(-0.0001) == "+0.0"
 
 
 @given(videos=st.integers(1, 10_000), data=st.data())

@@ -105,7 +105,7 @@ def format_percent(share: float | None, digits: int = 1) -> str:
 
 def format_points(difference: float) -> str:
     """A difference of shares in percentage points, with its sign."""
-    return f"{100 * difference:+.1f}".replace("-", "\N{MINUS SIGN}")
+    return f"{100 * difference:+z.1f}".replace("-", "\N{MINUS SIGN}")
 
 
 def format_count(number: float | None) -> str:

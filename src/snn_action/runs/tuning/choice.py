@@ -72,7 +72,7 @@ class Choice:
     def explain(self) -> str:
         """A sentence for people."""
         gain, low, high = (100 * part for part in self.gain)
-        found = f"{gain:+.1f} points against the best baseline (95 % interval {low:+.1f} to {high:+.1f}"
+        found = f"{gain:+z.1f} points against the best baseline (95 % interval {low:+z.1f} to {high:+z.1f}"
         luck = f"{100 * self.needed:.1f}" if np.isfinite(self.needed) else "not known, too few groups or differences"
         found += f"; luck of the best of all: {luck})"
         if self.beats:
@@ -195,7 +195,7 @@ def format_rows(rows: Sequence[Mapping[str, Any]]) -> str:
     """A table for a terminal."""
     cells = [("", "model", "streams", "video %", "sd", "against baseline", "s/fold", "M MACs", "M ACs")]
     for row in rows:
-        gain = f"{100 * row['gain']:+.1f} [{100 * row['gain_low']:+.1f}, {100 * row['gain_high']:+.1f}]"
+        gain = f"{100 * row['gain']:+z.1f} [{100 * row['gain_low']:+z.1f}, {100 * row['gain_high']:+z.1f}]"
         cells.append(
             (
                 "*" if row["chosen"] else "",
