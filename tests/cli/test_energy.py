@@ -132,7 +132,7 @@ def test_a_model_that_is_too_large_for_a_target(finished, command, tmp_path):
     (finished / "metrics.json").write_text(json.dumps(metrics))
     code, out, _ = command("energy", finished, "--json", tmp_path / "e.json")
     assert code == 0
-    assert "loihi2: does not fit into the memory of this target: weights of the model 57.22 MB of 24 MB." in out
+    assert "loihi2: larger than the memory that its figures hold for: weights of the model 57.22 MiB of 24 MiB." in out
     assert not re.search(r"^(45nm|spinnaker|gpu): does not fit", out, re.MULTILINE)
     written = json.loads((tmp_path / "e.json").read_text())
     large = {row["target"] for row in written["estimates"] if row["too_large"]}
@@ -195,12 +195,12 @@ def test_the_report_says_what_fits_on_chips_and_into_targets(finished):
     page = write_report(finished).read_text()
     assert "<h3>On chips</h3>" in page
     assert "<td>akida</td><td>does not fit</td>" in page
-    assert "does not fit into the memory" not in page
-    metrics["energy"]["estimates"][0]["too_large"] = "does not fit into the memory of this target"
+    assert "larger than the memory" not in page
+    metrics["energy"]["estimates"][0]["too_large"] = "larger than the memory that its figures hold for"
     del metrics["energy"]["chips"]  # as in runs of older versions
     (finished / "metrics.json").write_text(json.dumps(metrics))
     page = write_report(finished).read_text()
-    assert "45nm: does not fit into the memory of this target." in page
+    assert "45nm: larger than the memory that its figures hold for." in page
     assert "<h3>On chips</h3>" not in page
     for row in metrics["energy"]["estimates"]:
         for key in ("too_large", "ranges", "per_frame", "bytes"):

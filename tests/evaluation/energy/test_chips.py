@@ -82,11 +82,11 @@ def test_limits_are_the_published_ones():
 
 
 def test_each_limit_has_a_check_with_what_is_needed_and_there():
-    limits = {"neurons": 35, "synapses": 750, "memory_bytes": 750, "layers": 2, "layer_synapses": 600, "fan_in": 30}
+    limits = {"neurons": 35, "synapses": 750, "memory_bytes": 750, "layers": 2, "layer_synapses": 600, "fan_in": 70}
     limits |= {
         "inputs": 40,
         "outputs": 5,
-        "fan_out": 15,
+        "fan_out": 35,
         "weight_bits": 8,
         "state_bits": 8,
         "graded": False,
@@ -96,6 +96,7 @@ def test_each_limit_has_a_check_with_what_is_needed_and_there():
     assert [check.limit for check in report.checks] == LIMITS
     found = {check.limit: (check.needed, check.available) for check in report.checks}
     numeric = {limit: (size, size) for limit, size in limits.items() if limit not in ("graded", "recurrence")}
+    numeric |= {"fan_in": (30, 70), "fan_out": (15, 35)}  # means of one set; the largest of all sets together fit too
     assert found == {**numeric, "numbers": (0, 0), "recurrence": (0, 0)}
     assert report.fits is True
     assert all(check.fits is True and check.advice == "" for check in report.checks)
@@ -127,6 +128,23 @@ def test_what_does_not_fit_says_what_has_to_shrink(limits, advice):
     (check,) = report.broken
     assert (report.fits, check.limit) == (False, *limits)
     assert check.advice.startswith(advice)
+
+
+@pytest.mark.parametrize(
+    ("limit", "least", "most"),
+    [("fan_in", 30, 70), ("fan_out", 15, 35)],  # pruned: of 40 inputs, or 30 targets, 20 or 15 are left on average
+)
+def test_connections_of_a_neuron_between_the_mean_of_one_set_and_the_largest_of_all_are_not_known(limit, least, most):
+    fits = [
+        find(check_fit(spiking(), chip(**{limit: room}), 8), limit).fits for room in (least - 1, least, most - 1, most)
+    ]
+    assert fits == [False, None, None, True]
+
+
+def test_one_set_without_zeros_has_the_same_connections_everywhere():
+    one = [Layer("one to one", "head", "synapses", 10, 30, 30, fan_in=1, fan_out=1, outputs=30, dense_macs=300)]
+    report = check_fit(one, chip(fan_in=1, fan_out=1), 8)
+    assert (find(report, "fan_in").fits, find(report, "fan_out").fits) == (True, True)
 
 
 def test_advice_is_enough():

@@ -76,6 +76,7 @@ def test_processors_are_power_over_throughput():
     cycle, cycles = 1e12 * 100e-6 / 1e6 * 3.0, 0.0991 * 216e6 / 12.35e6
     assert micro.mac["8"] == pytest.approx(cycle * cycles * 2**0.5, rel=1e-2)
     assert micro.mac["32"] == pytest.approx(7 * cycle)
+    assert micro.ac["8"] == micro.ac["16"] == pytest.approx(7 / 2 * cycle)
 
 
 def test_neuromorphic_figures_are_the_published_ones():

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from snn_action.evaluation.energy.layers import Layer
 from snn_action.evaluation.energy.traffic import (
     Traffic,
-    is_shared,
     is_stored_sparse,
     measure_traffic,
     size_of_states,
@@ -18,7 +17,7 @@ from snn_action.evaluation.energy.traffic import (
 T = 10
 # 6 inputs, 4 targets, biases; of 60 inputs 20 are not zero
 LINEAR = Layer(
-    "linear", "head", "synapses", T, parameters=28, nonzero=28, fan_in=6, fan_out=4, outputs=4, values=60, active=20,
+    "linear", "head", "synapses", T, parameters=28, nonzero=28, biases=4, fan_in=6, fan_out=4, outputs=4, values=60, active=20,
     dense_macs=240, effective_macs=80,
 )  # fmt: skip
 
@@ -32,7 +31,19 @@ def test_dense_reads_every_weight_and_input_at_every_step():
 def test_events_read_the_weights_behind_each_input_that_is_not_zero():
     moved = measure_traffic(LINEAR, 8, "events")
     sums = 80 * (2 + 2)  # a sum of 16 bits is read and written
-    assert moved == Traffic(weights_read=20 * 4, activations_read=20, activations_written=4 * T, local_sums=sums)
+    read = 20 * 4 + 4 * T  # and the biases, at every step
+    assert moved == Traffic(weights_read=read, activations_read=20, activations_written=4 * T, local_sums=sums)
+
+
+def test_both_ways_read_biases_at_every_step_and_sums_of_changes_have_them_from_the_start():
+    full = replace(LINEAR, active=60, effective_macs=240)
+    events, dense = (measure_traffic(full, 8, way).weights_read for way in ("events", "dense"))
+    assert events == dense == 28 * T
+    changes = measure_traffic(replace(LINEAR, by_changes=True), 8, "events")
+    assert changes.weights_read == 20 * 4 + 4
+    shared = replace(LINEAR, steps=2, dense_macs=2 * 24 * 5, effective_macs=2 * 24 * 5)
+    assert shared.is_shared
+    assert measure_traffic(shared, 8, "events").weights_read == 2 * 28
 
 
 def test_a_spike_is_an_address_and_reads_the_same_weights():
@@ -65,7 +76,7 @@ def test_weights_of_a_convolution_are_fetched_once_a_step():
         "convolution", "backbone", "synapses", 2, parameters=27, nonzero=27, fan_in=27, fan_out=27 * 16 / 108,
         outputs=16, values=216, active=216, dense_macs=2 * 16 * 27, effective_macs=2 * 16 * 27,
     )  # fmt: skip
-    assert is_shared(convolution)
+    assert convolution.is_shared
     dense, events = (measure_traffic(convolution, 8, way) for way in ("dense", "events"))
     assert dense.weights_read == events.weights_read == 2 * 27
     assert dense.local == 2 * 864  # a weight and an input a product
@@ -102,7 +113,7 @@ def test_weights_that_were_trained_to_have_fewer_bits_are_read_with_those():
     rounded, rest = replace(LINEAR, weight_bits=4), measure_traffic(LINEAR, 8, "dense")
     moved = measure_traffic(rounded, 8, "dense")
     assert moved == replace(rest, weights_read=rest.weights_read / 2)  # activations and sums as they were
-    assert measure_traffic(rounded, 8, "events").weights_read == 20 * 4 / 2
+    assert measure_traffic(rounded, 8, "events").weights_read == (20 * 4 + 4 * T) / 2
     assert measure_traffic(rounded, 32, "dense").weights_read == 28 * T / 2
     assert size_of_weights([rounded, LINEAR], 8) == 14 + 28
     assert measure_traffic(replace(LINEAR, weight_bits=8), 4, "dense") == measure_traffic(LINEAR, 4, "dense")
@@ -116,7 +127,7 @@ def test_addresses_weigh_more_beside_few_bits():
 
 def test_a_shared_weight_is_read_beside_the_arithmetic_with_its_bits():
     shared = replace(LINEAR, dense_macs=4 * LINEAR.dense_macs)
-    assert is_shared(shared)
+    assert shared.is_shared
     dense = [measure_traffic(one, 8, "dense").local for one in (shared, replace(shared, weight_bits=4))]
     assert dense == [960 * 2, 960 * 1.5]
     events = [measure_traffic(one, 8, "events").local for one in (shared, replace(shared, weight_bits=4))]

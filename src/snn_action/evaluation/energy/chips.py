@@ -158,9 +158,14 @@ def check_fit(
     return FitReport(chip.name, bits, whole, checks)
 
 
-def _compare(limit: str, needed: float, available: float | None, advice: str) -> Check:
-    """A check whose ``advice`` is for the case that it fails; nothing needed always fits."""
+def _compare(limit: str, needed: float, available: float | None, advice: str, most: float | None = None) -> Check:
+    """A check whose ``advice`` is for the case that it fails; nothing needed always fits.
+
+    Where counts tell only that at least ``needed`` and at ``most`` so much is needed, what is between is not known.
+    """
     fits = True if not needed else None if available is None else needed <= available
+    if fits and most is not None and available is not None and most > available:
+        fits = None
     return Check(limit, needed, available, fits, advice if fits is False else "")
 
 
@@ -206,6 +211,7 @@ def _check_weights(synapses: Sequence[Layer], chip: Chip, bits: int) -> list[Che
 
 def _check_connections(synapses: Sequence[Layer], chip: Chip) -> list[Check]:
     empty = Layer("", "head", "synapses", 0)
+    """A neuron may have more than the mean of one set: those of other sets, and weights that are not spread evenly."""
     wide = max(synapses, key=lambda layer: layer.stored_fan_in, default=empty)
     broad = max(synapses, key=lambda layer: layer.stored_fan_out, default=empty)
     inputs, targets = chip.fan_in or 0, chip.fan_out or 0
@@ -218,7 +224,11 @@ def _check_connections(synapses: Sequence[Layer], chip: Chip) -> list[Check]:
         f"an input of {broad.name!r} has {reached:,} targets; at most {targets:,} fit: shrink it to {targets:,} "
         "outputs or fewer, or prune it"
     )
-    return [_compare("fan_in", entering, chip.fan_in, into), _compare("fan_out", reached, chip.fan_out, out)]
+    most_in, most_out = (sum(getattr(one, f"most_{name}") for one in synapses) for name in ("fan_in", "fan_out"))
+    return [
+        _compare("fan_in", entering, chip.fan_in, into, most_in),
+        _compare("fan_out", reached, chip.fan_out, out, most_out),
+    ]
 
 
 def _check_size(limit: str, needed: int | None, available: int | None) -> Check:

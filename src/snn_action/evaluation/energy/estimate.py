@@ -22,7 +22,6 @@ from snn_action.evaluation.energy.traffic import (
     Traffic,
     Way,
     count_dense,
-    is_shared,
     measure_traffic,
     place_traffic,
     size_of_states,
@@ -138,7 +137,7 @@ def _price(layer: Layer, target: Target, bits: int, way: Way, fits: bool) -> Lay
     )
     levels = place_traffic(
         moved,
-        products="local" if way == "dense" or is_shared(layer) else near,
+        products="local" if way == "dense" or layer.is_shared else near,
         states=near,
         weights="on_chip" if fits else "off_chip",
     )

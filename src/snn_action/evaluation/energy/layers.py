@@ -13,8 +13,12 @@ _MEANS = (  # counts, which differ from clip to clip
     *("steps", "values", "active", "dense_macs", "effective_macs", "effective_acs"),
     *("neuron_updates", "state_updates", "spikes"),
 )
-_WHOLE = ("parameters", "nonzero", "weight_bits", "fan_in", "outputs", "states")
-_PARTS = (("nonzero", "parameters"), ("active", "values"))  # what the former counts is among the latter
+_WHOLE = ("parameters", "nonzero", "biases", "weight_bits", "fan_in", "outputs", "states")
+_PARTS = (
+    ("nonzero", "parameters"),
+    ("biases", "parameters"),
+    ("active", "values"),
+)  # what the former counts is among the latter
 _WIDEST = 32  # bits of a weight
 _MOST = 1e30  # of any count: far more than there is, and products of counts are still numbers
 
@@ -32,6 +36,7 @@ class Layer:
         steps: How often it works in the clip: its time steps, or the images of the clip.
         parameters: Weights and biases, zeros among them; the scales and shifts of a normalization are none.
         nonzero: Those that are not zero.
+        biases: Those that no input meets.
         weight_bits: That a weight has, as the model was trained with so few; 0: those of the estimate.
         fan_in: Weights of one target.
         fan_out: Weights that a single input meets, on average over inputs.
@@ -56,6 +61,7 @@ class Layer:
     steps: float
     parameters: int = 0
     nonzero: int = 0
+    biases: int = 0
     weight_bits: int = 0
     fan_in: int = 0
     fan_out: float = 0.0
@@ -86,6 +92,22 @@ class Layer:
     def stored_fan_in(self) -> float:
         """``fan_in``, of the weights that are not zero; on average over targets."""
         return self.fan_in * self.nonzero / self.parameters if self.parameters else 0.0
+
+    @property
+    def most_fan_in(self) -> int:
+        """The most weights, not zero, that a target can have."""
+        return min(self.fan_in, self.nonzero)
+
+    @property
+    def most_fan_out(self) -> float:
+        """The most targets that an input can have: as all have, where no weight is zero and each serves one place."""
+        full = self.nonzero == self.parameters and not self.is_shared
+        return self.fan_out if full else float(self.outputs)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether a weight serves several places of one step."""
+        return self.dense_macs > 1.001 * self.parameters * self.steps
 
     @property
     def activation_sparsity(self) -> float | None:

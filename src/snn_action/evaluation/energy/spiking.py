@@ -67,6 +67,7 @@ def _describe_own(part: str, population: Population, steps: float, count: float)
         float(steps),
         parameters=parameters,
         nonzero=parameters,
+        biases=population.biases,
         fan_out=float(fan_out),
         fan_in=neurons * fan_out // targets,
         outputs=targets,

@@ -38,7 +38,7 @@ def describe_row(account: Account, row: Row, target: Target, bits: int) -> dict[
 
 
 def find_shortage(account: Account, target: Target, bits: int) -> str | None:
-    """What does not fit into a target that has no memory beside its own; None: all fits, or it is not known."""
+    """What is larger than the memory that a target's figures hold for; None: all fits, or it is not known."""
     room = target.on_chip_bytes
     if room is None or target.off_chip_byte is not None:
         return None
@@ -47,7 +47,7 @@ def find_shortage(account: Account, target: Target, bits: int) -> str | None:
     large = [name for name, size in sizes.items() if size > room]
     large = large[:-1] if len(large) > 1 else large  # together only where each alone fits
     needs = " and ".join(f"{name} {_say_size(sizes[name], room)}" for name in large)
-    return f"does not fit into the memory of this target: weights of the {needs}" if large else None
+    return f"larger than the memory that its figures hold for: weights of the {needs}" if large else None
 
 
 def narrow(account: Account, bits: int) -> Account:
@@ -115,4 +115,4 @@ def _mark(layers: Sequence[Layer], bits: int) -> tuple[Layer, ...]:
 
 
 def _say_size(size: float, room: int) -> str:
-    return f"{size / _MIB:,.4g} MB of {room / _MIB:,.4g} MB"
+    return f"{size / _MIB:,.4g} MiB of {room / _MIB:,.4g} MiB"

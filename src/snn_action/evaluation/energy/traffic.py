@@ -11,7 +11,8 @@ dense   Every stored weight and every input is read once a step, and their produ
         Sums are kept in registers until they are complete (output-stationary); each product reads its input from the
         local buffer.
 events  For each input that is not zero, the weights behind it are read, and the sum of each target is read and written
-        (input-stationary). Nothing is read for an input of zero.
+        (input-stationary). Nothing is read for an input of zero. Biases are read at each step, or once a clip where
+        inputs are changes, as the sums are kept then.
 
 Weights are stored as a full matrix or, where this takes less room, as those alone that are not zero, with an address of
 ``EVENT_BITS`` each. A target that is not event-driven has only full matrices.
@@ -120,17 +121,19 @@ def measure_traffic(layer: Layer, bits: int, way: Way, *, skips_zeros: bool = Tr
             weights_read=(layer.nonzero if listed else layer.parameters) * layer.steps * word,
             activations_read=layer.values * (1 / 8 if layer.by_spikes else number),  # a spike or none: one bit
             activations_written=written,
-            local_weights=products * weight if is_shared(layer) else 0.0,
+            local_weights=products * weight if layer.is_shared else 0.0,
             local_inputs=products * number,
         )
     done = layer.effective_macs + layer.effective_acs
     met = done if listed else layer.active * layer.fan_out
-    used = min(layer.nonzero * layer.steps, met) if is_shared(layer) else met
+    weights = max(layer.nonzero - layer.biases, 0)
+    used = min(weights * layer.steps, met) if layer.is_shared else met
+    starts = 1 if layer.by_changes else layer.steps
     return Traffic(
-        weights_read=used * word,
+        weights_read=(used + layer.biases * starts) * word,
         activations_read=layer.active * (event if layer.by_spikes else number + (event if layer.by_changes else 0)),
         activations_written=written,
-        local_weights=done * weight if is_shared(layer) else 0.0,
+        local_weights=done * weight if layer.is_shared else 0.0,
         local_sums=done * 2 * state,
     )
 
@@ -151,11 +154,6 @@ def count_dense(layer: Layer, bits: int, *, skips_zeros: bool = True) -> float:
     """Products of the way ``dense``: of all weights, or of those that are stored."""
     listed = skips_zeros and is_stored_sparse(layer, bits)
     return layer.dense_macs * (layer.nonzero / layer.parameters if listed else 1.0)
-
-
-def is_shared(layer: Layer) -> bool:
-    """Whether a weight serves several places of one step."""
-    return layer.dense_macs > 1.001 * layer.parameters * layer.steps
 
 
 def is_stored_sparse(layer: Layer, bits: int) -> bool:
