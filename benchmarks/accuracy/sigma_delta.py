@@ -86,10 +86,14 @@ def main() -> None:
                     accuracies = [f"{100 * baseline:.1f}", f"{100 * head:.1f}", f"{100 * found.error:.1f}"]
                     rows.append([f"`{network}`", "yes", *accuracies, *describe(account, dense)])
                     print(*rows[-1], file=sys.stderr, flush=True)
+        config, other = load_config(Path(path)), load_config(arguments.calibrate_on)
         text = (
             "A frozen CNN as it is, and as a network of sigma-delta neurons that sends changes from frame to frame; "
-            "thresholds chosen on videos of another set, for the error in the fifth column there. Operations and "
-            "estimates are those of a clip through backbone and head, numbers of 8 bits, memory counted."
+            f"thresholds chosen on {arguments.videos} videos of another set (`{other.dataset.type}`), for the error in "
+            "the fifth column there. Operations and estimates are those of a clip through backbone and head, numbers "
+            f"of 8 bits, memory counted. The clip: {config.clip.frames} frames, streams "
+            f"{', '.join(config.clip.streams)}, each coded by itself. The head: `{config.model['type']}`. *Baseline*: "
+            "the mean of the clip's features."
         )
         write_section(f"Sigma-delta coded backbones: {name}", text, make_table(HEADER, rows))
 

@@ -17,8 +17,8 @@ from snn_action.evaluation.energy.traffic import (
 T = 10
 # 6 inputs, 4 targets, biases; of 60 inputs 20 are not zero
 LINEAR = Layer(
-    "linear", "head", "synapses", T, parameters=28, nonzero=28, biases=4, fan_in=6, fan_out=4, outputs=4, values=60, active=20,
-    dense_macs=240, effective_macs=80,
+    "linear", "head", "synapses", T, parameters=28, nonzero=28, biases=4, fan_in=6, fan_out=4, outputs=4,
+    values=60, active=20, dense_macs=240, effective_macs=80,
 )  # fmt: skip
 
 
