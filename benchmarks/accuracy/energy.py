@@ -37,8 +37,11 @@ from snn_action.datasets.catalog import Fold
 from snn_action.evaluation import predict_clips
 from snn_action.evaluation.accuracy import average_clips
 from snn_action.evaluation.energy.account import Account, Row, compare
+from snn_action.evaluation.energy.estimate import estimate
 from snn_action.evaluation.energy.layers import Layer, total
+from snn_action.evaluation.energy.summary import sum_levels
 from snn_action.evaluation.energy.targets import load_target
+from snn_action.evaluation.energy.traffic import Bytes
 from snn_action.models import TemporalModel
 from snn_action.models.rounding import has_matrices, round_matrices
 from snn_action.runs import pipeline
@@ -54,7 +57,7 @@ UNTRAINED = {"epochs": 0, "validation_share": 0}
 RATES = (1000.0, 300.0, 150.0)
 HEADER = (
     *("head", "video %", "to lmu, points", "with 8 bits", "with 4 bits", "spikes / neuron / step", "effective, M"),
-    *("updates, M", "weights read, MB", "45nm, µJ", "times lmu's", "loihi2, µJ", "crossover"),
+    *("updates, M", "bytes, MB: weights / activations / states", "45nm, µJ", "times lmu's", "loihi2, µJ", "crossover"),
 )
 
 
@@ -214,10 +217,16 @@ def format_row(label: str, found: Found, lmu: Found) -> list[str]:
     reference = mean([row.head or 0.0 for row in lmu.rows[TARGETS[0]]])
     done = mean([total(each, "effective_macs") + total(each, "effective_acs") for each in found.layers])
     updates = mean([total(each, "neuron_updates") + total(each, "state_updates") for each in found.layers])
-    read = mean([find_read(each) for each in found.layers])
+    moved = [mean(list(kind)) for kind in zip(*map(find_bytes, found.layers), strict=True)]
     rates = [row.rate for row in found.rows[TARGETS[0]] if row.rate is not None]
     crossings = [row.crossover for row in found.rows[TARGETS[0]] if row.rate is not None]
-    crossing = "-" if not rates else "never" if None in crossings else f"{mean([c for c in crossings if c]):.3f}"
+    crossing = (
+        "-"
+        if not rates
+        else "never"
+        if None in crossings
+        else f"{mean([one for one in crossings if one is not None]):.3f}"
+    )
     return [
         label,
         show(found.accuracy),
@@ -226,7 +235,7 @@ def format_row(label: str, found: Found, lmu: Found) -> list[str]:
         f"{mean(rates):.3f}" if rates else "-",
         f"{done / 1e6:.3g}",
         f"{updates / 1e6:.3g}",
-        f"{read / 1e6:.3g}",
+        " / ".join(f"{size / 1e6:.3g}" for size in moved),
         f"{first:.3g}",
         f"{first / reference:.3g}",
         f"{second:.3g}",
@@ -234,11 +243,12 @@ def format_row(label: str, found: Found, lmu: Found) -> list[str]:
     ]
 
 
-def find_read(layers: list[Layer]) -> float:
-    """Bytes of weights that are read on the first target."""
-    from snn_action.evaluation.energy.estimate import estimate
-
-    return sum(layer.traffic.weights_read for layer in estimate(layers, load_target(TARGETS[0]), BITS).layers)
+def find_bytes(layers: list[Layer]) -> tuple[float, float, float]:
+    """Bytes of weights, activations and states that are read and written at all levels of the first target."""
+    levels = sum_levels(estimate(layers, load_target(TARGETS[0]), BITS).layers)
+    whole = sum(levels.values(), Bytes())
+    activations = whole.activations_read + whole.activations_written
+    return whole.weights_read, activations, whole.states_read + whole.states_written
 
 
 def test_set(name: str, config: Config, search: Search, seeds: int, trained: int) -> list[list[str]]:
@@ -298,22 +308,23 @@ def main() -> None:
         table = test_set(name, config, search, arguments.seeds, arguments.trained_seeds)
         write_section(
             f"Accuracy and estimated energy of heads: {name}",
-            f"One clip, the temporal model alone, {say_seeds(config, arguments.seeds, arguments.trained_seeds)}; "
-            "video accuracy over all test videos. *To lmu*: the difference to `lmu` over the same videos, with its "
-            "95 % interval (bootstrap over videos). *Energy*: an estimate, not a "
-            f"measurement, memory counted, of weights and activations of {BITS} bits; how, and how far to trust it, is "
-            "said in [Energy](explanation/energy.md). *Untrained*: the head of `configs/` without its training by "
-            "gradients; its readout is solved, its other weights are as they were made, nearly all of them zero. "
-            "*Frugal*: the cheapest of a list of smaller ones whose validation is at most so many points below that of "
-            f"the LMU (untrained), in {search.inner} inner folds: units {show_list(search.widths)} times the inputs, "
-            f"order 1 or 2, encoders {' or '.join(search.encoders)}, spikes at up to {show_list(list(RATES))} a "
-            "second. *With 8 bits, with 4 bits*: accuracy with matrices rounded to so many bits, nothing trained after "
-            "it. Energy is counted on the one of 8 bits, spikes are the mean over all test clips and other counts over "
-            f"{CLIPS} of them or, of several folds, a few more. "
+            f"One clip, the temporal model alone, {say_seeds(config, arguments.seeds, arguments.trained_seeds)}; video "
+            "accuracy over all test videos. A head that draws nothing at random is the same with each seed (± 0.0). "
+            "*To lmu*: the difference to `lmu` over the same videos, with its 95 % interval (bootstrap over videos). "
+            f"*Energy*: an estimate, not a measurement, memory counted, of weights and activations of {BITS} bits; "
+            "how, and how far to trust it, is said in [Energy](explanation/energy.md). *Untrained*: the head of "
+            "`configs/` without its training by gradients; its readout is solved, its other weights are as they were "
+            "made, nearly all of them zero. *Frugal*: the cheapest of a list of smaller ones whose validation is at "
+            f"most so many points below that of the LMU (untrained), in {search.inner} inner folds: units "
+            f"{show_list(search.widths)} times the inputs, order 1 or 2, encoders {' or '.join(search.encoders)}, "
+            f"spikes at up to {show_list(list(RATES))} a second. *With 8 bits, with 4 bits*: accuracy with matrices "
+            "rounded to so many bits, nothing trained after it. Energy is counted on the one of 8 bits, spikes are the "
+            f"mean over all test clips and other counts over {CLIPS} of them or, of several folds, a few more. "
             "*Changes*: chosen from a list that also has heads whose input and memory are sent as changes, from the "
             f"size that is named on (of {show_list([one for one in search.thresholds if one])}). *Effective*: "
-            "multiplications and accumulates whose input and weight are not zero. *Crossover*: spikes a neuron and "
-            "step below which the head needs less than the same head with numbers in the place of spikes.",
+            "multiplications and accumulates whose input and weight are not zero. *Bytes*: read and written at all "
+            f"levels of memory of {TARGETS[0]}. *Crossover*: spikes a neuron and step below which the head needs less "
+            "than the same head with numbers in the place of spikes; 1: at any rate.",
             make_table(HEADER, table),
         )
 
