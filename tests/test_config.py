@@ -49,6 +49,22 @@ def test_defaults_are_filled_in_and_written_out_in_full(tmp_path):
         ({"clip": {"streams": ["rgb", "rgb"]}}, ["clip.streams", "twice"]),
         ({"clip": {"sampling": "frist"}}, ["clip.sampling", "first"]),
         ({"device": "tpu"}, ["device"]),
+        (
+            {"training": {"loss": {"spike_target": -1}}},
+            ["loss.spike_target: Input should be greater than or equal to 0 (g"],
+        ),
+        ({"training": {"loss": {"spike_target": {"a": -1}}}}, ["loss.spike_target.a: Input should be greater than or"]),
+        (
+            {"training": {"loss": {"spike_target": {"a": "x", "b": -1}}}},
+            ["spike_target.a: Input", "spike_target.b: Input"],
+        ),
+        (
+            {"training": {"loss": {"spike_target": "x"}}},
+            ["spike_target: Input should be a valid number; or: Input should"],
+        ),
+        ({"training": {"loss": {"spike_target": {}}}}, ["loss.spike_target: Dictionary should have at least 1 item"]),
+        ({"dataset": {"type": "folder", "path": "x", "split": 1.5}}, ["dataset.split: ", "integer; or: ", "'all'"]),
+        ({"model": {"type": "lmu", "input_threshold": 0}}, ["input_threshold: ", "or equal to 1e-20 (got 0)"]),
         ({"name": "../evil"}, ["name"]),
     ],
 )

@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from snn_action.backbones.thresholds import read_thresholds
 
 
@@ -34,6 +36,14 @@ def test_videos_that_are_tested_are_not_used(command, video_config, tmp_path):
     assert code == 2
     assert "every video is tested by some split" in err
     assert not (tmp_path / "t.json").exists()
+
+
+@pytest.mark.parametrize("error", [0, -1, "nan", "inf"])
+def test_an_error_that_nothing_keeps_is_refused_before_videos_are_read(command, tmp_path, error, video_config):
+    config = video_config({"path": str(tmp_path / "none")})
+    code, _, err = command("calibrate-coding", "-c", config, "--out", tmp_path / "t.json", "--max-error", error)
+    assert code == 2
+    assert "--max-error: must be above 0" in err
 
 
 def test_thresholds_of_test_videos_are_a_leak(command, video_config, video_set, tmp_path):

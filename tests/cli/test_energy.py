@@ -7,7 +7,7 @@ import pytest
 
 from snn_action.config import make_config
 from snn_action.core import run_access
-from snn_action.evaluation.energy.targets import list_targets
+from snn_action.evaluation.energy.targets import list_targets, load_target
 from snn_action.report import write_report
 from snn_action.runs import pipeline
 
@@ -62,8 +62,6 @@ def test_energy_of_a_run(finished, command, tmp_path):
 
 
 def test_a_target_of_ones_own_and_other_widths(finished, command, tmp_path):
-    from snn_action.evaluation.energy.targets import load_target
-
     own = json.loads(load_target("45nm").model_dump_json())
     own |= {"name": "mine", "mac": {"16": 1.0}, "ac": {"16": 1.0}, "neuron_update": {"16": 1.0}}
     (tmp_path / "mine.json").write_text(json.dumps({**own, "state_update": {"16": 1.0}}))
@@ -98,13 +96,17 @@ def test_bytes_ranges_and_frames(finished, command, tmp_path):
     assert re.search(r"^layer +part +run as +local read +local written +on chip read", out, re.MULTILINE)
     assert re.search(r"^hidden spikes +head +(events|dense) ", out, re.MULTILINE)
     assert re.search(r"^all +head +- +[\d.]+ k?B", out, re.MULTILINE)
-    assert re.search(r"^target +model +range +a step", out, re.MULTILINE)
+    assert re.search(r"^target +model +its range +a step", out, re.MULTILINE)
     written = json.loads((tmp_path / "e.json").read_text())
     (row, _) = written["estimates"]
     low, high = row["ranges"]["head"]["low"], row["ranges"]["head"]["high"]
     assert (low, high) == (row["head"] / row["factor"], row["head"] * row["factor"])
     assert re.search(rf"^45nm +\S+ +{low:.3g} to {high:.3g} +{row['head'] / 6:.3g} ", out, re.MULTILINE)
     assert written["layers"][0]["bytes"].keys() == {"45nm", "loihi2"}
+    shares = [
+        {one: layer[one] for one in ("activation_sparsity", "connection_sparsity")} for layer in written["layers"]
+    ]
+    assert {"activation_sparsity": 0.0, "connection_sparsity": 0.0} in shares
     assert written["counts"]["head"]["frame"]["neuron_updates"] == 12
     code, out, _ = command("energy", finished, "--layers")
     assert out.count("Bytes of a clip on") == 1
@@ -145,16 +147,39 @@ def test_a_model_that_is_too_large_for_a_target(finished, command, tmp_path):
         (("--bits", "7"), "--bits 7: must be one of 4, 8, 16, 32"),
         (("--target", "45mn"), "unknown target '45mn'"),
         (("--chip", "loihi"), "unknown chip 'loihi'"),
+        (("--json", "none/e.json"), "--json none/e.json: there is no folder none"),
+        (("--json", "/"), "--json /: a folder; name a file"),
     ],
 )
 def test_wrong_words(finished, command, words, message):
-    code, _, errors = command("energy", finished, *words)
-    assert code == 2
+    code, out, errors = command("energy", finished, *words)
+    assert (code, out) == (2, "")
     assert message in errors
+
+
+def test_own_targets_have_names_of_their_own(finished, command, tmp_path):
+    own = load_target("45nm").model_dump(mode="json")
+    (tmp_path / "mine.json").write_text(json.dumps(own))
+    code, _, errors = command("energy", finished, "--target", "45nm", "--target", tmp_path / "mine.json")
+    assert code == 2
+    assert "--target, --chip: 2 are named '45nm'; change 'name' in your file" in errors
+    (tmp_path / "mine.json").write_text(json.dumps({**own, "name": "mine"}))
+    code, out, _ = command("energy", finished, "--target", "45nm", "--target", tmp_path / "mine.json")
+    assert code == 0
+    assert re.search("^mine ", out, re.MULTILINE)
+
+
+def test_all_chips_and_one_of_them_again(finished, command):
+    code, out, _ = command("energy", finished, "--chip", "all", "--chip", "xylo")
+    assert code == 0
+    assert len(re.findall("^xylo ", out, re.MULTILINE)) == 1
 
 
 def test_runs_that_cannot_be_told(finished, command, tmp_path):
     assert command("energy", tmp_path / "none")[0] == 2
+    code, _, errors = command("energy", finished / "metrics.json")
+    assert code == 2
+    assert "a file, and counts are in a run's folder" in errors
     metrics = json.loads((finished / "metrics.json").read_text())
     (finished / "metrics.json").write_text(json.dumps({**metrics, "energy": {"layers": 3}}))
     code, _, errors = command("energy", finished)
@@ -165,6 +190,10 @@ def test_runs_that_cannot_be_told(finished, command, tmp_path):
     code, _, errors = command("energy", finished)
     assert code == 1
     assert "steps of a layer is 'many'" in errors
+    (finished / "metrics.json").write_text(json.dumps({**metrics, "energy": {"steps": 3, "layers": {"head": []}}}))
+    code, _, errors = command("energy", finished)
+    assert code == 1
+    assert "the head has no layers" in errors
     del metrics["energy"]
     (finished / "metrics.json").write_text(json.dumps(metrics))
     code, _, errors = command("energy", finished)

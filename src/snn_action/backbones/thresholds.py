@@ -19,6 +19,7 @@ from snn_action.backbones.sigma_delta import SigmaDeltaNetwork
 from snn_action.core.errors import ConfigError, printable
 from snn_action.core.files import write_atomic
 from snn_action.core.reading import parse_json, read_text, reading
+from snn_action.snn.settings import CODED
 
 KEY = "backbone.thresholds"
 VERSION = 1
@@ -70,10 +71,12 @@ def read_thresholds(path: str | Path) -> Thresholds:
         videos = raw["calibrated_on"]
         if not isinstance(videos, list) or not all(isinstance(text, str) for text in (*videos, *texts.values())):
             raise ValueError("backbone, digest and calibrated_on are not texts and a list of texts")
-        (error,) = parse_values({"error": raw["error"]}).values()
+        error = raw["error"]
+        if not _is_number(error):
+            raise ValueError(f"error is {error!r}, not a number of at least 0")
         return Thresholds(
             **texts,
-            error=error,
+            error=float(error),
             calibrated_on=tuple(map(printable, videos)),
             thresholds=parse_values(raw["thresholds"]),
         )
@@ -88,9 +91,24 @@ def parse_values(raw: Any) -> dict[str, float]:
     if not isinstance(raw, Mapping):
         raise ValueError("thresholds are numbers by name")
     for name, value in raw.items():
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
-            raise ValueError(f"{name!r} is {value!r}, not a number of at least 0")
+        if not _is_number(value) or (value and not CODED[0] <= value <= CODED[1]):
+            raise ValueError(f"{name!r} is {value!r}, not 0 or a number from {CODED[0]:g} to {CODED[1]:g}")
     return {str(name): float(value) for name, value in raw.items()}
+
+
+def _is_number(value: Any) -> bool:
+    """Of at least 0."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
+
+
+def require_error(max_error: float) -> None:
+    """Nothing, where thresholds can keep ``max_error``.
+
+    Raises:
+        ConfigError: it is not above 0.
+    """
+    if not 0 < max_error < math.inf:
+        raise ConfigError(f"--max-error: must be above 0, not {max_error}")
 
 
 def choose_thresholds(
@@ -117,8 +135,7 @@ def choose_thresholds(
     Raises:
         ConfigError: the backbone cannot be coded, ``max_error`` is not above 0, or no thresholds keep it.
     """
-    if not 0 < max_error < math.inf:
-        raise ConfigError(f"--max-error: must be above 0, not {max_error}")
+    require_error(max_error)
     network = SigmaDeltaNetwork(backbone.network)
     coders = dict(zip(network.names, network.list_coders(), strict=True))
     with torch.inference_mode():
@@ -184,7 +201,10 @@ def code(backbone: Backbone, path: str | None) -> None:
             f"{printable(found.digest[:16])}) than those of {backbone.name} ({backbone.digest[:16]}); make it anew "
             "with: snn-action calibrate-coding"
         )
-    backbone.code(found.thresholds)
+    try:
+        backbone.code(found.thresholds)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
     backbone.provenance["calibrated_on"] = list(found.calibrated_on)
 
 

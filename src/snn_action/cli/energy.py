@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from snn_action.cli.options import JsonFile
+
 
 def energy(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of a tested recognizer.")],
@@ -25,7 +27,7 @@ def energy(
     sources: Annotated[
         bool, typer.Option("--sources", help="Also show where the figures of targets and chips are from.")
     ] = False,
-    as_json: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write all to a file.")] = None,
+    as_json: JsonFile = None,
 ) -> None:
     """Estimate what a clip costs on named devices, whole chain, and whether the model fits on a chip."""
     from dataclasses import asdict
@@ -54,6 +56,7 @@ def energy(
         format_source,
         read_account,
         read_model,
+        require_names,
     )
 
     if bits not in ARITHMETIC_BITS:
@@ -61,7 +64,10 @@ def energy(
     read, numbers = read_account(run), ARITHMETIC_BITS[bits]
     account = narrow(read, bits)
     targets = [load_target(name) for name in choose(target, list_targets())]
-    chips = [load_chip(name) for name in (list_chips() if chip == ["all"] else choose(chip, []))]
+    wanted = [one for name in chip or () for one in (list_chips() if name == "all" else [name])]
+    chips = [load_chip(name) for name in choose(wanted, [])]
+    require_names(targets)
+    require_names(chips)
     every = [*account.head(numbers), *(account.backbone or ())]
     rows = [compare(account, one, numbers) for one in targets]
     shape = find_shape(read_model(run), account)

@@ -33,6 +33,8 @@ Device = Annotated[
 def _require_folder(path: Path | None) -> Path | None:
     if path is not None and not path.absolute().parent.is_dir():
         raise ConfigError(f"--json {path}: there is no folder {path.parent}")
+    if path is not None and path.is_dir():
+        raise ConfigError(f"--json {path}: a folder; name a file")
     return path
 
 

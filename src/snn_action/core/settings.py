@@ -11,7 +11,8 @@ import reprlib
 import sys
 from collections.abc import Mapping
 from inspect import Parameter, Signature
-from typing import Any, TypeVar
+from types import NoneType, UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
@@ -56,7 +57,8 @@ def validate(cls: type[S], value: Mapping[str, Any]) -> S:
     try:
         return cls.model_validate_json(json.dumps(value, default=_to_json))
     except ValidationError as error:
-        raise SettingsError([problem for entry in error.errors() for problem in _explain(cls, dict(entry))]) from None
+        entries = _join_choices(cls, [dict(entry) for entry in error.errors()])
+        raise SettingsError([problem for entry in entries for problem in _explain(cls, entry)]) from None
 
 
 def make_settings(owner: type, cls: type[S], settings: S | None, options: Mapping[str, Any]) -> S:
@@ -111,6 +113,42 @@ def _to_json(value: Any) -> Any:
     return value.item() if hasattr(value, "item") else str(value)
 
 
+def _join_choices(cls: type[BaseModel], entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Of a value that may be of several types, for each of which pydantic has an entry, the one that comes nearest."""
+    joined: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for number, entry in enumerate(entries):
+        at = _find_choice(cls, entry["loc"])
+        if at is None:
+            joined[number,] = [entry]
+        else:  # without the name of the type
+            own = {**entry, "loc": (*entry["loc"][:at], *entry["loc"][at + 1 :])}
+            joined.setdefault(tuple(map(str, entry["loc"][:at])), []).append(own)
+    return [one for same in joined.values() for one in _find_nearest(same)]
+
+
+def _find_nearest(same: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What lies deepest; of one place what is of the right type, else all of it in one."""
+    deepest = [one for one in same if len(one["loc"]) == max(len(other["loc"]) for other in same)]
+    if len({one["loc"] for one in deepest}) > 1:
+        return deepest
+    right = [one for one in deepest if not one["type"].endswith("_type") and one["type"] != "literal_error"]
+    return [{**deepest[0], "msg": "; or: ".join(one["msg"] for one in right or deepest)}]
+
+
+def _find_choice(cls: type[BaseModel], place: tuple[int | str, ...]) -> int | None:
+    """Where in ``place`` pydantic names one of the types of a value; None: the value has one type."""
+    for number, part in enumerate(place[:-1]):
+        field = cls.model_fields.get(str(part))
+        kind: Any = None if field is None else field.annotation
+        several = get_origin(kind) in (Union, UnionType)
+        kinds = [one for one in get_args(kind) if one is not NoneType] if several else [kind]
+        inner = next((one for one in kinds if isinstance(one, type) and issubclass(one, BaseModel)), None)
+        if inner is None:
+            return number + 1 if len(kinds) > 1 else None
+        cls = inner
+    return None
+
+
 def _explain(cls: type[BaseModel], entry: dict[str, Any]) -> list[tuple[tuple[str, ...], str]]:
     """Each problem of pydantic's ``entry`` with its place; those of a registered item come with it."""
     place = tuple(str(part) for part in entry["loc"])
@@ -122,10 +160,20 @@ def _explain(cls: type[BaseModel], entry: dict[str, Any]) -> list[tuple[tuple[st
     cause = entry.get("ctx", {}).get("error")
     if isinstance(cause, SettingsError):
         return [((*place, *inner), text) for inner, text in cause.problems]
-    text = entry["msg"] if cause is None else str(cause)  # without pydantic's "Value error, "
+    text = _say(entry) if cause is None else str(cause)  # without pydantic's "Value error, "
     if isinstance(entry["input"], Mapping):  # what does not fit together is named in the text
         return [(place, text)]
     return [(place, f"{text} (got {reprlib.repr(entry['input'])})")]
+
+
+def _say(entry: dict[str, Any]) -> str:
+    """The message of pydantic, with a limit such as 1e-20 in short."""
+    words, limits = str(entry["msg"]), list(entry.get("ctx", {}).values())
+    for start in ("greater than or equal to ", "greater than ", "less than or equal to ", "less than "):
+        place = words.find(start)
+        if place >= 0 and len(limits) == 1 and isinstance(limits[0], float) and not 1e-4 <= abs(limits[0]) < 1e9:
+            return f"{words[:place]}{start}{limits[0]:g}"
+    return words
 
 
 def _owner(cls: type[BaseModel], place: tuple[str, ...]) -> type[BaseModel]:

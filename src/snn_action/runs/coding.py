@@ -9,7 +9,7 @@ from torch import Tensor
 
 from snn_action.backbones import build_backbone
 from snn_action.backbones.base import lay_out
-from snn_action.backbones.thresholds import Thresholds, choose_thresholds, count_steps, read_thresholds
+from snn_action.backbones.thresholds import Thresholds, choose_thresholds, count_steps, read_thresholds, require_error
 from snn_action.config import Config
 from snn_action.core.errors import ConfigError, WorkError
 from snn_action.core.malloc import keep_freed_memory
@@ -43,6 +43,7 @@ def calibrate_coding(
     """
     if videos < 1:
         raise ConfigError(f"--videos: must be at least 1, not {videos}")
+    require_error(max_error)
     _check_target(path)
     catalog: Catalog = config.dataset.build(config.seed)
     usable = _find_usable(catalog)

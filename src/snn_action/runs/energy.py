@@ -1,11 +1,12 @@
 """What a finished run costs: read from its ``metrics.json``, and shown as text."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from snn_action.core.errors import ConfigError, WorkError
+from snn_action.core.errors import ConfigError, WorkError, printable
 from snn_action.core.reading import read_text, reading
 from snn_action.core.run_access import require_run
 from snn_action.evaluation.energy.account import Account, Row
@@ -21,9 +22,10 @@ DASH = "-"
 WORDS = (
     "target",
     "model",
-    "range",
+    "its range",
     "a step",
-    *("without spikes", "baseline", "backbone", "together", "together without spikes", "crossover", "factor"),
+    *("without spikes", "baseline", "backbone", "together", "its range", "together without spikes", "crossover"),
+    "factor",
 )
 
 
@@ -35,6 +37,8 @@ def read_account(run: str | Path) -> Account:
         WorkError: the run is not finished, its ``metrics.json`` cannot be read, or it is older than the counts.
     """
     folder = Path(run)
+    if folder.is_file():
+        raise ConfigError(f"{folder}: a file, and counts are in a run's folder; name the folder of the run")
     require_run(folder)
     path = folder / "metrics.json"
     if not path.is_file():
@@ -72,15 +76,15 @@ def format_rows(
             table.append([row.target, row.problem or ""])
             continue
         rate = DASH if row.rate is None else "never" if row.crossover is None else f"{row.crossover:.3g}"
-        found = [format_number(getattr(row, part)) for part in PARTS]
-        reach = f"{format_number(row.head / row.factor)} to {format_number(row.head * row.factor)}"
-        rest = "always" if rate == "1" else rate, f"{row.factor:g}"
-        table.append([row.target, found[0], reach, format_number(row.head / steps), *found[1:], *rest])
+        found = {part: format_number(getattr(row, part)) for part in PARTS}
+        model = found["head"], _format_range(row.head, row.factor), format_number(row.head / steps)
+        alone = (found[part] for part in ("twin", "baseline", "backbone"))
+        together = found["chain"], _format_range(row.chain, row.factor), found["twin_chain"]
+        table.append([row.target, *model, *alone, *together, "always" if rate == "1" else rate, f"{row.factor:g}"])
     notes = [
         f"Estimates, not measurements, in microjoules for one clip of {steps} time steps; "
         f"{_say_bits(bits, weight_bits)}. A step: the model's, of one time step.",
-        "The true value is thought to lie between an estimate divided by the factor and multiplied by it: the range of "
-        "the model's.",
+        "The true value is thought to lie between an estimate divided by the factor and multiplied by it: its range.",
     ]
     rate_now = next((row.rate for row in rows if row.rate is not None), None)
     if rate_now is not None or any(row.twin_chain is not None for row in rows):
@@ -98,6 +102,10 @@ def format_rows(
     notes += [f"{row.target}: {too_large[row.target]}." for row in rows if too_large and row.target in too_large]
     notes += [row.problem for row in rows if row.head is not None and row.problem]
     return "\n".join([*align(table), "", *notes])
+
+
+def _format_range(energy: float | None, factor: float) -> str:
+    return DASH if energy is None else f"{format_number(energy / factor)} to {format_number(energy * factor)}"
 
 
 def _say_bits(bits: int, weight_bits: int | None) -> str:
@@ -201,6 +209,17 @@ def align(table: Sequence[Sequence[str]]) -> list[str]:
             ]
         lines.append("  ".join(cells).rstrip())
     return lines
+
+
+def require_names(records: Sequence[Target | Chip]) -> None:
+    """Nothing, where each target, or each chip, has a name of its own.
+
+    Raises:
+        ConfigError: two have the same.
+    """
+    for name, number in Counter(record.name for record in records).items():
+        if number > 1:
+            raise ConfigError(f"--target, --chip: {number} are named {printable(name)!r}; change 'name' in your file")
 
 
 def choose(names: Sequence[str] | None, known: Sequence[str]) -> list[str]:

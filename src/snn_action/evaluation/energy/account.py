@@ -70,6 +70,8 @@ class Account:
         layers = raw["layers"]
         others = layers.get("heads", {})  # runs of older versions have one count for all
         heads = {bits: read(others.get(str(bits), layers["head"])) for bits in STATE_BITS}
+        if not all(heads.values()):
+            raise ValueError("the head has no layers")
         backbone = layers.get("backbone")
         return cls(steps, heads, None if backbone is None else read(backbone), read(layers.get("baseline")))
 

@@ -73,8 +73,9 @@ def price_layers(layers: Sequence[Layer], target: Target, bits: int) -> tuple[La
 
 
 def describe_layers(layers: Sequence[Layer], priced: Mapping[str, Sequence[LayerEnergy]]) -> list[dict[str, Any]]:
-    """Counts of each layer, and by target how it is run and its bytes by level and kind."""
-    found = [{**layer.to_dict(), "bytes": {}} for layer in layers]
+    """Counts and sparsity of each layer, and by target how it is run and its bytes by level and kind."""
+    shares = ("activation_sparsity", "connection_sparsity")
+    found = [{**layer.to_dict(), **{one: getattr(layer, one) for one in shares}, "bytes": {}} for layer in layers]
     for target, ones in priced.items():
         for raw, one in zip(found, ones, strict=False):
             raw["bytes"][target] = {"way": one.way, **describe_levels(one.levels)}
