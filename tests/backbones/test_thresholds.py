@@ -92,7 +92,10 @@ def test_the_file_is_read_as_it_was_written(tiny: Backbone, tmp_path: Path) -> N
         ({"digest": ["f"]}, "a list of texts"),
         ({"error": "nan"}, "error is 'nan'"),
         ({"version": True}, "no file of thresholds.*version True"),
-        ({"thresholds": {"images": 1e308}}, r"t\.json: no file.*'images' is 1e\+308, not 0 or a number from 1e-20 to 1e"),
+        (
+            {"thresholds": {"images": 1e308}},
+            r"t\.json: no file.*'images' is 1e\+308, not 0 or a number from 1e-20 to 1e",
+        ),
         ({"thresholds": {"images": 1e-300}}, "'images' is 1e-300, not 0 or a number from 1e-20 to 1e"),
     ],
 )

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from snn_action.evaluation.accuracy import average_clips, average_steps
-from snn_action.evaluation.early_stop import Stop, choose_stop, find_stops, running_mean, stop_early
+from snn_action.evaluation.early_stop import Stop, choose_stop, find_stop, find_stops, running_mean, stop_early
 from snn_action.evaluation.predictions import ClipPredictions
 
 
@@ -39,6 +39,16 @@ def test_padding_is_never_looked_at():
     predictions = make([[[0.5, 0.5], [0.6, 0.4], [0.0, 0.0]]], [0], mask=[[True, True, False]])
     assert find_stops(predictions, Stop(0.99)) == [2]
     assert running_mean(predictions)[0, 2, 0] == pytest.approx(0.55)
+
+
+@given(st.integers(0, 10**6), st.floats(0, 1), st.integers(1, 7), st.booleans())
+def test_a_clip_that_grows_ends_where_the_whole_one_does(seed, confidence, earliest, averaged):
+    shares = np.random.default_rng(seed).dirichlet([0.5] * 3, (1, 6)).astype(np.float32)
+    stop = Stop(confidence, earliest)
+    steps = int(find_stops(make(shares, [0], averaged=averaged), stop)[0])
+    found = [find_stop(shares[0, :some], averaged, stop) for some in range(1, 7)]
+    assert found[: steps - 1] == [None] * (steps - 1)
+    assert found[steps - 1 :] == [steps] * (7 - steps) or (steps == 6 and found[5] is None)
 
 
 def test_the_confidence_is_the_lowest_that_loses_nothing():

@@ -7,7 +7,7 @@ import pytest
 
 from snn_action.config import load_config
 from snn_action.evaluation.calibration import Calibration
-from snn_action.runs.prediction import Prediction
+from snn_action.runs.answer import Prediction
 from snn_action.runs.split_file import read_split
 from snn_action.runs.timing import read_timing
 

@@ -37,6 +37,9 @@ def predict(
         bool, typer.Option("--json", help="Print JSON for programs; of streams one object a line, as they come.")
     ] = False,
     over_time: Annotated[bool, typer.Option("--over-time", help="Also print the course over time.")] = False,
+    early_stop: Annotated[
+        bool, typer.Option("--early-stop", help="Look no further at a clip once the model is sure; calibrated runs.")
+    ] = False,
     top: Annotated[int, typer.Option("--top", min=1, help="How many classes to print.")] = 5,
     fold: Annotated[str | None, typer.Option("--fold", help="Which fold's model; default: the first.")] = None,
     override: Overrides = None,
@@ -77,8 +80,10 @@ def predict(
         from snn_action.runs.prediction import load_run
 
         recognizer = load_run(run, fold=fold, overrides=put_device(override, device))
-        _predict_videos(recognizer, found, as_json, over_time, top)
+        _predict_videos(recognizer, found, as_json, over_time, top, early_stop)
         return
+    if early_stop:
+        raise ConfigError("--early-stop is of clips; a stream is read to its end")
     _check_outputs(found, segments, overlay, force)
     if over_time:
         raise ConfigError("--over-time is of clips; a stream is told over time in any case (--json prints each step)")
@@ -107,12 +112,12 @@ def predict(
 
 
 def _predict_videos(
-    recognizer: "LoadedRun", found: Sequence["Source"], as_json: bool, over_time: bool, top: int
+    recognizer: "LoadedRun", found: Sequence["Source"], as_json: bool, over_time: bool, top: int, early_stop: bool
 ) -> None:
     failed: list[str] = []
     results: list[dict[str, Any]] = []
     names = [source.name for source in found]
-    for name, prediction in zip(names, recognizer.predict_each(names), strict=True):
+    for name, prediction in zip(names, recognizer.predict_each(names, early_stop), strict=True):
         if isinstance(prediction, WorkError):
             failed.append(printable(name))
             typer.echo(f"error: {printable(str(prediction))}", err=True)

@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from snn_action.evaluation.accuracy import average_clips
 from snn_action.evaluation.predictions import ClipPredictions, Floats, Indices
@@ -41,10 +42,27 @@ def running_mean(predictions: ClipPredictions) -> Floats:
 
 def find_stops(predictions: ClipPredictions, stop: Stop) -> Indices:
     """How many steps of each clip are looked at (C,), at least one."""
-    reached = (running_mean(predictions).max(2) >= stop.confidence) & predictions.mask
-    reached[:, : stop.earliest - 1] = False
+    reached = _find_reached(predictions, stop)
     length = predictions.mask.sum(1)
     return np.asarray(np.where(reached.any(1), reached.argmax(1) + 1, length), np.int64)
+
+
+def find_stop(probabilities: npt.NDArray[np.float32], averaged: bool, stop: Stop) -> int | None:
+    """How many of the first steps of one clip, softmax (T, K) so far, are enough; None: it has to be looked at further.
+
+    ``averaged`` is that of ``ClipPredictions``.
+    """
+    one = np.zeros(1, np.int64)
+    seen = ClipPredictions(probabilities[None], np.ones((1, len(probabilities)), bool), one, one, None, averaged)
+    reached = _find_reached(seen, stop)[0]
+    return int(reached.argmax()) + 1 if reached.any() else None
+
+
+def _find_reached(predictions: ClipPredictions, stop: Stop) -> npt.NDArray[np.bool_]:
+    """Steps at which a clip may end (C, T)."""
+    reached = (running_mean(predictions).max(2) >= stop.confidence) & predictions.mask
+    reached[:, : stop.earliest - 1] = False
+    return np.asarray(reached)
 
 
 def stop_early(predictions: ClipPredictions, stop: Stop) -> ClipPredictions:

@@ -3,7 +3,6 @@
 import json
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,118 +13,36 @@ from torch import Tensor
 
 from snn_action.backbones import Backbone
 from snn_action.config import Config
-from snn_action.core.errors import ConfigError, WorkError, printable
+from snn_action.core.errors import ConfigError, WorkError
 from snn_action.evaluation import ClipPredictions
 from snn_action.evaluation.calibration import Calibration
+from snn_action.evaluation.early_stop import Stop
 from snn_action.features import (
     describe_backbone,
     extract_frames,
+    extract_until,
     extract_video,
     find_encoder,
     load_backbone,
     prepare,
 )
 from snn_action.models import TemporalModel, build_model
+from snn_action.runs.answer import Prediction, Verdict
 from snn_action.runs.calibration import load_calibration
 from snn_action.runs.data import check_background
 from snn_action.runs.folder import fold_folder
+from snn_action.runs.looking import Looking
 from snn_action.runs.split_file import read_begun_run
 from snn_action.runs.streaming import RunStream, StreamSettings
 from snn_action.runs.timing import StepTiming, read_timing
 from snn_action.training import load_weights, require_trained, resolve_device
 from snn_action.video.array import read_array
+from snn_action.video.clips import VideoClips
+from snn_action.video.decode import FrameSource
 from snn_action.video.live import LiveFrame
 from snn_action.video.sources import Source
 
 Frames = npt.NDArray[np.uint8] | Tensor | Sequence[npt.NDArray[np.uint8]]
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What calibration makes of a video's prediction.
-
-    Attributes:
-        probabilities: After the temperature (K,).
-        score: How strange the video is; see ``evaluation.rejection``.
-        threshold: From where on it is unknown.
-        is_unknown: The score is higher, or the most probable class is ``evaluation.background``.
-    """
-
-    probabilities: npt.NDArray[np.float64]
-    score: float
-    threshold: float
-    is_unknown: bool
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What a recognizer says of one video.
-
-    Attributes:
-        video: The path as it was given; ``"frames"`` where frames were.
-        class_names: Names of the K classes.
-        probabilities: Softmax averaged over the steps of each clip, then over clips (K,), as ``video`` accuracy does.
-        over_time: For each clip, the softmax at each step (T, K).
-        frames: For each clip, the frames at these steps (T,).
-        verdict: What the run's calibration makes of it; None where the run has none.
-    """
-
-    video: str
-    class_names: tuple[str, ...]
-    probabilities: npt.NDArray[np.float64]
-    over_time: tuple[npt.NDArray[np.float32], ...]
-    frames: tuple[npt.NDArray[np.int64], ...]
-    verdict: Verdict | None = None
-
-    @property
-    def confidence(self) -> float | None:
-        """Calibrated probability of the most probable class; None where the run has no calibration."""
-        return None if self.verdict is None else float(self.verdict.probabilities.max())
-
-    @property
-    def is_unknown(self) -> bool | None:
-        """Whether this is none of the known actions; None where the run has no calibration."""
-        return None if self.verdict is None else self.verdict.is_unknown
-
-    def top(self, count: int = 5) -> list[tuple[str, float]]:
-        """The most probable classes with their probabilities, calibrated where the run is."""
-        return self._top(self.probabilities if self.verdict is None else self.verdict.probabilities, count)
-
-    def to_dict(self, count: int = 5, over_time: bool = False) -> dict[str, Any]:
-        """For JSON: the video, its top classes and, if asked, those at each step of each clip."""
-        result: dict[str, Any] = {"video": self.video, "top": _named(self.top(count))}
-        if self.verdict is not None:
-            result |= {
-                "unknown": self.verdict.is_unknown,
-                "confidence": self.confidence,
-                "score": self.verdict.score,
-                "threshold": self.verdict.threshold,
-            }
-        if over_time:
-            result["over_time"] = [
-                [
-                    {"frame": int(frame), "top": _named(self._top(step, count))}
-                    for frame, step in zip(frames, steps, strict=True)
-                ]
-                for frames, steps in zip(self.frames, self.over_time, strict=True)
-            ]
-        return result
-
-    def to_text(self, count: int = 5, over_time: bool = False) -> str:
-        """For people: a line for each of the top classes and, if asked, for each step."""
-        lines = [self.video + (": unknown, nothing like what was learned; nearest:" if self.is_unknown else "")]
-        lines += [f"  {100 * probability:5.1f} %  {name}" for name, probability in self.top(count)]
-        if over_time:
-            for clip, (frames, steps) in enumerate(zip(self.frames, self.over_time, strict=True), 1):
-                lines.append("  over time" + (f", clip {clip} of {len(self.frames)}" if len(self.frames) > 1 else ""))
-                for frame, step in zip(frames, steps, strict=True):
-                    best = ", ".join(f"{name} {100 * share:.1f} %" for name, share in self._top(step, min(count, 2)))
-                    lines.append(f"    frame {int(frame):5d}  {best}")
-        return "\n".join(map(printable, lines))
-
-    def _top(self, shares: npt.NDArray[Any], count: int) -> list[tuple[str, float]]:
-        order = np.argsort(-shares, kind="stable")[:count]
-        return [(self.class_names[k], float(shares[k])) for k in order]
 
 
 class LoadedRun:
@@ -177,35 +94,53 @@ class LoadedRun:
         """
         return RunStream(self, source, settings, stop, on_frame)
 
-    def predict(self, video: str | Path | Frames) -> Prediction:
+    def predict(self, video: str | Path | Frames, early_stop: bool = False) -> Prediction:
         """Recognize the action in a video file, in a folder of JPEG frames, or in frames in memory.
 
         Args:
             video: A path; or frames (T, H, W, 3) uint8 RGB, whose clips are sampled like a file's. Random sampling
                 draws by a file's name, frames by the name ``"frames"``.
+            early_stop: Look no further at a clip once one class is probable enough (``evaluation.early_stop``): the
+                backbone and the model then see fewer steps.
 
         Raises:
             WorkError: the video cannot be read.
-            ConfigError: frames have another shape or type.
+            ConfigError: frames have another shape or type, or the run does not know when to stop.
         """
-        parts = self.config, self.backbone, self.device
-        if isinstance(video, str | Path):
-            name = str(video)
-            features, mask, clips = extract_video(Path(video), Path(video).name, *parts)
-        else:
-            name = "frames"
-            features, mask, clips = extract_frames(read_array(video), name, *parts)
-        with torch.inference_mode():
-            logits, _ = self.model(features.to(self.device), mask=mask.to(self.device), keep_state=False)
-        shares = logits.float().softmax(-1).cpu().numpy()
-        totals = logits.float().logsumexp(-1).cpu().numpy()
-        over_time = tuple(clip[real] for clip, real in zip(shares, mask.numpy(), strict=True))
+        is_path = isinstance(video, str | Path)
+        name = str(video) if is_path else "frames"
+        source = Path(video) if isinstance(video, str | Path) else read_array(video)
+        shares, totals, mask, clips = self._say(source, Path(name).name, self._find_stop() if early_stop else None)
+        over_time = tuple(clip[real] for clip, real in zip(shares, mask, strict=True))
         averages = self.model.averages_time
         each = [clip[-1].astype(np.float64) if averages else clip.mean(0, dtype=np.float64) for clip in over_time]
         mean = np.mean(each, axis=0)
-        frames = tuple(clips.indices[positions] for positions in clips.clips)
-        verdict = None if self.calibration is None else self.judge(shares, totals, mask.numpy(), mean)
-        return Prediction(name, self.class_names, mean, over_time, frames, verdict)
+        frames = tuple(clips.indices[each[: len(said)]] for each, said in zip(clips.clips, over_time, strict=True))
+        verdict = None if self.calibration is None else self.judge(shares, totals, mask, mean)
+        steps = sum(map(len, clips.clips)) if early_stop else None
+        return Prediction(name, self.class_names, mean, over_time, frames, verdict, steps)
+
+    def _say(self, source: Path | FrameSource, name: str, stop: Stop | None) -> tuple[Any, Any, Any, VideoClips]:
+        """Softmax (C, T, K), ``logsumexp`` (C, T) and mask (C, T) of a video's clips, and these."""
+        parts = self.config, self.backbone, self.device
+        if stop is not None:
+            looking = Looking(self.model, stop, self.device)
+            clips = extract_until(source, name, *parts, looking)
+            return *looking.tell(), clips
+        extract: Any = extract_video if isinstance(source, Path) else extract_frames
+        features, mask, clips = extract(source, name, *parts)
+        with torch.inference_mode():
+            logits, _ = self.model(features.to(self.device), mask=mask.to(self.device), keep_state=False)
+        logits = logits.float()
+        return logits.softmax(-1).cpu().numpy(), logits.logsumexp(-1).cpu().numpy(), mask.numpy(), clips
+
+    def _find_stop(self) -> Stop:
+        if self.calibration is None or self.calibration.stop is None:
+            raise ConfigError(
+                "early stop: this run does not know how sure is enough, which is found on held-out training videos: "
+                "train with -o evaluation.calibration=true"
+            )
+        return self.calibration.stop
 
     def judge(
         self,
@@ -234,11 +169,17 @@ class LoadedRun:
         is_background = self.class_names[int(mean.argmax())] == self.config.evaluation.background
         return Verdict(probabilities, score, threshold, score > threshold or is_background)
 
-    def predict_each(self, paths: Iterable[str | Path]) -> Iterator[Prediction | WorkError]:
-        """``predict`` of each video, or why there is none: one that cannot be used costs the others nothing."""
+    def predict_each(self, paths: Iterable[str | Path], early_stop: bool = False) -> Iterator[Prediction | WorkError]:
+        """``predict`` of each video, or why there is none: one that cannot be used costs the others nothing.
+
+        Raises:
+            ConfigError: as ``predict``, before the first video is read.
+        """
+        if early_stop:
+            self._find_stop()
         for path in paths:
             try:
-                yield self.predict(path)
+                yield self.predict(path, early_stop)
             except WorkError as error:
                 yield error
             except Exception as error:
@@ -290,7 +231,3 @@ def load_run(
     calibration = load_calibration(config, own)
     timing = read_timing(folder, config)
     return LoadedRun(config, split.class_names, backbone, model.eval().to(target), target, calibration, timing)
-
-
-def _named(top: list[tuple[str, float]]) -> list[dict[str, Any]]:
-    return [{"class": name, "probability": probability} for name, probability in top]

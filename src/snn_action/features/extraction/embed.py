@@ -1,7 +1,7 @@
 """Resized frames through the backbone, and one video or an array of frames on its own."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ from snn_action.video.decode import FrameSource
 from snn_action.video.sampling import Indices
 from snn_action.video.settings import Stream
 from snn_action.video.transforms import normalize
+
+_LOOKED_AT = 4  # steps at once, where as few as possible are looked at
 
 
 def prepare(backbone: Backbone, config: Config, device: torch.device | str) -> None:
@@ -95,9 +97,13 @@ def embed_clips(
         VideoError: a further part of a long video cannot be decoded.
         WorkError: a feature is not finite.
     """
+    return _embed_parts(_decode(path, clips, config, backbone), clips, config, backbone, device)
+
+
+def _decode(path: Path, clips: VideoClips, config: Config, backbone: Backbone) -> Iterable[dict[Stream, Tensor]]:
+    """Images of all parts of a video."""
     size = config.clip.size or backbone.input_size
-    parts = decode_parts(path, clips, config.clip, size, config.features.workers, config.features.limits)
-    return _embed_parts(parts, clips, config, backbone, device)
+    return decode_parts(path, clips, config.clip, size, config.features.workers, config.features.limits)
 
 
 def _embed_parts(
@@ -107,9 +113,35 @@ def _embed_parts(
     backbone: Backbone,
     device: torch.device | str,
 ) -> dict[Stream, Tensor]:
-    settings = config.backbone
     windows, rows = find_windows(clips.clips, backbone.window)
     found: dict[Stream, list[Tensor]] = {stream: [] for stream in clips.streams}
+    for _, embedded in _embed_windows(parts, windows, config, backbone, device):
+        for stream, features in embedded.items():
+            found[stream].append(features)
+    return {stream: torch.cat(features)[torch.from_numpy(rows)] for stream, features in found.items()}
+
+
+def _embed_windows(
+    parts: Iterable[dict[Stream, Tensor]],
+    windows: Indices,
+    config: Config,
+    backbone: Backbone,
+    device: torch.device | str,
+    together: int | None = None,
+    find_wanted: Callable[[Indices], npt.NDArray[np.bool_]] = lambda some: np.ones(len(some), bool),
+) -> Iterator[tuple[Indices, dict[Stream, Tensor]]]:
+    """Some windows after the others, by their rows, with their features for each stream.
+
+    Args:
+        parts: Images, of one part of the video after the other.
+        windows: Of ``find_windows``.
+        config: Of the run.
+        backbone: The network.
+        device: Where it is.
+        together: Windows at once, at most; None: as many as a part has, or a batch of windows of several images.
+        find_wanted: Asked which of the next windows are needed; the others are left out.
+    """
+    settings = config.backbone
     kept: dict[Stream, Tensor] = {}  # images of earlier parts that later windows hold
     states: dict[Stream, Any] = {}  # of a coded backbone: a stream is all images of the video, one after the other
     done = begin = end = 0  # windows; the first image that is kept, and the one after the last
@@ -117,19 +149,25 @@ def _embed_parts(
         end += len(next(iter(part.values())))
         now = int(np.searchsorted(windows[:, -1], end))
         needed = int(windows[now:].min(initial=end))
-        for stream, images in part.items():
-            images = torch.cat([kept[stream], images]) if len(kept.get(stream, ())) else images
-            together = settings.batch_size if backbone.window > 1 else max(1, now - done)  # a window is many images
-            for first in range(done, now, together):
-                chosen = torch.from_numpy(windows[first : min(first + together, now)] - begin)
-                frames = images[chosen[:, 0] if backbone.window == 1 else chosen]
-                features, states[stream] = embed_next(
+        images = {
+            stream: torch.cat([kept[stream], new]) if len(kept.get(stream, ())) else new for stream, new in part.items()
+        }
+        number = together or (settings.batch_size if backbone.window > 1 else max(1, now - done))
+        for first in range(done, now, number):
+            some = np.arange(first, min(first + number, now))
+            some = some[find_wanted(some)]
+            if not len(some):
+                continue
+            chosen = torch.from_numpy(windows[some] - begin)
+            found = {}
+            for stream, held in images.items():
+                frames = held[chosen[:, 0] if backbone.window == 1 else chosen]
+                found[stream], states[stream] = embed_next(
                     backbone, frames, states.get(stream), settings.batch_size, settings.precision, device
                 )
-                found[stream].append(features)
-            kept[stream] = images[needed - begin :]
+            yield some, found
+        kept = {stream: held[needed - begin :] for stream, held in images.items()}
         done, begin = now, needed
-    return {stream: torch.cat(embedded)[torch.from_numpy(rows)] for stream, embedded in found.items()}
 
 
 def find_windows(clips: Sequence[npt.NDArray[np.integer[Any]]], window: int) -> tuple[Indices, Indices]:
@@ -154,9 +192,7 @@ def extract_video(
     Raises:
         WorkError: names the file and why it cannot be read.
     """
-    size = config.clip.size or backbone.input_size
-    clips = read_video(path, config.clip, size, config.seed, name, config.features.limits)
-    return *_join(embed_clips(path, clips, config, backbone, device), clips, config), clips
+    return _extract(path, name, config, backbone, device)
 
 
 def extract_frames(
@@ -167,10 +203,73 @@ def extract_frames(
     Raises:
         WorkError: a feature is not finite.
     """
+    return _extract(source, name, config, backbone, device)
+
+
+def extract_until(
+    source: Path | FrameSource,
+    name: str,
+    config: Config,
+    backbone: Backbone,
+    device: torch.device | str,
+    look: Callable[[int, Tensor], bool],
+) -> VideoClips:
+    """``extract_video`` or ``extract_frames`` of no more steps than somebody wants to look at; the clips.
+
+    Args:
+        source: A video, or frames in memory.
+        name: Matters only to random sampling.
+        config: Of the run.
+        backbone: The network, prepared.
+        device: Where it is.
+        look: Gets the number of a clip and features (n, D) of its next steps, and says whether it wants more of it.
+
+    Raises:
+        WorkError: as these functions.
+    """
+    clips, parts = _open(source, name, config, backbone)
+    windows, rows = find_windows(clips.clips, backbone.window)
+    rest = np.split(rows, np.cumsum([len(clip) for clip in clips.clips])[:-1])  # of each clip, what is not looked at
+    going = set(range(len(rest)))
+    held: dict[int, Tensor] = {}
+
+    def find_wanted(some: Indices) -> npt.NDArray[np.bool_]:
+        return np.isin(some, np.concatenate([rest[clip] for clip in going]))
+
+    for some, found in _embed_windows(parts, windows, config, backbone, device, _LOOKED_AT, find_wanted):
+        held |= zip(some.tolist(), torch.cat([found[stream] for stream in config.clip.streams], 1), strict=True)
+        for clip in sorted(going):
+            later = rest[clip] > some[-1]
+            ready = int(later.argmax()) if later.any() else len(later)
+            if not ready:
+                continue
+            now, rest[clip] = rest[clip][:ready].tolist(), rest[clip][ready:]
+            if not look(clip, torch.stack([held[row] for row in now])) or not len(rest[clip]):
+                going.discard(clip)
+        if not going:
+            break
+        still = find_wanted(np.array(list(held)))
+        held = {row: features for (row, features), kept in zip(held.items(), still, strict=True) if kept}
+    return clips
+
+
+def _open(
+    source: Path | FrameSource, name: str, config: Config, backbone: Backbone
+) -> tuple[VideoClips, Iterable[dict[Stream, Tensor]]]:
+    """Clips of a video or of frames in memory, and images of all parts."""
     size = config.clip.size or backbone.input_size
+    if isinstance(source, Path):
+        clips = read_video(source, config.clip, size, config.seed, name, config.features.limits)
+        return clips, _decode(source, clips, config, backbone)
     clips = read_source(source, config.clip, size, config.seed, name)
-    further = (read_part(source, part, config.clip, size) for part in clips.further_parts())
-    return *_join(_embed_parts(chain([clips.streams], further), clips, config, backbone, device), clips, config), clips
+    return clips, chain([clips.streams], (read_part(source, part, config.clip, size) for part in clips.further_parts()))
+
+
+def _extract(
+    source: Path | FrameSource, name: str, config: Config, backbone: Backbone, device: torch.device | str
+) -> tuple[Tensor, Tensor, VideoClips]:
+    clips, parts = _open(source, name, config, backbone)
+    return *_join(_embed_parts(parts, clips, config, backbone, device), clips, config), clips
 
 
 def _join(embedded: dict[Stream, Tensor], clips: VideoClips, config: Config) -> tuple[Tensor, Tensor]:
