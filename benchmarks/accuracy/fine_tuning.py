@@ -5,7 +5,7 @@
 For each set (a configuration names it, its clips, its backbone and its store) the same temporal model is trained by
 gradients for as many epochs: on the features of the frozen backbone, and with the backbone learning from each of the
 layers named on, or all of it (``all``), or only a new layer behind it (``head``). Each takes the weights of the epoch
-that does best on groups of training videos that are held out, and is tested once. ``--folds`` keeps to some folds.
+of least loss on groups of training videos that are held out, and is tested once. ``--folds`` keeps to some folds.
 Training clips are varied as the configuration says (``-o training.augment.KEY=VALUE``), the same for all.
 """
 
@@ -28,6 +28,7 @@ from benchmarks.lib.paired import compare
 from benchmarks.lib.table import headline, make_table, show, write_section
 from snn_action.config import Config, load_config
 from snn_action.runs import pipeline
+from snn_action.training.history import find_best
 
 FROZEN, HEAD = "frozen", "head"
 HEADER = ("learns from", "validation %", "test %", "averaging, test %", "to frozen, points")
@@ -67,8 +68,10 @@ class Row:
 
 
 def _read_validation(folder: Path) -> float:
+    """Of the weights that are tested."""
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    return float(max(line["validation"]["video"] for line in lines))
+    best = find_best(lines)
+    return float(next(line["validation"]["video"] for line in lines if line["epoch"] == best))
 
 
 def configure(given: Config, case: str, arguments: argparse.Namespace, fold: str, seed: int, folder: Path) -> Config:
@@ -140,10 +143,10 @@ def main() -> None:
             f"Backbones that learn: {name}",
             f"`{given.backbone.name}`, {given.clip.frames} frames, streams {', '.join(given.clip.streams)}; "
             f"{len(plain[0])} test videos, {len(folds)} folds, seeds: {arguments.seeds}. The temporal model is an LMU "
-            f"of {MODEL['units']} units, trained for {arguments.epochs} epochs, at the best epoch of validation (mean "
-            f"of folds). The backbone's learning rate: {arguments.rate:g} of the rest's. *Averaging*: logistic "
-            "regression on the mean of the features that the trained layers give. *To frozen*: points on the test, "
-            "with the 95 % interval over videos. *Seconds*: of training, all folds of one seed."
+            f"of {MODEL['units']} units, trained for {arguments.epochs} epochs, at the epoch of least validation "
+            f"loss (mean of folds). The backbone's learning rate: {arguments.rate:g} of the rest's. *Averaging*: "
+            "logistic regression on the mean of the features that the trained layers give. *To frozen*: points on the "
+            "test, with the 95 % interval over videos. *Seconds*: of training, all folds of one seed."
             + (" *Groups apart*: test videos of groups without a training video." if rows[FROZEN].apart else "")
             + (f" Training clips are varied: `{varied}`." if varied != "{}" else ""),
             make_table([*HEADER, *(["groups apart %"] if rows[FROZEN].apart else []), "seconds"], table),
