@@ -62,7 +62,7 @@ class AugmentSettings(Settings):
     )
     jitter: float = Field(0.0, ge=0, le=4, description="Largest shift of each step in time, in steps, interpolated")
     drop: float = Field(0.0, ge=0, lt=1, description="Share of steps that are dropped; the clip gets shorter")
-    noise: float = Field(0.0, ge=0, description="Deviation of noise, in deviations of a stream over training clips")
+    noise: float = Field(0.0, ge=0, le=1000, description="Deviation of noise, in deviations of a stream's features")
     mix_streams: float = Field(
         0.0, ge=0, le=1, description="Share of clips one stream of which is that of another clip of the class"
     )

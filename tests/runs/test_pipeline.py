@@ -1,6 +1,7 @@
 import csv
 import json
 import multiprocessing
+import re
 
 import numpy as np
 import pytest
@@ -601,6 +602,27 @@ def test_training_on_frames_drawn_anew_is_repeatable_and_tests_plain_clips(video
     assert not data.features.versions[0].length[clips].any()  # nobody trains on them
     plain = load_config(video_config(clip=clip, training={**training, "augment": {}}))
     assert torch.equal(data.features.read(clips)[0], pipeline.load_data(plain).features.read(clips)[0])
+
+
+def test_versions_are_made_for_training_alone_and_told(video_config, caplog, monkeypatch):
+    training = {"epochs": 1, "augment": {"redraw": True, "frames": {"versions": 1, "crop": 0.3}}}
+    config = load_config(video_config(training=training))
+    with caplog.at_level("INFO"):
+        folder = pipeline.run(config, run_id="one").folder
+    assert "versions of training videos: 16 extracted, 0 in the store" in caplog.text
+    assert "store with them: " in caplog.text
+    (told,) = re.findall(r"versions of training videos: .*\n.* in ([\d.]+) s", caplog.text)
+    assert json.loads((folder / "metrics.json").read_text())["seconds"]["extract"] > float(told) - 0.1
+    monkeypatch.setattr("snn_action.features.extraction.versions.extract_features", None)
+    pipeline.evaluate(folder)  # asks for none
+    with pytest.raises(TypeError):
+        pipeline.train(config, run_id="two")
+
+
+@pytest.mark.parametrize("frames", [{"flip": True}, {"blur": 0.01}])
+def test_changes_of_frames_without_versions_are_an_error(video_config, frames):
+    with pytest.raises(ConfigError, match=r"training\.augment\.frames: versions: 0, so no frame is changed"):
+        load_config(video_config(training={"augment": {"frames": frames}}))
 
 
 def test_a_flip_of_videos_whose_classes_are_sides_is_an_error(video_config):

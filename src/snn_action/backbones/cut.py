@@ -135,6 +135,8 @@ def split_network(network: nn.Module, layer: str, name: str) -> tuple[fx.GraphMo
     cuts = {place: node for place, node in places.items() if _find_crossing(nodes, node) is not None}
     if layer not in cuts:
         inside = f"a layer inside a block of {name}, past which other values run" if layer in places else ""
+        if places.get(layer) is nodes[1]:
+            inside = f"where {name} begins, so nothing before it could stay frozen"
         near = [ALL] if places.get(layer) is nodes[1] else difflib.get_close_matches(layer, cuts, n=1, cutoff=0.3)
         hint = f"did you mean {near[0]!r}? " if near else ""
         known = ", ".join([ALL, HEAD, *(place for place in cuts if "." not in place or place.count(".") == 1)])

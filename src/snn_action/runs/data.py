@@ -25,7 +25,7 @@ from snn_action.features import (
     prepare,
     read_contents,
 )
-from snn_action.features.extraction.summary import describe_extraction, show_bytes
+from snn_action.features.extraction.summary import describe_extraction, describe_versions, show_bytes
 from snn_action.features.extraction.versions import check_versions, check_windows, extract_versions
 from snn_action.models import build_model
 from snn_action.models.encoder import Encoder
@@ -139,10 +139,16 @@ def load_data(
     catalog, split = _decide(config, catalog, split, contents.digests, described, done.bad, start)
     if distributed.is_main():
         config.dataset.keep_features(catalog, done.features)
-    versions = extract_versions(catalog, config, backbone, device, done.features, contents, progress)
-    features = replace(done.features, versions=versions)
+    versions = extract_versions(catalog, config, backbone, device, done.features, contents, progress) if trains else []
+    if versions:
+        further = describe_versions(versions)
+        summary = f"{summary}\n{further}"
+        if guard:
+            logger.info(further)
+    features = replace(done.features, versions=tuple(one.features for one in versions))
     counts = {"videos_extracted": done.n_extracted, "videos_from_store": done.n_reused}
-    return Data(catalog, split, features, backbone, done.seconds, counts, summary, leakage)
+    seconds = done.seconds + sum(one.seconds for one in versions)
+    return Data(catalog, split, features, backbone, seconds, counts, summary, leakage)
 
 
 def check_background(config: Config, class_names: tuple[str, ...]) -> None:

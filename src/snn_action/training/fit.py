@@ -29,6 +29,7 @@ from snn_action.training.checkpoints import (
     save_weights,
     share_weights,
 )
+from snn_action.training.clips import mix_seed
 from snn_action.training.device import resolve_device
 from snn_action.training.encoding import encode_clips, measure_statistics
 from snn_action.training.history import EpochRecorder, Measure, check_lines, write_lines
@@ -267,6 +268,7 @@ def _fit_epochs(
 
     settings, device = config.training, resolve_device(config.device)
     check_precision(config)
+    generators = [device.main] if device.accelerator == "cuda" else []
     last = folder / LAST
     begin_from, lines = None, []
     if distributed.broadcast_object(last.exists):
@@ -280,14 +282,14 @@ def _fit_epochs(
         if distributed.is_main() and settings.weights is not None:
             load_weights(model, settings.weights)
         elif distributed.is_main():
-            with stage("Preparing the model", progress):
+            with stage("Preparing the model", progress), torch.random.fork_rng(generators):
+                torch.manual_seed(mix_seed(config.seed))
                 _prepare(model, features, sides.train, config)
         share_weights(model)
         if settings.initial_accuracy and sides.test:
             with rounded(model, settings.weight_bits):
                 lines = [{**extra, "epoch": -1, "test": measure(sides.test)}]
     done = lines[-1]["epoch"] + 1 if lines else 0
-    generators = [device.main] if device.accelerator == "cuda" else []
     with (
         show_epochs(settings.epochs, progress and distributed.is_main(), done) as show,
         log_epochs(config, folder, lines) as log,

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from snn_action.config import Config
+from snn_action.core import distributed
 from snn_action.core.errors import ConfigError
 from snn_action.features.extraction.summary import show_bytes
 from snn_action.models.encoder import Encoder
@@ -32,6 +33,7 @@ from snn_action.training.device import resolve_device
 NUMBER = 4  # bytes
 BACKWARD = 1.7  # of activations: with gradients and copies for convolutions (benchmarks/speed/end_to_end.py)
 KERNELS = 0.3 * 2**30  # bytes that compiling and holding them takes (the same benchmark)
+SLACK = 0.2 * 2**30  # bytes by which a step may need more than the estimate (the same benchmark)
 _CGROUP = Path("/sys/fs/cgroup")
 
 
@@ -141,14 +143,18 @@ def check_memory(config: Config, encoder: Encoder | None, *, trains: bool = True
     """
     if encoder is None or not isinstance(config.model, EndToEndSettings):
         return None
+    model, device = config.model, resolve_device(config.device).main
+    if device.type == "cuda":  # each process has a GPU of its own, and its share of a batch
+        share = -(-config.training.batch_size // distributed.world_size())
+        config = config.model_copy(update={"training": config.training.model_copy(update={"batch_size": share})})
     frame = measure_frame(encoder)
     if not trains or config.training.skip:
         needed = estimate_test(config, encoder, frame)
     else:
         trained_frame = measure_frame(encoder, config.precision)
         needed = estimate_memory(config, encoder, frame, trained_frame)
-    free = find_free_memory(resolve_device(config.device).main)
-    if free is None or needed <= free:
+    free = find_free_memory(device)
+    if free is None or needed + SLACK <= free:
         return needed
     if not trains or config.training.skip:
         raise ConfigError(
@@ -157,11 +163,11 @@ def check_memory(config: Config, encoder: Encoder | None, *, trains: bool = True
             "model.frames_together"
         )
     training, spared = config.training, estimate_memory(config, encoder, frame, trained_frame, recompute=True)
-    can_spare = spared < needed and not config.model.recompute
+    can_spare = spared < needed and not model.recompute
     way = f"set model.recompute to true (about {show_bytes(spared)}), lower " if can_spare else "lower "
     raise ConfigError(
         f"model: training on {training.batch_size} clips of {config.clip.frames} frames at once takes about "
         f"{show_bytes(needed)} of memory, {show_bytes(free)} are free: {way}training.batch_size, "
-        "evaluation.batch_size, model.frames_together, clip.frames or clip.size, or begin at a later layer "
-        "(model.train_from)"
+        "evaluation.batch_size, model.frames_together, clip.size or clip.frames (the estimate is of clips that have "
+        "them all), or begin at a later layer (model.train_from)"
     )

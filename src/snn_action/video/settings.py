@@ -46,6 +46,8 @@ class FrameAugmentSettings(Settings):
     def _changes_something(self) -> Self:
         if self.versions and not (self.crop or self.flip or self.color or self.blur):
             raise ValueError("versions: all would be the plain one; set crop, flip, color or blur")
+        if not self.versions and (self.flip or self.blur):
+            raise ValueError("versions: 0, so no frame is changed; set how many versions each training video has")
         return self
 
 

@@ -34,7 +34,9 @@ def extract(catalog, small):
         done = extract_features(learning, config, small, "cpu", False, contents)
         return replace(
             done.features,
-            versions=extract_versions(learning, config, small, "cpu", done.features, contents),
+            versions=tuple(
+                one.features for one in extract_versions(learning, config, small, "cpu", done.features, contents)
+            ),
         )
 
     return run
@@ -139,7 +141,9 @@ def test_frames_of_a_features_file_are_an_error(configure, catalog, augment, wor
     check_versions(augmented(configure, noise=0.1), given)
 
 
-@pytest.mark.parametrize("name", ["turn_left", "RightHook", "moving right", "LEFT", "step-rightwards"])
+@pytest.mark.parametrize(
+    "name", ["turn_left", "RightHook", "moving right", "LEFT", "step-rightwards", "swipeleft", "TURNLEFT", "lefthand"]
+)
 def test_a_flip_of_actions_that_name_a_side_is_an_error(configure, catalog, name):
     sided = replace(catalog, class_names=(name, "bright_cleft"))
     flipped = {"versions": 2, "flip": True}

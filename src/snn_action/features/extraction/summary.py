@@ -1,5 +1,7 @@
 """An extraction in a few lines for the terminal."""
 
+from collections.abc import Sequence
+
 from snn_action.core import distributed
 from snn_action.datasets.catalog import Catalog
 from snn_action.features.extraction.extract import Extraction
@@ -20,6 +22,21 @@ def describe_extraction(catalog: Catalog, done: Extraction) -> str:
         f"store: {done.store}, {show_bytes(done.bytes)}",
     ]
     return "\n".join(lines)
+
+
+def describe_versions(versions: Sequence[Extraction]) -> str:
+    """The same of further extractions of the training videos, all together, and of the store after them."""
+    extracted, reused, images = (
+        sum(getattr(one, key) for one in versions) for key in ("n_extracted", "n_reused", "frames")
+    )
+    last = versions[-1]
+    return "\n".join(
+        [
+            f"versions of training videos: {extracted} extracted, {reused} in the store",
+            f"{images} images in {sum(one.seconds for one in versions):.1f} s",
+            f"store with them: {last.store}, {show_bytes(last.bytes)}",
+        ]
+    )
 
 
 def show_bytes(size: float) -> str:

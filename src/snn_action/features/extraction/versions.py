@@ -17,7 +17,7 @@ from snn_action.core.errors import ConfigError, WorkError
 from snn_action.core.progress import LINE
 from snn_action.core.settings import suggest
 from snn_action.datasets.catalog import Catalog
-from snn_action.features.extraction.extract import extract_features
+from snn_action.features.extraction.extract import Extraction, extract_features
 from snn_action.features.extraction.needs import Contents, Draws
 from snn_action.features.feature_set import FeatureSet
 from snn_action.video.frame_augmentation import draw_frames
@@ -25,7 +25,7 @@ from snn_action.video.frame_augmentation import draw_frames
 logger = logging.getLogger(__name__)
 
 EVERY_FRAME = {"sampling": "first", "frames": 10**6, "stride": 1, "hop": None}  # put over ``clip``
-SIDES = frozenset(["left", "right", "leftward", "rightward", "leftwards", "rightwards"])
+NO_SIDES = frozenset(["bright", "brightly", "cleft", "copyright", "leftover", "leftovers", "outright", "upright"])
 
 
 def extract_versions(
@@ -36,8 +36,8 @@ def extract_versions(
     features: FeatureSet,
     contents: Contents,
     progress: bool = False,
-) -> tuple[FeatureSet, ...]:
-    """``FeatureSet.versions`` of the videos that any fold learns from.
+) -> list[Extraction]:
+    """Further extractions of the videos that any fold learns from, their features as ``FeatureSet.versions``.
 
     With ``redraw`` the first holds all frames, unchanged; the others follow ``training.augment.frames``.
 
@@ -60,8 +60,8 @@ def extract_versions(
         done = extract_features(catalog, own, backbone, device, progress, contents, chosen)
         if done.bad:
             raise WorkError(f"{len(done.bad)} videos cannot be read any more: {next(iter(done.bad.values()))}")
-        found.append(_align(done.features, features, whole=config.training.augment.redraw))
-    return tuple(found)
+        found.append(replace(done, features=_align(done.features, features, whole=config.training.augment.redraw)))
+    return found
 
 
 def plan_versions(catalog: Catalog, config: Config) -> tuple[Config, list[Draws]]:
@@ -133,8 +133,9 @@ def check_versions(config: Config, catalog: Catalog) -> None:
 
 
 def _names_side(name: str) -> bool:
-    words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name)
-    return any(word.lower() in SIDES for word in words)
+    """Also in the middle of a word, as in ``turnleft``; but for words that mean something else."""
+    words = (word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name))
+    return any(side in word for word in words if word not in NO_SIDES for side in ("left", "right"))
 
 
 def check_windows(config: Config, backbone: Backbone) -> None:
