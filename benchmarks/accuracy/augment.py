@@ -40,6 +40,7 @@ Right = dict[int, float]  # by video, over folds
 
 PLAIN = "as they are"
 CHANGED = {"versions": 3, "flip": True}
+ALIKE = {"versions": 3, "crop": 0.0, "color": 0.0}  # of which one change is switched on
 CASES: dict[str, dict[str, Any]] = {
     PLAIN: {},
     "jitter 0.5": {"jitter": 0.5},
@@ -52,6 +53,10 @@ CASES: dict[str, dict[str, Any]] = {
     "frames drawn anew": {"redraw": True},
     "frames drawn anew, speed 0.5 to 2": {"redraw": True, "speed": [0.5, 2.0]},
     "changed frames": {"frames": CHANGED},
+    "cropped frames": {"frames": {**ALIKE, "crop": 0.2}},
+    "flipped frames": {"frames": {**ALIKE, "flip": True}},
+    "frames of other colors": {"frames": {**ALIKE, "color": 0.2}},
+    "blurred frames": {"frames": {**ALIKE, "blur": 0.03}},
     "changed frames, drawn anew": {"frames": CHANGED, "redraw": True},
 }
 SEGMENTS = "3 clips of segments"  # changes the test, too
