@@ -14,11 +14,8 @@ _MEANS = (  # counts, which differ from clip to clip
     *("neuron_updates", "state_updates", "spikes"),
 )
 _WHOLE = ("parameters", "nonzero", "biases", "weight_bits", "fan_in", "outputs", "states")
-_PARTS = (
-    ("nonzero", "parameters"),
-    ("biases", "parameters"),
-    ("active", "values"),
-)  # what the former counts is among the latter
+# what the former counts is among the latter
+_PARTS = (("nonzero", "parameters"), ("biases", "parameters"), ("active", "values"))
 _WIDEST = 32  # bits of a weight
 _MOST = 1e30  # of any count: far more than there is, and products of counts are still numbers
 
