@@ -92,8 +92,8 @@ def main() -> None:
             f"thresholds chosen on {arguments.videos} videos of another set (`{other.dataset.type}`), for the error in "
             "the fifth column there. Operations and estimates are those of a clip through backbone and head, numbers "
             f"of 8 bits, memory counted. The clip: {config.clip.frames} frames, streams "
-            f"{', '.join(config.clip.streams)}, each coded by itself. The head: `{config.model.model_dump()['type']}`. *Baseline*: "
-            "the mean of the clip's features."
+            f"{', '.join(config.clip.streams)}, each coded by itself. The head: "
+            f"`{config.model.model_dump()['type']}`. *Baseline*: the mean of the clip's features."
         )
         write_section(f"Sigma-delta coded backbones: {name}", text, make_table(HEADER, rows))
 
