@@ -66,8 +66,8 @@ def energy(
     targets = [load_target(name) for name in choose(target, list_targets())]
     wanted = [one for name in chip or () for one in (list_chips() if name == "all" else [name])]
     chips = [load_chip(name) for name in choose(wanted, [])]
-    require_names(targets)
-    require_names(chips)
+    require_names("--target", targets)
+    require_names("--chip", chips)
     every = [*account.head(numbers), *(account.backbone or ())]
     rows = [compare(account, one, numbers) for one in targets]
     shape = find_shape(read_model(run), account)

@@ -132,7 +132,8 @@ def _find_nearest(same: list[dict[str, Any]]) -> list[dict[str, Any]]:
     if len({one["loc"] for one in deepest}) > 1:
         return deepest
     right = [one for one in deepest if not one["type"].endswith("_type") and one["type"] != "literal_error"]
-    return [{**deepest[0], "msg": "; or: ".join(one["msg"] for one in right or deepest)}]
+    best = right or deepest
+    return [{**best[0], "msg": "; or: ".join(map(_say, best)), "ctx": best[0].get("ctx", {}) if len(best) == 1 else {}}]
 
 
 def _find_choice(cls: type[BaseModel], place: tuple[int | str, ...]) -> int | None:

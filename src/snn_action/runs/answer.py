@@ -37,7 +37,7 @@ class Prediction:
         over_time: For each clip, the softmax at each step (T, K).
         frames: For each clip, the frames at these steps (T,).
         verdict: What the run's calibration makes of it; None where the run has none.
-        steps: Of all clips together; more than were looked at where this ended early.
+        all_steps: Of all clips together, where they may end early; None where they may not.
     """
 
     video: str
@@ -46,7 +46,7 @@ class Prediction:
     over_time: tuple[npt.NDArray[np.float32], ...]
     frames: tuple[npt.NDArray[np.int64], ...]
     verdict: Verdict | None = None
-    steps: int | None = None
+    all_steps: int | None = None
 
     @property
     def looked_at(self) -> int:
@@ -77,8 +77,8 @@ class Prediction:
                 "score": self.verdict.score,
                 "threshold": self.verdict.threshold,
             }
-        if self.steps is not None:
-            result |= {"steps": self.looked_at, "of": self.steps}
+        if self.all_steps is not None:
+            result |= {"steps": self.looked_at, "of": self.all_steps}
         if over_time:
             result["over_time"] = [
                 [
@@ -91,7 +91,7 @@ class Prediction:
 
     def to_text(self, count: int = 5, over_time: bool = False) -> str:
         """For people: a line for each of the top classes and, if asked, for each step."""
-        looked = "" if self.steps is None else f" ({self.looked_at} of {self.steps} steps looked at)"
+        looked = "" if self.all_steps is None else f" ({self.looked_at} of {self.all_steps} steps looked at)"
         strange = ": unknown, nothing like what was learned; nearest:" if self.is_unknown else ""
         lines = [f"{self.video}{looked}{strange}"]
         lines += [f"  {100 * probability:5.1f} %  {name}" for name, probability in self.top(count)]

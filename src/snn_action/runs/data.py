@@ -139,7 +139,9 @@ def load_data(
     catalog, split = _decide(config, catalog, split, contents.digests, described, done.bad, start)
     if distributed.is_main():
         config.dataset.keep_features(catalog, done.features)
-    versions = extract_versions(catalog, config, backbone, device, done.features, contents, progress) if trains else []
+    versions = []
+    if trains or config.evaluation.calibration:  # for which models may be trained
+        versions = extract_versions(catalog, config, backbone, device, done.features, contents, progress)
     if versions:
         further = describe_versions(versions)
         summary = f"{summary}\n{further}"

@@ -68,7 +68,7 @@ def format_rows(
 ) -> str:
     """Estimates of several targets as a table, in microjoules a clip.
 
-    ``weight_bits`` are those of an ``Account``, and ``too_large`` says by target what does not fit there.
+    ``weight_bits`` are those of an ``Account``, and ``too_large`` says by target what is larger than its memory.
     """
     table = [list(WORDS)]
     for row in rows:
@@ -166,7 +166,13 @@ def format_fit(report: FitReport) -> str:
     table = [[report.chip, "needed", "available", words[report.fits]]]
     for check in report.checks:
         table.append(
-            [check.limit, format_number(check.needed), format_number(check.available), words[check.fits], check.advice]
+            [
+                check.limit,
+                format_number(check.needed) + ("" if check.most is None else f" to {format_number(check.most)}"),
+                format_number(check.available),
+                words[check.fits],
+                check.advice,
+            ]
         )
     return "\n".join(align(table))
 
@@ -211,15 +217,15 @@ def align(table: Sequence[Sequence[str]]) -> list[str]:
     return lines
 
 
-def require_names(records: Sequence[Target | Chip]) -> None:
-    """Nothing, where each target, or each chip, has a name of its own.
+def require_names(option: str, records: Sequence[Target | Chip]) -> None:
+    """Nothing, where each record that was given by an ``option`` has a name of its own.
 
     Raises:
         ConfigError: two have the same.
     """
     for name, number in Counter(record.name for record in records).items():
         if number > 1:
-            raise ConfigError(f"--target, --chip: {number} are named {printable(name)!r}; change 'name' in your file")
+            raise ConfigError(f"{option}: {number} are named {printable(name)!r}; change 'name' in your file")
 
 
 def choose(names: Sequence[str] | None, known: Sequence[str]) -> list[str]:

@@ -156,6 +156,7 @@ def check_memory(config: Config, encoder: Encoder | None, *, trains: bool = True
     free = find_free_memory(device)
     if free is None or needed + SLACK <= free:
         return needed
+    needed += int(SLACK)
     if not trains or config.training.skip:
         raise ConfigError(
             f"model: testing {config.evaluation.batch_size} clips of {config.clip.frames} frames at once takes about "
@@ -163,6 +164,7 @@ def check_memory(config: Config, encoder: Encoder | None, *, trains: bool = True
             "model.frames_together"
         )
     training, spared = config.training, estimate_memory(config, encoder, frame, trained_frame, recompute=True)
+    spared += int(SLACK)
     can_spare = spared < needed and not model.recompute
     way = f"set model.recompute to true (about {show_bytes(spared)}), lower " if can_spare else "lower "
     raise ConfigError(

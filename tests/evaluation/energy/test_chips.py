@@ -139,6 +139,8 @@ def test_connections_of_a_neuron_between_the_mean_of_one_set_and_the_largest_of_
         find(check_fit(spiking(), chip(**{limit: room}), 8), limit).fits for room in (least - 1, least, most - 1, most)
     ]
     assert fits == [False, None, None, True]
+    checks = [find(check_fit(spiking(), chip(**{limit: room}), 8), limit) for room in (least, most)]
+    assert [(check.needed, check.most) for check in checks] == [(least, most)] * 2
 
 
 def test_one_set_without_zeros_has_the_same_connections_everywhere():

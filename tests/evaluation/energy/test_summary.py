@@ -44,7 +44,10 @@ def test_a_network_that_is_larger_than_all_memory_of_a_target_is_said_to_be(name
     said = find_shortage(account((holding(60_000_000),)), target, 8)
     if name in ("microcontroller", "loihi2", "spinnaker2"):
         room = {"microcontroller": "1", "loihi2": "24", "spinnaker2": "19"}[name]
-        assert said == f"larger than the memory that its figures hold for: weights of the model 57.22 MiB of {room} MiB"
+        assert (
+            said
+            == f"larger than the memory that its figures hold for: weights of the model 57.22 MiB, memory {room} MiB"
+        )
     else:
         assert said is None  # there is memory off chip
     assert find_shortage(account(), target, 8) is None
@@ -54,13 +57,13 @@ def test_what_is_too_large_is_named():
     chip, room = load_target("microcontroller"), 2**20
     assert find_shortage(account((holding(room),)), chip, 8) is None
     assert find_shortage(account((holding(room + 1),)), chip, 8) is not None
-    assert find_shortage(account((holding(room),)), chip, 16).endswith("weights of the model 2 MiB of 1 MiB")
+    assert find_shortage(account((holding(room),)), chip, 16).endswith("weights of the model 2 MiB, memory 1 MiB")
     large = holding(3 * room, "backbone")
-    assert find_shortage(account(HEAD, (large,)), chip, 8).endswith("weights of the backbone 3 MiB of 1 MiB")
+    assert find_shortage(account(HEAD, (large,)), chip, 8).endswith("weights of the backbone 3 MiB, memory 1 MiB")
     both = find_shortage(account((holding(2 * room),), (large,)), chip, 8)
-    assert both.endswith("weights of the model 2 MiB of 1 MiB and backbone 3 MiB of 1 MiB")
+    assert both.endswith("weights of the model 2 MiB, memory 1 MiB and backbone 3 MiB, memory 1 MiB")
     halves = find_shortage(account((holding(room),), (holding(room, "backbone"),)), chip, 8)
-    assert halves.endswith("weights of the backbone and model together 2 MiB of 1 MiB")
+    assert halves.endswith("weights of the backbone and model together 2 MiB, memory 1 MiB")
 
 
 def test_each_estimate_has_its_range_and_that_of_a_frame():

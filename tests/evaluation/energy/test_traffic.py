@@ -39,6 +39,11 @@ def test_both_ways_read_biases_at_every_step_and_sums_of_changes_have_them_from_
     full = replace(LINEAR, active=60, effective_macs=240)
     events, dense = (measure_traffic(full, 8, way).weights_read for way in ("events", "dense"))
     assert events == dense == 28 * T
+    some = replace(full, nonzero=14, biases=2)  # kept with addresses, or as a whole
+    assert measure_traffic(some, 8, "dense").weights_read == 28 * T
+    few = replace(full, nonzero=8, biases=2, effective_macs=6 * T)
+    assert is_stored_sparse(few, 8)
+    assert {measure_traffic(few, 8, way).weights_read for way in ("events", "dense")} == {8 * 3 * T}
     changes = measure_traffic(replace(LINEAR, by_changes=True), 8, "events")
     assert changes.weights_read == 20 * 4 + 4
     shared = replace(LINEAR, steps=2, dense_macs=2 * 24 * 5, effective_macs=2 * 24 * 5)

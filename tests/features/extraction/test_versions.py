@@ -145,7 +145,7 @@ def test_frames_of_a_features_file_are_an_error(configure, catalog, augment, wor
     "name", ["turn_left", "RightHook", "moving right", "LEFT", "step-rightwards", "swipeleft", "TURNLEFT", "lefthand"]
 )
 def test_a_flip_of_actions_that_name_a_side_is_an_error(configure, catalog, name):
-    sided = replace(catalog, class_names=(name, "bright_cleft"))
+    sided = replace(catalog, class_names=(name, "bright_cleft_uprightFrighten"))
     flipped = {"versions": 2, "flip": True}
     with pytest.raises(ConfigError, match=f"left and right matter in '{name}': name them"):
         check_versions(augmented(configure, frames=FrameAugmentSettings(**flipped)), sided)

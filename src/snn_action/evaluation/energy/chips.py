@@ -55,6 +55,7 @@ class Check:
         available: What the chip has; None: not published.
         fits: Whether the one is within the other; None: unknown.
         advice: Where it does not fit, what has to shrink and to what; else empty.
+        most: Where counts tell only that between ``needed`` and so much is needed; else None.
     """
 
     limit: str
@@ -62,6 +63,7 @@ class Check:
     available: float | None
     fits: bool | None
     advice: str = ""
+    most: float | None = None
 
 
 @dataclass(frozen=True)
@@ -166,7 +168,8 @@ def _compare(limit: str, needed: float, available: float | None, advice: str, mo
     fits = True if not needed else None if available is None else needed <= available
     if fits and most is not None and available is not None and most > available:
         fits = None
-    return Check(limit, needed, available, fits, advice if fits is False else "")
+    between = most if most is not None and most > needed else None
+    return Check(limit, needed, available, fits, advice if fits is False else "", between)
 
 
 def _check_neurons(populations: Sequence[Layer], chip: Chip) -> Check:
@@ -210,8 +213,8 @@ def _check_weights(synapses: Sequence[Layer], chip: Chip, bits: int) -> list[Che
 
 
 def _check_connections(synapses: Sequence[Layer], chip: Chip) -> list[Check]:
-    empty = Layer("", "head", "synapses", 0)
     """A neuron may have more than the mean of one set: those of other sets, and weights that are not spread evenly."""
+    empty = Layer("", "head", "synapses", 0)
     wide = max(synapses, key=lambda layer: layer.stored_fan_in, default=empty)
     broad = max(synapses, key=lambda layer: layer.stored_fan_out, default=empty)
     inputs, targets = chip.fan_in or 0, chip.fan_out or 0

@@ -15,7 +15,7 @@ _MEANS = (  # counts, which differ from clip to clip
 )
 _WHOLE = ("parameters", "nonzero", "biases", "weight_bits", "fan_in", "outputs", "states")
 # what the former counts is among the latter
-_PARTS = (("nonzero", "parameters"), ("biases", "parameters"), ("active", "values"))
+_PARTS = (("nonzero", "parameters"), ("biases", "nonzero"), ("active", "values"))
 _WIDEST = 32  # bits of a weight
 _MOST = 1e30  # of any count: far more than there is, and products of counts are still numbers
 
@@ -33,7 +33,7 @@ class Layer:
         steps: How often it works in the clip: its time steps, or the images of the clip.
         parameters: Weights and biases, zeros among them; the scales and shifts of a normalization are none.
         nonzero: Those that are not zero.
-        biases: Those that no input meets.
+        biases: Those of them that no input meets.
         weight_bits: That a weight has, as the model was trained with so few; 0: those of the estimate.
         fan_in: Weights of one target.
         fan_out: Weights that a single input meets, on average over inputs.
@@ -98,8 +98,9 @@ class Layer:
     @property
     def most_fan_out(self) -> float:
         """The most targets that an input can have: as all have, where no weight is zero and each serves one place."""
-        full = self.nonzero == self.parameters and not self.is_shared
-        return self.fan_out if full else float(self.outputs)
+        if self.is_shared:
+            return float(self.outputs if self.nonzero else 0)
+        return self.fan_out if self.nonzero == self.parameters else float(min(self.outputs, self.nonzero))
 
     @property
     def is_shared(self) -> bool:

@@ -1,4 +1,4 @@
-"""What is said of an account beside its estimates: ranges, a frame's share, bytes by level, and what does not fit."""
+"""What is said of an account beside its estimates: ranges, a frame's share, bytes by level, and what is too large."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -116,4 +116,4 @@ def _mark(layers: Sequence[Layer], bits: int) -> tuple[Layer, ...]:
 
 
 def _say_size(size: float, room: int) -> str:
-    return f"{size / _MIB:,.4g} MiB of {room / _MIB:,.4g} MiB"
+    return f"{size / _MIB:,.4g} MiB, memory {room / _MIB:,.4g} MiB"

@@ -57,7 +57,7 @@ class Sums:
             float(self.calls),
             parameters=sum(weight.numel() for weight in self.weights),
             nonzero=sum(int(weight.count_nonzero()) for weight in self.weights),
-            biases=sum(weight.numel() for weight in self.weights[1:]),
+            biases=sum(int(bias.count_nonzero()) for bias in self.weights[1:]),
             fan_in=self.fan_in,
             fan_out=self.dense / self.values if self.values else 0.0,
             outputs=self.results,

@@ -126,8 +126,7 @@ def measure_traffic(layer: Layer, bits: int, way: Way, *, skips_zeros: bool = Tr
         )
     done = layer.effective_macs + layer.effective_acs
     met = done if listed else layer.active * layer.fan_out
-    weights = max(layer.nonzero - layer.biases, 0)
-    used = min(weights * layer.steps, met) if layer.is_shared else met
+    used = min((layer.nonzero - layer.biases) * layer.steps, met) if layer.is_shared else met
     starts = 1 if layer.by_changes else layer.steps
     return Traffic(
         weights_read=(used + layer.biases * starts) * word,

@@ -23,8 +23,6 @@ from snn_action.video.sampling import Indices
 from snn_action.video.settings import Stream
 from snn_action.video.transforms import normalize
 
-_LOOKED_AT = 4  # steps at once, where as few as possible are looked at
-
 
 def prepare(backbone: Backbone, config: Config, device: torch.device | str) -> None:
     """Move the backbone to the device, channels last, try whether it takes images of ``clip.size``, start its engine.
@@ -222,7 +220,8 @@ def extract_until(
         config: Of the run.
         backbone: The network, prepared.
         device: Where it is.
-        look: Gets the number of a clip and features (n, D) of its next steps, and says whether it wants more of it.
+        look: Gets the number of a clip and features (n, D) of its next step, or the same step several times in a clip
+            that holds it so often; says whether it wants more of it.
 
     Raises:
         WorkError: as these functions.
@@ -236,7 +235,8 @@ def extract_until(
     def find_wanted(some: Indices) -> npt.NDArray[np.bool_]:
         return np.isin(some, np.concatenate([rest[clip] for clip in going]))
 
-    for some, found in _embed_windows(parts, windows, config, backbone, device, _LOOKED_AT, find_wanted):
+    wanted = find_wanted if backbone.coded is None else lambda some: np.ones(len(some), bool)  # changes from the last
+    for some, found in _embed_windows(parts, windows, config, backbone, device, 1, wanted):
         held |= zip(some.tolist(), torch.cat([found[stream] for stream in config.clip.streams], 1), strict=True)
         for clip in sorted(going):
             later = rest[clip] > some[-1]

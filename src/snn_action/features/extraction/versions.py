@@ -25,7 +25,7 @@ from snn_action.video.frame_augmentation import draw_frames
 logger = logging.getLogger(__name__)
 
 EVERY_FRAME = {"sampling": "first", "frames": 10**6, "stride": 1, "hop": None}  # put over ``clip``
-NO_SIDES = frozenset(["bright", "brightly", "cleft", "copyright", "leftover", "leftovers", "outright", "upright"])
+NO_SIDES = re.compile(r"bright\w*|fright\w*|\w*wright|(?:al|copy|down|forth|out|up)right|cleft|leftovers?")
 
 
 def extract_versions(
@@ -135,7 +135,7 @@ def check_versions(config: Config, catalog: Catalog) -> None:
 def _names_side(name: str) -> bool:
     """Also in the middle of a word, as in ``turnleft``; but for words that mean something else."""
     words = (word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name))
-    return any(side in word for word in words if word not in NO_SIDES for side in ("left", "right"))
+    return any(side in word for word in words if not NO_SIDES.fullmatch(word) for side in ("left", "right"))
 
 
 def check_windows(config: Config, backbone: Backbone) -> None:
