@@ -12,6 +12,7 @@ numbers not zero, MACs and ACs together, as a share of the dense ones of the unc
 """
 
 import argparse
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -37,7 +38,9 @@ HEADER = (
 
 def run(config: Config) -> tuple[float, float, Account]:
     """Accuracy of the baseline and of the head, and what was counted."""
-    metrics: dict[str, Any] = pipeline.run(config).metrics
+    done = pipeline.run(config)
+    shutil.rmtree(done.folder)  # its weights may be gigabytes
+    metrics: dict[str, Any] = done.metrics
     return headline(metrics, of="baseline"), headline(metrics), Account.from_dict(metrics["energy"])
 
 
